@@ -1,0 +1,271 @@
+"""From a configuration to built objects: data, loaders, network, optimiser and the stages of training."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from divaug.config import DEFAULT, FAMILY_OF, Component, Config
+from divaug.data.images import Dataset, Part, Request
+from divaug.data.loaders import Loader
+from divaug.data.longtail import Cut, cut
+from divaug.data.roots import candidates
+from divaug.data.split import carve
+from divaug.errors import ConfigError, DataError
+from divaug.labels import count_classes, rank_groups
+from divaug.latent.monitor import TopKMonitor
+from divaug.models.network import Network, build_network
+from divaug.optim import build_optimizer
+from divaug.registry import DATASETS
+from divaug.train import Stage
+
+OWN_PICTURES = ("image_folder", "csv")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The parts that a run uses.
+
+    Attributes:
+        dataset: The data set as declared.
+        cut: The training cut, before validation pictures were carved off it.
+        train, val, test: Parts; val is None without a validation split.
+        counts: Training pictures of each class, ``(C,)``.
+        notes: Sentences for the user.
+    """
+
+    dataset: Dataset
+    cut: Cut
+    train: Part
+    val: Part | None
+    test: Part
+    counts: np.ndarray
+    notes: tuple[str, ...]
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What a stranger needs to rebuild and check the same parts."""
+        names = self.dataset.class_names
+        return {
+            "class_names": names,
+            "counts": self.counts.tolist(),
+            "cut_counts": self.cut.counts.tolist(),
+            "group_counts": self.cut.group_counts.tolist(),
+            "groups": {k: [names[c] for c in v] for k, v in rank_groups(self.cut.group_counts).items()},
+            "cut_indices_sha256": self.cut.sha256,
+            "train_sha256": _sha256(self.train),
+            "val_counts": None if self.val is None else count_classes(self.val.labels, len(names)).tolist(),
+            "test_counts": count_classes(self.test.labels, len(names)).tolist(),
+            "image_shape": list(self.train.images.shape[1:]),
+            "mean": list(self.dataset.mean),
+            "std": list(self.dataset.std),
+            "default_pixel": self.dataset.pixel,
+            "notes": list(self.notes),
+        }
+
+
+def _sha256(part: Part) -> str:
+    """Hash labels, and pictures where they are in memory, so that a resumed run sees changed data."""
+    digest = hashlib.sha256(part.labels.astype("<i8").tobytes())
+    if isinstance(part.images, np.ndarray):
+        digest.update(np.ascontiguousarray(part.images).tobytes())
+    return digest.hexdigest()
+
+
+def load_data(config: Config) -> Data:
+    """Load the data set, make the training cut and carve off the validation part.
+
+    Raises:
+        DataError: Data missing, damaged, or a class without a picture.
+    """
+    dataset = _dataset(config)
+    num_classes = dataset.num_classes
+    if config.profile == "custom" and len(config.counts) != num_classes:
+        raise ConfigError(f"counts names {len(config.counts)} classes, {config.dataset} has {num_classes}")
+    chosen = cut(
+        dataset.train.labels,
+        num_classes,
+        profile=config.profile,
+        factor=config.imbalance_factor,
+        counts=config.counts,
+        order=config.class_order,
+        subset=config.subset,
+        seed=config.split_seed,
+        max_per_class=config.max_per_class,
+    )
+    train, val, notes = dataset.train.take(chosen.indices), None, list(dataset.notes)
+    if config.val_frac:
+        held = carve(train.labels, config.val_frac, config.split_seed, train.groups)
+        val, train = train.take(held), train.take(~held)
+        without = np.flatnonzero(count_classes(val.labels, num_classes) == 0)
+        if len(without):
+            names = [dataset.class_names[c] for c in without]
+            notes.append(f"classes {names} have no validation picture: too few to spare one")
+        if not len(val.labels):
+            raise DataError(f"a validation share of {config.val_frac} leaves no picture for validation")
+    return Data(dataset, chosen, train, val, dataset.test, count_classes(train.labels, num_classes), tuple(notes))
+
+
+def _dataset(config: Config) -> Dataset:
+    size, statistics = config.image_size or 32, None
+    if config.dataset in OWN_PICTURES and config.model.name.startswith("timm:"):
+        from divaug.models.timm_backbone import input_of
+
+        own_size, *statistics = input_of(config.model.name.removeprefix("timm:"))
+        size = config.image_size or own_size
+    request = Request(
+        config.data_root, config.download, config.path, config.test, size, config.test_frac, config.split_seed
+    )
+    roots = tuple(str(root.resolve()) for root in candidates(request))
+    dataset = _load_once(config.dataset, request, roots)
+    return dataset if statistics is None else replace(dataset, mean=statistics[0], std=statistics[1])
+
+
+@lru_cache(maxsize=1)
+def _load_once(name: str, request: Request, roots: tuple[str, ...]) -> Dataset:
+    """Keep the last data set: a comparison trains many runs on one."""
+    return DATASETS.build(name, facts={"request": request})
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device, ``auto`` being the first CUDA device where there is one.
+
+    Raises:
+        ConfigError: No such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Tell from its capabilities whether bfloat16 is fast on the device; nothing is timed."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def resolve(config: Config, data: Data) -> Config:
+    """Return the configuration with what only data and machine know: precision and picture size."""
+    image_size = data.train.images.shape[1] if config.dataset in OWN_PICTURES else config.image_size
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if has_bf16(find_device(config.device)) else "fp32"
+    return replace(config, precision=precision, image_size=image_size)
+
+
+@dataclass(frozen=True)
+class Built:
+    """Everything that a run trains with."""
+
+    device: torch.device
+    bf16: bool
+    train: Loader
+    val: Loader | None
+    test: Loader
+    model: Network
+    optimizer: torch.optim.Optimizer
+    stages: list[Stage]
+    monitor: TopKMonitor | None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint saves and restores."""
+        return {"model": self.model, "optimizer": self.optimizer, "stages": self.stages, "monitor": self.monitor}
+
+
+def build(config: Config, data: Data) -> Built:
+    """Build loaders, network, optimiser, monitor and the stages of all phases."""
+    device = find_device(config.device)
+
+    def loader(part: Part, batch_size: int) -> Loader:
+        return Loader(
+            part, mean=data.dataset.mean, std=data.dataset.std, batch_size=batch_size, device=device,
+            streaming=config.loader == "streaming" or (config.loader == "auto" and not isinstance(part.images, np.ndarray)),
+            workers=config.workers,
+        )  # fmt: skip
+
+    train = loader(data.train, config.batch_size)
+    model = build_model(config, data.manifest).to(device)
+    if hasattr(model.backbone, "initialize"):
+        model.backbone.initialize(train.evenly(5000))  # never sampled batches: every arm starts from the same filters
+    model.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(
+        model, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov,
+        weight_decay=config.weight_decay, decay_norms=config.decay_norms,
+    )  # fmt: skip
+    feature_dim = model.backbone.feature_dim
+    sizes = tuple(sorted({5, 20, int(data.cut.counts.min())}))
+    monitor = None
+    if config.monitor:
+        if config.top_k > feature_dim:
+            raise ConfigError(f"top-k must lie in 1 to D = {feature_dim}, got {config.top_k}")
+        monitor = TopKMonitor(data.dataset.num_classes, feature_dim, k=config.top_k, sizes=sizes)
+    facts = {
+        "labels": torch.from_numpy(data.train.labels),
+        "class_counts": torch.from_numpy(data.counts),
+        "num_classes": data.dataset.num_classes,
+        "feature_dim": feature_dim,
+        "head_scale": model.head.scale,
+        "total_steps": config.epochs * train.steps(len(data.train.labels)),
+        "seed": config.seed,
+    }
+    stages = build_stages(config, facts, device, data.dataset.pixel)
+    return Built(
+        device, config.precision == "bf16", train, None if data.val is None else loader(data.val, 500),
+        loader(data.test, 500), model, optimizer, stages, monitor,
+    )  # fmt: skip
+
+
+def build_model(config: Config, manifest: dict[str, Any]) -> Network:
+    """Build the network of a run from its configuration and manifest."""
+    height, width, channels = manifest["image_shape"]
+    return build_network(
+        config.model.name,
+        len(manifest["class_names"]),
+        channels=channels,
+        size=(height, width),
+        head=config.head.name,
+        head_options=dict(config.head.options),
+        seed=config.seed,
+        **config.model.options,
+    )
+
+
+def build_stages(config: Config, facts: dict[str, Any], device: torch.device, default_pixel: str) -> list[Stage]:
+    """Build the components of all phases, by start; a later phase at the same epoch replaces an earlier one.
+
+    A component that a phase does not change is shared; one that it names again keeps the method's hyperparameters.
+    """
+    base = {slot: getattr(config, slot) for slot in FAMILY_OF}
+    plans: dict[int, dict[str, Component]] = {0: dict(base)}
+    current = dict(base)
+    for phase in sorted(config.phases, key=lambda phase: phase.start):
+        for slot, component in phase.components.items():
+            same = component.name == base[slot].name
+            current[slot] = Component(component.name, {**base[slot].options, **component.options}) if same else component
+        plans[round(phase.start * config.epochs)] = dict(current)
+    built: dict[str, tuple[Component, Any]] = {}
+    stages = []
+    for start, components in sorted(plans.items()):
+        for slot, component in components.items():
+            if slot not in built or built[slot][0] != component:
+                name = default_pixel if slot == "pixel" and component.name == DEFAULT else component.name
+                made = FAMILY_OF[slot].build(name, facts=facts, **component.options)
+                built[slot] = component, made.to(device) if isinstance(made, torch.nn.Module | torch.Tensor) else made
+        objects = {slot: pair[1] for slot, pair in built.items()}
+        stages.append(Stage(start=start, criterion=objects.pop("loss"), **objects))
+    return [stage for stage in stages if stage.start < config.epochs]
+
+
+def stage_at(stages: list[Stage], epoch: int) -> Stage:
+    """Return the stage that an epoch belongs to."""
+    return [stage for stage in stages if stage.start <= epoch][-1]

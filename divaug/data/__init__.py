@@ -1,0 +1,1 @@
+"""From data sets to batches: data sets, long-tailed cuts, held-out parts and loaders."""

@@ -1,0 +1,1 @@
+"""Data sets: one file each, a function from a Request to a Dataset."""

@@ -1,0 +1,105 @@
+"""From rows of a user's own pictures to a Dataset: classes, the test part, sizes and normalisation."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from divaug.data.images import Dataset, Part, Request
+from divaug.data.pictures import PictureFiles
+from divaug.data.split import carve
+from divaug.errors import DataError
+from divaug.rng import stream
+
+RESIDENT_BYTES = 2 * 2**30  # decode everything once when it takes no more than this
+_NORMALISATION_SAMPLE = 2000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture: file, label, and where known the part, the group and the source it belongs to."""
+
+    path: Path
+    label: str
+    split: str = ""
+    group: str = ""
+    source: str = ""
+
+
+def stated_test(request: Request) -> list[Row]:
+    """Return the rows of ``--test``: a CSV or a folder, whichever it is; empty where none was given."""
+    if request.test is None:
+        return []
+    from divaug.data.datasets.csv import rows_of_csv
+    from divaug.data.datasets.image_folder import rows_of_folder
+
+    path = Path(request.test)
+    return rows_of_csv(path) if path.suffix.lower() == ".csv" else rows_of_folder(path)
+
+
+def assemble(request: Request, rows: list[Row], test_rows: list[Row], in_test: np.ndarray) -> Dataset:
+    """Build the data set.
+
+    Args:
+        request: Sizes and shares.
+        rows: The user's pictures.
+        test_rows: Test pictures of their own, or none.
+        in_test: Which of ``rows`` the user marked for testing; where neither says, a part is carved off.
+
+    Raises:
+        DataError: Fewer than two classes, a test class without training pictures, or a group on both sides.
+    """
+    names = sorted({row.label for row in rows})
+    if len(names) < 2:
+        raise DataError(f"at least two classes are needed, found {names}")
+    if unknown := sorted({row.label for row in test_rows} - set(names)):
+        raise DataError(f"test classes {unknown} have no training pictures")
+    notes = []
+    if any(row.source for row in rows):
+        sources = Counter(row.source or "unnamed" for row in rows)
+        notes.append("pictures by source: " + ", ".join(f"{name} {n}" for name, n in sorted(sources.items())))
+    whole = _part(request, rows, names)
+    if test_rows:
+        train, test = whole, _part(request, test_rows, names)
+    else:
+        if not in_test.any():
+            in_test = carve(whole.labels, request.test_frac, request.split_seed, whole.groups)
+            by = "by whole groups" if whole.groups is not None else "stratified"
+            notes.append(f"test part carved off: {in_test.sum()} of {len(rows)} pictures, {by}")
+        train, test = whole.take(~in_test), whole.take(in_test)
+    if train.groups is not None and test.groups is not None:
+        both = sorted(set(train.groups) & set(test.groups))
+        if both:
+            raise DataError(f"groups {both[:5]} ({len(both)} in all) are in the training and in the test part")
+    train_counts, test_counts = (np.bincount(p.labels, minlength=len(names)) for p in (train, test))
+    if (train_counts == 0).any():
+        absent = [names[c] for c in np.flatnonzero(train_counts == 0)]
+        raise DataError(f"classes {absent} have no training image; give them some, or drop the class")
+    if not len(test.labels):
+        raise DataError("no picture is left for testing; name a test part with --test")
+    if (test_counts == 0).any():
+        absent = [names[c] for c in np.flatnonzero(test_counts == 0)]
+        notes.append(f"classes {absent} have no test picture: their metrics are NaN")
+    mean, std = _normalisation(train.images)
+    return Dataset(train, test, names, mean, std, pixel="crop_flip", notes=tuple(notes))
+
+
+def _part(request: Request, rows: list[Row], names: list[str]) -> Part:
+    index = {name: c for c, name in enumerate(names)}
+    labels = np.array([index[row.label] for row in rows], dtype=np.int64)
+    pictures = PictureFiles([row.path for row in rows], request.image_size)
+    images = pictures.load() if np.prod(pictures.shape) <= RESIDENT_BYTES else pictures
+    # A picture without a group is a group of its own.
+    groups = np.array([row.group or f"picture {row.path}" for row in rows])
+    return Part(images, labels, groups if any(row.group for row in rows) else None)
+
+
+def _normalisation(images: np.ndarray | PictureFiles) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Measure channel means and deviations on (a fixed sample of) the training pictures."""
+    if len(images) > _NORMALISATION_SAMPLE:
+        images = images[np.sort(stream(0, "normalisation").permutation(len(images))[:_NORMALISATION_SAMPLE])]
+    else:
+        images = images[np.arange(len(images))]
+    pixels = images.reshape(-1, images.shape[-1]) / 255.0
+    return tuple(pixels.mean(0).tolist()), tuple(np.maximum(pixels.std(0), 1e-3).tolist())

@@ -1,0 +1,227 @@
+"""Batches of an epoch: a resident loader and a streaming one, with equal pictures for equal plans.
+
+All draws of a step (pixel plan, donors, donors' pixel plan) are made here, in the main process, from streams keyed by
+epoch and step; workers only apply them. So the number of workers changes nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from divaug.data.images import Part
+from divaug.data.pictures import PictureFiles
+from divaug.rng import stream
+
+
+@dataclass(frozen=True)
+class Donors:
+    """Pictures from the whole training set for a mix that asks for them; labels on the host."""
+
+    images: Float[Tensor, "B ch H W"]
+    labels: Int[Tensor, "B"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's rows: pictures on the device, labels and training-cut indices on the host."""
+
+    images: Float[Tensor, "B ch H W"]
+    labels: Int[Tensor, "B"]
+    indices: np.ndarray
+    donors: Donors | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the pictures."""
+        return self.images.shape[2], self.images.shape[3]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Everything a worker needs for one step: which pictures and what to do with each."""
+
+    indices: np.ndarray
+    plan: Any
+    donors: np.ndarray | None
+    donor_plan: Any
+    pixel: Any
+
+
+class _Fetched(NamedTuple):
+    """A request's pictures, uint8, with the indices they belong to."""
+
+    indices: np.ndarray
+    rows: Tensor
+    donors: np.ndarray | None
+    donor_rows: Tensor | None
+
+
+class _Reader(torch.utils.data.Dataset):
+    """Reads and augments picture by picture; lives in ``divaug`` so that spawned workers can unpickle it."""
+
+    def __init__(self, images: np.ndarray | PictureFiles) -> None:
+        self.images = images
+
+    def __getitem__(self, request: _Request) -> _Fetched:
+        def rows(indices: np.ndarray, plan: Any) -> Tensor:
+            images = self.images[indices]
+            augmented = [request.pixel.apply_one(image, plan, i) for i, image in enumerate(images)]
+            return torch.from_numpy(np.stack(augmented))
+
+        donor_rows = None if request.donors is None else rows(request.donors, request.donor_plan)
+        return _Fetched(request.indices, rows(request.indices, request.plan), request.donors, donor_rows)
+
+
+class _Feed:
+    """The sampler of a DataLoader that lives for many epochs: hands out the current epoch's requests."""
+
+    def __init__(self) -> None:
+        self.requests: Iterator[_Request] = iter(())
+
+    def __iter__(self) -> Iterator[_Request]:
+        return self.requests
+
+
+class Loader:
+    """Hands out the batches of an epoch over one part's pictures.
+
+    Args:
+        part: The training cut (or any part to be evaluated).
+        mean: Channel means, 0-1 scale.
+        std: Channel standard deviations, 0-1 scale.
+        batch_size: Rows a step; a last batch of a single row joins the one before it.
+        device: Where pictures go.
+        streaming: Read pictures in DataLoader workers (or one by one in this process with ``workers=0``) instead of
+            keeping all on the device.
+        workers: Worker processes of the streaming form.
+        start_method: How worker processes start (fork, spawn, forkserver); None takes the platform's.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        batch_size: int,
+        device: torch.device,
+        streaming: bool = False,
+        workers: int = 0,
+        start_method: str | None = None,
+    ) -> None:
+        self.batch_size, self.device = batch_size, device
+        self.labels = torch.from_numpy(part.labels)
+        channels = part.images.shape[3]
+        if len(mean) != channels or len(std) != channels:
+            raise ValueError(f"mean and std must have {channels} values, got {len(mean)} and {len(std)}")
+        # One multiply and one add a pixel on the 0-255 scale.
+        self._scale = (1 / (255 * torch.tensor(std))).view(1, -1, 1, 1).to(device)
+        self._shift = (-torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1).to(device)
+        self._resident: Tensor | None = None
+        if streaming:
+            self._images = part.images
+            self._feed = _Feed()
+            self._reader = torch.utils.data.DataLoader(
+                _Reader(part.images),
+                sampler=self._feed,  # pyright: ignore[reportArgumentType] - any iterable of indices will do
+                batch_size=None,
+                num_workers=workers,
+                multiprocessing_context=start_method if workers else None,
+                persistent_workers=workers > 0,
+                generator=torch.Generator(),  # its own: the global one stays untouched
+            )
+        else:
+            images = part.images.load() if isinstance(part.images, PictureFiles) else part.images
+            self._images = images
+            self._resident = torch.from_numpy(images).to(device)
+
+    def normalize(self, images: UInt8[Tensor, "B H W ch"]) -> Float[Tensor, "B ch H W"]:
+        """Return normalised pictures, channels-last in memory."""
+        planes = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        return torch.addcmul(self._shift, planes.float(), self._scale)
+
+    def epoch(
+        self, indices: np.ndarray, *, pixel: Any, mix: Any, seed: int, epoch: int, first_step: int = 0
+    ) -> Iterator[Batch]:
+        """Yield the batches of one epoch, from ``first_step`` on.
+
+        Args:
+            indices: The sampler's draw, positions in the part.
+            pixel: Pixel component.
+            mix: Mix component; where it has ``donors(labels, rng)`` their pictures come with the batch.
+            seed: The run's seed.
+            epoch: Epoch from 0.
+            first_step: Steps already done (resuming within an epoch).
+        """
+        requests = self._requests(indices, pixel, mix, seed, epoch, first_step)
+        if self._resident is None:
+            self._feed.requests = requests
+            fetched = iter(self._reader)
+        else:
+            fetched = (self._fetch_resident(self._resident, request) for request in requests)
+        for got in fetched:
+            donors = None
+            if got.donor_rows is not None:
+                donors = Donors(self.normalize(got.donor_rows), self.labels_of(got.donors))
+            yield Batch(self.normalize(got.rows), self.labels_of(got.indices), got.indices, donors)
+
+    def labels_of(self, indices: np.ndarray | None) -> Int[Tensor, "B"]:
+        """Return the labels at positions of the part, on the host."""
+        return self.labels[torch.from_numpy(indices)]
+
+    def steps(self, draws: int) -> int:
+        """Return the number of batches that an epoch of so many draws has."""
+        full, rest = divmod(draws, self.batch_size)
+        return full + (rest > 1 or full == 0)
+
+    def _requests(
+        self, indices: np.ndarray, pixel: Any, mix: Any, seed: int, epoch: int, first_step: int
+    ) -> Iterator[_Request]:
+        _, height, width, _ = self._images.shape
+        size = (height, width)
+        steps = self.steps(len(indices))
+        for step in range(first_step, steps):
+            last = step == steps - 1
+            rows = indices[step * self.batch_size :] if last else indices[step * self.batch_size :][: self.batch_size]
+            plan = pixel.sample(self.labels_of(rows), size, stream(seed, "pixel", epoch, step))
+            donors = donor_plan = None
+            if hasattr(mix, "donors"):
+                donors = mix.donors(self.labels_of(rows), stream(seed, "donors", epoch, step)).numpy()
+                rng = stream(seed, "pixel_donors", epoch, step)
+                donor_plan = pixel.sample(self.labels_of(donors), size, rng)
+            yield _Request(rows, plan, donors, donor_plan, pixel)
+
+    @staticmethod
+    def _fetch_resident(pictures: Tensor, request: _Request) -> _Fetched:
+        def rows(indices: np.ndarray, plan: Any) -> Tensor:
+            images = pictures[torch.from_numpy(indices).to(pictures.device)]
+            if hasattr(request.pixel, "apply"):
+                return request.pixel.apply(images, plan)
+            one_by_one = [request.pixel.apply_one(image, plan, i) for i, image in enumerate(images.cpu().numpy())]
+            return torch.from_numpy(np.stack(one_by_one))
+
+        donor_rows = None if request.donors is None else rows(request.donors, request.donor_plan)
+        return _Fetched(request.indices, rows(request.indices, request.plan), request.donors, donor_rows)
+
+    def evenly(self, count: int) -> Tensor:
+        """Return up to ``count`` normalised pictures, evenly spaced in index order, unaugmented."""
+        rows = np.unique(np.linspace(0, len(self.labels) - 1, min(count, len(self.labels))).round().astype(np.int64))
+        return self.normalize(self._raw(rows))
+
+    def in_order(self, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all pictures in order, unaugmented, with their labels: for evaluation."""
+        for start in range(0, len(self.labels), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(self.labels)))
+            yield self.normalize(self._raw(rows)), self.labels_of(rows)
+
+    def _raw(self, rows: np.ndarray) -> Tensor:
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(rows).to(self._resident.device)]
+        if isinstance(self._images, PictureFiles):
+            return torch.from_numpy(self._images.take(rows).load())
+        return torch.from_numpy(self._images[rows])

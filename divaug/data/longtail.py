@@ -1,0 +1,140 @@
+"""Long-tailed training cuts: from labels to indices, pure functions with a manifest."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from divaug.errors import DataError
+from divaug.rng import stream
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A chosen part of the training pictures.
+
+    Attributes:
+        indices: Positions in the full training set, ascending, int64 ``(N,)``.
+        counts: Pictures of each class, int64 ``(C,)``.
+        group_counts: The counts by which classes are called head, mid and tail: those of the long-tailed cut of the
+            same configuration, also in the balanced controls.
+    """
+
+    indices: np.ndarray
+    counts: np.ndarray
+    group_counts: np.ndarray
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the indices as little-endian int64 in ascending order."""
+        return hashlib.sha256(self.indices.astype("<i8").tobytes()).hexdigest()
+
+
+def class_ranks(num_classes: int, order: str) -> np.ndarray:
+    """Return each class's rank by size, 0 the largest.
+
+    Args:
+        num_classes: C.
+        order: ``native`` (class 0 is the largest), ``reversed``, or ``permuted:SEED``.
+    """
+    ranks = np.arange(num_classes)
+    if order == "native":
+        return ranks
+    if order == "reversed":
+        return ranks[::-1].copy()
+    return stream(int(order.removeprefix("permuted:")), "class_order").permutation(ranks)
+
+
+def profile_counts(profile: str, available: np.ndarray, factor: float, ranks: np.ndarray) -> np.ndarray:
+    """Return the number of pictures each class keeps.
+
+    ``exp``: n_max * factor ** (-rank / (C - 1)), rounded down; ``step``: the first C // 2 ranks keep n_max, the others
+    n_max / factor; ``balanced``: n_max each; ``balanced_small``: the ``exp`` cut's total shared equally; ``natural``:
+    everything. n_max is the size of the smallest class available, so that every rank can be filled.
+
+    Reference:
+        Cui et al., Class-Balanced Loss, CVPR 2019, arXiv:1901.05555 (exp); Buda et al., 2018, arXiv:1710.05381
+        (step).
+
+    Raises:
+        DataError: A class would keep no picture.
+    """
+    num_classes, largest = len(available), int(available.min())
+    if largest < 1:
+        raise DataError(f"classes {np.flatnonzero(available < 1).tolist()} have no training image")
+    if profile == "natural":
+        return available.astype(np.int64)
+    if profile == "step":
+        by_rank = [largest if r < num_classes // 2 else int(largest * (1 / factor)) for r in range(num_classes)]
+    elif profile == "balanced":
+        by_rank = [largest] * num_classes
+    else:
+        # The same expression as the literature's code: int() of another grouping loses a picture to rounding.
+        by_rank = [int(largest * ((1 / factor) ** (r / (num_classes - 1.0)))) for r in range(num_classes)]
+        if profile == "balanced_small":
+            by_rank = [sum(by_rank) // num_classes] * num_classes
+    counts = np.asarray(by_rank, dtype=np.int64)[ranks]
+    if (counts < 1).any():
+        raise DataError(
+            f"an imbalance factor of {factor:g} leaves classes {np.flatnonzero(counts < 1).tolist()} with no image: "
+            f"the largest class has {largest}; use a factor of at most {largest}"
+        )
+    return counts
+
+
+def cut(
+    labels: np.ndarray,
+    num_classes: int,
+    *,
+    profile: str = "exp",
+    factor: float = 100.0,
+    counts: tuple[int, ...] = (),
+    order: str = "native",
+    subset: str = "literature",
+    seed: int = 0,
+    max_per_class: int | None = None,
+) -> Cut:
+    """Choose the training pictures.
+
+    Args:
+        labels: Class of every picture.
+        num_classes: C.
+        profile: See ``profile_counts``; ``custom`` takes ``counts``.
+        factor: Largest over smallest class, >= 1.
+        counts: Pictures of each class, profile ``custom`` only.
+        order: See ``class_ranks``.
+        subset: ``literature``: one ``numpy.random.RandomState(seed)`` shuffles each class's indices in turn and the
+            first n are kept, as LDAM-DRW and its descendants do with seed 0. ``nested``: each class has a stream of
+            its own, so a smaller cut lies within a larger one and another class order changes nothing else.
+        seed: Seed of the choice.
+        max_per_class: Keep at most so many pictures a class.
+
+    Raises:
+        DataError: A class would keep no picture, or has fewer than ``counts`` asks for.
+    """
+    labels = np.asarray(labels)
+    available = np.bincount(labels, minlength=num_classes)
+    if profile == "custom":
+        kept = np.asarray(counts, dtype=np.int64)
+        if len(kept) != num_classes:
+            raise DataError(f"counts names {len(kept)} classes, the data have {num_classes}")
+        group_counts = kept
+    else:
+        ranks = class_ranks(num_classes, order)
+        kept = profile_counts(profile, available, factor, ranks)
+        controls = profile.startswith("balanced")
+        group_counts = profile_counts("exp", available, factor, ranks) if controls else kept
+    if max_per_class is not None:
+        kept = np.minimum(kept, max_per_class)
+    if short := np.flatnonzero(kept > available).tolist():
+        raise DataError(f"classes {short} have only {available[short].tolist()} images, {kept[short].tolist()} asked")
+    chosen = []
+    literature = np.random.RandomState(seed)  # noqa: NPY002 - the literature's subset is defined by this generator
+    for c in range(num_classes):
+        members = np.flatnonzero(labels == c)
+        if subset == "literature":
+            literature.shuffle(members)
+        else:
+            members = stream(seed, f"cut/{c}").permutation(members)
+        chosen.append(members[: kept[c]])
+    return Cut(np.sort(np.concatenate(chosen)), kept, group_counts)

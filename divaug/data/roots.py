@@ -1,0 +1,70 @@
+"""Where data sets are looked for, checked and, if allowed, downloaded to."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from divaug.data.images import Request
+from divaug.errors import DataError
+
+
+def cache_folder() -> Path:
+    """Return the user cache: ``$XDG_CACHE_HOME/divaug`` or ``~/.cache/divaug``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base) / "divaug" if base else Path.home() / ".cache" / "divaug"
+
+
+def candidates(request: Request) -> list[Path]:
+    """Return the roots in order of search; an explicit root is the only one."""
+    if request.data_root is not None:
+        return [Path(request.data_root)]
+    variable = os.environ.get("DIVAUG_DATA")
+    return [Path("data"), *([Path(variable)] if variable else []), cache_folder()]
+
+
+def locate(name: str, folder: str, first: str, request: Request, fetch: Callable[[Path], None]) -> Path:
+    """Find a data set's folder below one of the roots, or download it into the user cache.
+
+    Args:
+        name: The data set, for messages.
+        folder: Folder below a root.
+        first: A file whose presence tells that the data set is there.
+        request: The user's words; ``data_root`` given means no other place and no download.
+        fetch: Downloads the data set into a root.
+
+    Raises:
+        DataError: Not found, with the places tried and the ways out.
+    """
+    roots = candidates(request)
+    for root in roots:
+        if (root / folder / first).is_file():
+            return root / folder
+    tried = ", ".join(str(root / folder) for root in roots)
+    way_out = (
+        f"Put {folder}/{first} and its fellows below one of them or name another root with --data-root. "
+        "Without any download this runs: python -m divaug.recipes.digits_lt"
+    )
+    if request.data_root is not None or not request.download:
+        raise DataError(f"{name} not found; looked for {first} in: {tried}. {way_out}")
+    try:
+        fetch(cache_folder())
+    except Exception as error:  # torchvision's downloader raises URLError, HTTPError, RuntimeError, OSError
+        raise DataError(f"{name} not found in: {tried}, and the download failed ({error}). {way_out}") from error
+    return cache_folder() / folder
+
+
+def read_checked(path: Path, md5: str) -> bytes:
+    """Read a file whose MD5 is known.
+
+    Raises:
+        DataError: The file is missing or its content is not the official one.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != md5:
+        raise DataError(f"{path} is damaged: MD5 {found}, expected {md5}; delete it and fetch it again")
+    return content

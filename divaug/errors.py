@@ -1,0 +1,38 @@
+"""The errors a user can cause; each carries the exit code of the command line."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class DivaugError(Exception):
+    """Something failed while running (exit code 1)."""
+
+    exit_code = 1
+
+
+class ConfigError(DivaugError, ValueError):
+    """A name, key, type or value is wrong; nothing was started (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(DivaugError):
+    """Data are missing, damaged or unusable (exit code 3)."""
+
+    exit_code = 3
+
+
+class Interrupted(DivaugError):
+    """A signal asked the run to stop; a checkpoint was written (exit code 128 + signal)."""
+
+    def __init__(self, signal_number: int, message: str = "interrupted") -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def suggestion(name: str, allowed: Iterable[str]) -> str:
+    """Return "did you mean 'x'? " where something is near, and always the allowed names."""
+    names = sorted(allowed)
+    near = get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}Allowed: {', '.join(names) or 'none'}."

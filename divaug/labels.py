@@ -1,0 +1,93 @@
+"""Labels: the one target type, the one place where losses are weighted and reduced, and class groups."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+GROUPS = ("head", "mid", "tail")
+SHOTS = ("many", "medium", "few")
+
+
+@dataclass(frozen=True)
+class MixedLabels:
+    """A convex combination of K hard labels for every row; a plain batch has K = 1.
+
+    Attributes:
+        ids: Class indices.
+        weights: float32 label weights lambda; every row sums to 1.
+    """
+
+    ids: Int[Tensor, "B K"]
+    weights: Float[Tensor, "B K"]
+
+    @classmethod
+    def hard(cls, labels: Int[Tensor, "B"]) -> "MixedLabels":
+        """Wrap plain labels: K = 1, weight 1."""
+        return cls(labels[:, None], torch.ones(len(labels), 1, device=labels.device))
+
+    def dominant(self) -> Int[Tensor, "B"]:
+        """Return each row's label of largest weight; ties go to the first."""
+        return self.ids.gather(1, self.weights.argmax(1, keepdim=True)).squeeze(1)
+
+    def is_mixed(self) -> Tensor:
+        """Return a boolean ``(B,)``: True where a row carries weight of more than one class."""
+        return ((self.ids != self.dominant()[:, None]) & (self.weights > 0)).any(1)
+
+    def mass(self, num_classes: int) -> Float[Tensor, "C"]:
+        """Return the label mass of every class in the batch, in float64."""
+        mass = torch.zeros(num_classes, dtype=torch.float64, device=self.ids.device)
+        return mass.index_add_(0, self.ids.flatten(), self.weights.flatten().double())
+
+
+def mixed_loss(
+    loss: Callable[[Float[Tensor, "B C"], Int[Tensor, "B"]], Float[Tensor, "B"]],
+    logits: Float[Tensor, "B C"],
+    target: MixedLabels,
+    class_weights: Float[Tensor, "C"] | None = None,
+) -> Float[Tensor, ""]:
+    """Reduce a per-row loss over mixed labels: sum(lambda * w * l) / sum(lambda * w).
+
+    ``lambda`` is the label weight and ``w`` the weight of that label's class. For hard labels and cross-entropy this
+    is torch's weighted cross-entropy with mean reduction; for mixed labels the denominator keeps class weights from
+    changing the learning rate.
+
+    Args:
+        loss: Any component of the ``losses`` family.
+        logits: Final logits, scale included.
+        target: Labels and their weights.
+        class_weights: One weight >= 0 a class; None weights all alike.
+    """
+    total = logits.new_zeros((), dtype=torch.float32)
+    norm = logits.new_zeros((), dtype=torch.float32)
+    for ids, weights in zip(target.ids.unbind(1), target.weights.unbind(1), strict=True):
+        scale = weights if class_weights is None else weights * class_weights[ids]
+        total = total + (scale * loss(logits, ids)).sum()
+        norm = norm + scale.sum()
+    return total / norm
+
+
+def count_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the number of pictures of every class, int64 ``(C,)``."""
+    return np.bincount(np.asarray(labels, dtype=np.int64), minlength=num_classes)
+
+
+def rank_groups(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Split classes into head, mid and tail by rank of their training count (terciles; ties by class index).
+
+    The head takes the larger part when C is not a multiple of three; with two classes mid is empty.
+    """
+    order = np.argsort(-np.asarray(counts), kind="stable")
+    head, tail = -(-len(order) // 3), max(1, len(order) // 3)
+    parts = order[:head], order[head : len(order) - tail], order[len(order) - tail :]
+    return {name: np.sort(part) for name, part in zip(GROUPS, parts, strict=True)}
+
+
+def shot_groups(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Split classes as Liu et al. (2019, arXiv:1904.05160) do: many > 100, medium 20 to 100, few < 20."""
+    counts = np.asarray(counts)
+    masks = counts > 100, (counts >= 20) & (counts <= 100), counts < 20
+    return {name: np.flatnonzero(mask) for name, mask in zip(SHOTS, masks, strict=True)}

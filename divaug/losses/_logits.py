@@ -1,0 +1,23 @@
+"""What losses share: float32 rows of cross-entropy, and checked class counts."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def cross_entropy_rows(logits: Float[Tensor, "B C"], ids: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
+    """Return each row's cross-entropy, in float32 at least whatever autocast does."""
+    return F.cross_entropy(at_least_float32(logits), ids, reduction="none")
+
+
+def at_least_float32(logits: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+    """Widen half-precision logits; float64 stays (gradient checks)."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def positive_counts(class_counts: Int[Tensor, "C"]) -> Float[Tensor, "C"]:
+    """Return the counts in float64; a class without images raises ValueError."""
+    if empty := torch.nonzero(class_counts <= 0).flatten().tolist():
+        raise ValueError(f"class_counts must be >= 1, but classes {empty} have no images")
+    return class_counts.double()

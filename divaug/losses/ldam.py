@@ -1,0 +1,43 @@
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from divaug.losses._logits import at_least_float32, cross_entropy_rows, positive_counts
+from divaug.registry import LOSSES
+
+
+@LOSSES.register("ldam")
+class LDAM(nn.Module):
+    """Cross-entropy with a margin on the label's cosine, larger for rarer classes: m_c ~ n_c ** -1/4.
+
+    Needs a cosine head: the margin is a difference of cosines, so the loss takes head_scale * m_c off the label's
+    final logit and has no scale of its own.
+
+    Args:
+        class_counts: Training pictures of each class, >= 1.
+        head_scale: Scale by which the head multiplies cosines.
+        max_m: Margin of the rarest class, in cosine units, >= 0; 0 is cross-entropy.
+
+    Reference:
+        Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019,
+        arXiv:1906.07413, eq. 13.
+
+    Differs from the paper: the scale sits in the head; the paper's code multiplies in the loss. The numbers are equal.
+    """
+
+    margins: Tensor
+
+    def __init__(self, class_counts: Int[Tensor, "C"], head_scale: float, *, max_m: float = 0.5) -> None:
+        super().__init__()
+        if max_m < 0:
+            raise ValueError(f"max_m must be >= 0, got {max_m}")
+        if head_scale == 1:
+            raise ValueError("it needs the cosine head (--model.head cosine), whose scale is not 1")
+        margins = positive_counts(class_counts) ** -0.25
+        self.register_buffer("margins", (head_scale * max_m * margins / margins.max()).float())
+
+    def forward(self, logits: Float[Tensor, "B C"], ids: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
+        """Return one loss a row."""
+        logits = at_least_float32(logits)
+        margin = torch.zeros_like(logits).scatter_(1, ids[:, None], self.margins.to(logits)[ids][:, None])
+        return cross_entropy_rows(logits - margin, ids)

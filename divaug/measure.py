@@ -1,0 +1,110 @@
+"""One epoch's numbers: metrics of a part, latent statistics by class and by group, and the result of a run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from divaug.labels import MixedLabels, rank_groups
+from divaug.latent.monitor import TopKMonitor
+from divaug.metrics import (
+    calibration_error,
+    confusion_matrix,
+    from_confusion,
+    nanmean,
+    precision,
+    prior_corrected,
+    recall,
+    roc_auc,
+    softmax,
+)
+from divaug.train import Evaluation, Totals
+
+Row = dict[str, Any]
+
+
+def empty_row(epoch: int) -> Row:
+    """Return a row of ``metrics.jsonl`` to be filled."""
+    return {"epoch": epoch, "metrics": {}, "per_class": {}}
+
+
+def add_training(row: Row, totals: Totals, *, lr: float, seconds: float, tail: np.ndarray) -> None:
+    """Add what the training loop saw: loss, accuracy, speed, and what mixing really did."""
+    row["metrics"] |= {
+        "train/loss": totals.loss / totals.rows,
+        "train/acc": totals.correct / totals.rows,
+        "train/lr": lr,
+        "train/seconds": seconds,
+        "train/img_per_s": totals.rows / seconds,
+        "aug/mixed_frac": totals.mixed_rows / totals.rows,
+        "aug/rows_tail_frac": float(totals.seen[tail].sum() / totals.rows),
+        "aug/mass_tail_frac": float(totals.mass[tail].sum() / totals.rows),
+    }
+    row["per_class"] |= {"aug/rows": totals.seen.tolist(), "aug/label_mass": totals.mass.tolist()}
+
+
+def add_part(row: Row, prefix: str, outputs: Evaluation, group_counts: np.ndarray) -> None:
+    """Add the metrics of a part ("test", "val")."""
+    num_classes = outputs.logits.shape[1]
+    matrix = confusion_matrix(outputs.labels, outputs.logits.argmax(1), num_classes)
+    probabilities = softmax(outputs.logits)
+    scalars = from_confusion(matrix, group_counts) | {
+        "roc_auc": nanmean(roc_auc(outputs.labels, probabilities)),
+        "ece": calibration_error(outputs.labels, probabilities),
+    }
+    row["metrics"] |= {f"{prefix}/{name}": value for name, value in scalars.items()}
+    row["per_class"] |= {f"{prefix}/recall": recall(matrix).tolist(), f"{prefix}/precision": precision(matrix).tolist()}
+
+
+def add_latent(row: Row, prefix: str, statistics: Mapping[str, np.ndarray], group_counts: np.ndarray) -> None:
+    """Add latent statistics: by class, and as means over head, mid and tail."""
+    for name, values in statistics.items():
+        row["per_class"][f"{prefix}/{name}"] = np.asarray(values, dtype=np.float64).tolist()
+        if name != "n":
+            for group, classes in rank_groups(group_counts).items():
+                row["metrics"][f"{prefix}/{name}_{group}"] = nanmean(np.asarray(values, dtype=np.float64)[classes])
+
+
+def growth(statistics: Mapping[str, np.ndarray], first: Row | None) -> np.ndarray:
+    """Return how many more distinct features the stream's top-K sets hold than in the first epoch, by class."""
+    now = statistics["number"]
+    if first is None:
+        return np.where(np.isnan(now), np.nan, 0.0)
+    return now - np.array(first["per_class"]["views/number"])
+
+
+def clean_statistics(
+    outputs: Evaluation, head: nn.Module, monitor: TopKMonitor, batch_size: int = 4096
+) -> dict[str, np.ndarray]:
+    """Measure unaugmented pictures from their embeddings with the settings of ``monitor``, which is not touched."""
+    counts = next(iter(monitor.counts.values()))
+    num_classes, feature_dim = counts.incidence.shape
+    clean = TopKMonitor(num_classes, feature_dim, k=counts.k, sizes=monitor.sizes)
+    device = head.weight.device
+    for start in range(0, len(outputs.labels), batch_size):
+        z = torch.from_numpy(outputs.embeddings[start : start + batch_size]).to(device)
+        labels = torch.from_numpy(outputs.labels[start : start + batch_size]).to(device)
+        clean.update(z, MixedLabels.hard(labels), head)
+    return clean.compute()
+
+
+def final_result(rows: list[Row], outputs: Evaluation, counts: np.ndarray) -> dict[str, float]:
+    """Return a run's result: the last epoch's numbers and the prior-corrected accuracy.
+
+    Nothing is selected on the test part; ``best_on_test/bal_acc`` is there because papers report it.
+    """
+    last = {name: value for name, value in rows[-1]["metrics"].items() if not name.startswith(("train/", "aug/"))}
+    corrected, tau = prior_corrected(outputs.labels, outputs.logits, counts / counts.sum())
+    evaluated = [row["metrics"] for row in rows if "test/bal_acc" in row["metrics"]]
+    return {
+        **{f"final/{name.replace('/', '_')}": value for name, value in last.items()},
+        "final/test_prior_corrected_bal_acc": corrected,
+        "final/prior_corrected_tau": tau,
+        "final/feature_dim": outputs.embeddings.shape[1],
+        "best_on_test/acc": max(row["test/acc"] for row in evaluated),
+        "best_on_test/bal_acc": max(row["test/bal_acc"] for row in evaluated),
+        "final/train_seconds": sum(row["metrics"]["train/seconds"] for row in rows),
+        "final/total_seconds": sum(row["metrics"]["train/epoch_seconds"] for row in rows),
+    }

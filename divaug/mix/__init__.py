@@ -1,0 +1,1 @@
+"""Mixes: a batch of pictures in, a batch of pictures and mixed labels out."""

@@ -1,0 +1,88 @@
+"""The network: backbone | head, and how both are built from their names."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from divaug.errors import ConfigError
+from divaug.registry import HEADS, MODELS
+from divaug.rng import stream, torch_seed
+
+
+class Network(nn.Module):
+    """A backbone and a head.
+
+    Attributes:
+        backbone: Pictures ``(B, ch, H, W)`` to embeddings FE ``(B, D)``; has ``feature_dim``.
+        head: Embeddings to final logits; ``weight (C, D)``, ``bias (C,)`` or None, ``scale``: logits are
+            ``scale`` times the sum of the classification embedding, plus the bias.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def features(self, images: Float[Tensor, "B ch H W"]) -> Float[Tensor, "B D"]:
+        """Return the embeddings (FE)."""
+        return self.backbone(images)
+
+    def forward(self, images: Float[Tensor, "B ch H W"]) -> Float[Tensor, "B C"]:
+        """Return the logits."""
+        return self.head(self.features(images))
+
+
+def build_network(
+    name: str,
+    num_classes: int = 10,
+    *,
+    channels: int = 3,
+    size: tuple[int, int] = (32, 32),
+    head: str = "linear",
+    head_options: dict[str, Any] | None = None,
+    seed: int | None = None,
+    **options: Any,
+) -> Network:
+    """Build a network by registered name or ``timm:NAME``; backbone and head start from streams of their own.
+
+    Args:
+        name: Registered model, or ``timm:`` and any name that timm knows.
+        num_classes: C.
+        channels: Channels of the pictures.
+        size: (H, W) of the pictures.
+        head: Registered head.
+        head_options: The head's hyperparameters.
+        seed: Seed of the initial weights, leaving torch's global generator as it was; None draws from that one.
+        **options: The model's hyperparameters (timm: passed to ``timm.create_model``).
+
+    Raises:
+        ConfigError: Unknown name or option, or pictures too small for the network.
+    """
+    if num_classes < 2:
+        raise ConfigError(f"num_classes must be >= 2, got {num_classes}")
+    with _seeded(seed, "backbone"):
+        if name.startswith("timm:"):
+            from divaug.models.timm_backbone import timm_backbone
+
+            backbone = timm_backbone(name.removeprefix("timm:"), channels, size, options)
+        else:
+            backbone = MODELS.build(name, facts={"channels": channels, "size": size}, **options)
+    with _seeded(seed, "head"):
+        facts = {"feature_dim": backbone.feature_dim, "num_classes": num_classes}
+        top = HEADS.build(head, facts=facts, **(head_options or {}))
+    return Network(backbone, top)
+
+
+@contextmanager
+def _seeded(seed: int | None, name: str) -> Iterator[None]:
+    """Run a block with torch seeded from a stream, and put the global generator back afterwards."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(stream(seed, name)))
+        yield

@@ -1,0 +1,85 @@
+"""A compact CNN whose first layer whitens patches: accurate within minutes on a CPU."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from divaug.registry import MODELS
+
+
+class ConvGroup(nn.Module):
+    """Two 3x3 convolutions with batch normalisation and ReLU, the picture halved after the first."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Float[Tensor, "B i H W"]) -> Float[Tensor, "B o H2 W2"]:
+        """Return the group's maps."""
+        x = F.relu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
+        return F.relu(self.norm2(self.conv2(x)))
+
+
+@MODELS.register("whitened_cnn")
+class WhitenedCNN(nn.Module):
+    """Whitened 2x2 patches, then a group of two convolutions for each width, then a mean over the picture.
+
+    The whitening filters are the eigenvectors of the training patches' covariance, each with both signs, and are not
+    trained. Embeddings are >= 0.
+
+    Args:
+        channels: Channels of the pictures.
+        size: (H, W) of the pictures; each group halves it.
+        widths: Channels of each group; the last is D.
+
+    Reference:
+        Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024, arXiv:2404.00498.
+
+    Differs from the paper: ReLU for GELU and mean for max pooling at the end, so that embeddings are >= 0; plain batch
+    normalisation and default weights for its partly frozen normalisation and identity start.
+    """
+
+    def __init__(
+        self, channels: int = 3, size: tuple[int, int] = (32, 32), *, widths: Sequence[int] = (64, 128, 256)
+    ) -> None:
+        super().__init__()
+        if not widths or any(not isinstance(width, int) or width < 1 for width in widths):
+            raise ValueError(f"widths must be a list of whole numbers >= 1, got {list(widths)}")
+        smallest = 2 ** len(widths) + 1
+        if min(size) < smallest:
+            raise ValueError(
+                f"pictures of {size[0]}x{size[1]} are too small for {len(widths)} groups: at least "
+                f"{smallest}x{smallest} are needed; give fewer widths or a larger --image-size"
+            )
+        patch = 4 * channels
+        self.whitening = nn.Conv2d(channels, 2 * patch, 2)
+        self.whitening.weight.requires_grad_(False)
+        groups, inputs = [], 2 * patch
+        for width in widths:
+            groups.append(ConvGroup(inputs, width))
+            inputs = width
+        self.groups = nn.Sequential(*groups)
+        self.feature_dim = inputs
+
+    @torch.no_grad()
+    def initialize(self, images: Float[Tensor, "B ch H W"], eps: float = 5e-4) -> None:
+        """Set the whitening filters from normalised training pictures."""
+        windows = images.float().unfold(2, 2, 1).unfold(3, 2, 1)  # (B, ch, H-1, W-1, 2, 2)
+        patches = windows.permute(0, 2, 3, 1, 4, 5).reshape(-1, 4 * images.shape[1]).double()
+        patches = patches - patches.mean(0)
+        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        filters = (vectors / (values.clamp_min(0) + eps).sqrt()).T.flip(0)
+        # An eigenvector's sign is arbitrary and may differ between machines; the largest entry decides.
+        filters = filters * filters.gather(1, filters.abs().argmax(1, keepdim=True)).sign()
+        filters = filters.reshape(-1, images.shape[1], 2, 2)
+        self.whitening.weight.copy_(torch.cat([filters, -filters]))
+
+    def forward(self, images: Float[Tensor, "B ch H W"]) -> Float[Tensor, "B D"]:
+        """Return the embeddings."""
+        return self.groups(F.relu(self.whitening(images))).mean((2, 3))

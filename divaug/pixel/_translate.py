@@ -1,0 +1,56 @@
+"""Shift and mirror pictures by drawn amounts; shared by ``shift`` and ``crop_flip``."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TranslatePlan:
+    """What happens to each row.
+
+    Attributes:
+        down: Pixels by which the window moves down over the padded picture, within -reach to reach.
+        right: The same to the right.
+        mirror: Whether the row is mirrored left to right.
+        reach: Largest shift that could be drawn.
+    """
+
+    down: Int[np.ndarray, "B"]
+    right: Int[np.ndarray, "B"]
+    mirror: Bool[np.ndarray, "B"]
+    reach: tuple[int, int]
+
+
+def draw(rows: int, size: tuple[int, int], reach_frac: float, flip: float, rng: np.random.Generator) -> TranslatePlan:
+    """Draw shifts uniformly within round(reach_frac * side) pixels, and mirrorings with probability ``flip``."""
+    reach = round(reach_frac * size[0]), round(reach_frac * size[1])
+    down = rng.integers(-reach[0], reach[0] + 1, rows)
+    right = rng.integers(-reach[1], reach[1] + 1, rows)
+    return TranslatePlan(down, right, rng.random(rows) < flip, reach)
+
+
+def translate_one(image: UInt8[np.ndarray, "H W ch"], plan: TranslatePlan, i: int) -> UInt8[np.ndarray, "H W ch"]:
+    """Shift row ``i``'s picture over a black border, then mirror it."""
+    height, width, _ = image.shape
+    (pad_y, pad_x), top, left = plan.reach, plan.reach[0] + plan.down[i], plan.reach[1] + plan.right[i]
+    padded = np.pad(image, ((pad_y, pad_y), (pad_x, pad_x), (0, 0)))
+    window = padded[top : top + height, left : left + width]
+    return np.ascontiguousarray(window[:, ::-1] if plan.mirror[i] else window)
+
+
+def translate(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UInt8[Tensor, "B H W ch"]:
+    """Do to a whole batch what ``translate_one`` does to a picture."""
+    rows, height, width, channels = images.shape
+    pad_y, pad_x = plan.reach
+    padded = images.new_zeros(rows, height + 2 * pad_y, width + 2 * pad_x, channels)
+    padded[:, pad_y : pad_y + height, pad_x : pad_x + width] = images
+    # All windows of all pictures as a view; indexing copies only the one drawn: (B, ch, H, W).
+    windows = padded.unfold(1, height, 1).unfold(2, width, 1)
+    pick = [torch.from_numpy(a).to(images.device) for a in (plan.down + pad_y, plan.right + pad_x, plan.mirror)]
+    shifted = windows[torch.arange(rows, device=images.device), pick[0], pick[1]]
+    mirrored = torch.where(pick[2][:, None, None, None], shifted.flip(3), shifted)
+    return mirrored.permute(0, 2, 3, 1)

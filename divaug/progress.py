@@ -1,0 +1,62 @@
+"""Progress on stderr: one line an epoch, with a bar on a terminal."""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+
+class Progress:
+    """Tell how a run goes.
+
+    Args:
+        mode: ``bar``, ``lines``, ``none``; ``auto`` is a bar on a terminal and lines elsewhere.
+    """
+
+    def __init__(self, mode: str = "auto") -> None:
+        if mode == "auto":
+            mode = "bar" if sys.stderr.isatty() and not os.environ.get("CI") else "lines"
+        self.mode = mode
+        self._bar: Any = None
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        if self.mode != "none":
+            from tqdm import tqdm
+
+            tqdm.write(line, file=sys.stderr)
+
+    def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+        """Show a bar for the epoch."""
+        if self.mode == "bar":
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(
+                total=steps, initial=done, desc=f"epoch {epoch + 1}/{epochs}", unit="step", leave=False, dynamic_ncols=True
+            )
+
+    def step(self) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def end_epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float], eta_seconds: float) -> None:
+        """Close the bar and print the epoch's line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        parts = [f"epoch {epoch + 1}/{epochs}", f"loss {metrics['train/loss']:.3f}"]
+        if "test/bal_acc" in metrics:
+            parts.append(f"test bal {100 * metrics['test/bal_acc']:.1f}")
+            named = [("head", "head"), ("mid", "mid"), ("tail", "tail")]
+            parts += [f"{name} {100 * metrics[f'test/acc_{key}']:.0f}" for name, key in named]
+        if "views/number_tail" in metrics and metrics["views/number_tail"] == metrics["views/number_tail"]:
+            parts.append(f"top-K tail {metrics['views/number_tail']:.1f}")
+        parts += [f"{metrics['train/epoch_seconds']:.1f}s", f"left {_clock(eta_seconds)}"]
+        self.say("  ".join(parts))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

@@ -1,0 +1,1 @@
+"""Recipes: every runnable, as ``python -m divaug.recipes.NAME`` or ``divaug NAME``."""

@@ -1,0 +1,78 @@
+"""What the training recipes share: train methods x seeds, then table, figures and where to look."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from divaug import cli
+from divaug.config import dump
+from divaug.runfolder import RunFolder
+
+
+def train_and_compare(
+    program: str,
+    description: str,
+    argv: list[str],
+    recipe: Mapping[str, Any],
+    *,
+    methods: Sequence[str],
+    smoke: Mapping[str, Any],
+    positional: tuple[str, str] | None = None,
+    show_classes: bool = False,
+) -> int:
+    """Parse, train every run, print the comparison, write figures; see ``divaug.cli.parse``."""
+    request = cli.parse(
+        program, description, argv, recipe, methods=methods, smoke=smoke, positional=positional
+    )
+    if request is None:
+        return 0
+    if request.resume_from is not None:
+        folder = RunFolder(request.resume_from)
+        request.configs[:] = [folder.config]
+    if request.print_config:
+        print("\n".join(dump(config) for config in request.configs))
+        return 0
+    folders = [RunFolder.of(config) for config in request.configs]
+    if request.resume_from is not None:
+        folders = [RunFolder(request.resume_from)]
+    if request.dry_run:
+        for config, folder in zip(request.configs, folders, strict=True):
+            print(f"{folder.label}  seed {config.seed}  {config.epochs} epochs  {folder.path}")
+        return 0
+    _train(request, folders)
+    _show(request, folders, show_classes)
+    return 0
+
+
+def _train(request: cli.Request, folders: list[RunFolder]) -> None:
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    from dataclasses import replace
+
+    from divaug.progress import Progress
+    from divaug.run import run
+
+    for number, (config, folder) in enumerate(zip(request.configs, folders, strict=True), start=1):
+        config = replace(config, progress="none") if request.quiet else config  # noqa: PLW2901
+        progress = Progress(config.progress)
+        progress.say(
+            f"[{number}/{len(folders)}] {folder.experiment}: {folder.label}, seed {config.seed} "
+            f"-> {os.path.relpath(folder.path)}"
+        )
+        run(config, folder)
+
+
+def _show(request: cli.Request, folders: list[RunFolder], show_classes: bool) -> None:
+    from divaug.report import class_table, compare, write_report
+    from divaug.tracking import tracking_uri
+    from divaug.trackers.mlflow import server_command
+
+    for comparison in compare(folders):
+        print(f"\n{comparison.text}")
+        if show_classes:
+            for label, runs in comparison.runs.items():
+                print(f"\n{label}, seed {runs[0].config.seed}:\n{class_table(runs[0])}")
+        first = next(iter(comparison.runs.values()))[0]
+        files = write_report(first.path.parents[1] / "report", comparison)
+        print("\nfigures: " + "  ".join(os.path.relpath(file) for file in files if file.suffix == ".png"))
+    if (uri := tracking_uri(request.configs[0], folders[0].output_dir)) is not None:
+        print(f"compare the runs in MLflow (http://127.0.0.1:5000):\n  {server_command(uri)}")

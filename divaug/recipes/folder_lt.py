@@ -1,0 +1,36 @@
+"""Train and compare methods on pictures of your own: a folder of class folders, or a CSV.
+
+    python -m divaug.recipes.folder_lt my_pictures --test my_test_pictures
+    python -m divaug.recipes.folder_lt cells.csv --image-size 64 --methods erm,ros,cmo
+
+A CSV has the columns path,label and optionally split, group and source; paths are relative to the CSV. Without --test
+and without a column split, a test part is carved off: stratified, and by whole groups (patients, slides, cameras).
+"""
+
+import sys
+from collections.abc import Sequence
+
+from divaug.cli import main as run_main
+from divaug.errors import ConfigError
+from divaug.recipes._compare_methods import train_and_compare
+
+METHODS = ("erm", "ros", "cutmix", "cmo")
+SMOKE = {"epochs": 2, "max_per_class": 20, "experiment": "smoke"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe; see the module's docstring."""
+
+    def work(arguments: list[str]) -> int:
+        path = next((a for a in arguments if a.lower().endswith(".csv")), None)
+        recipe = {"dataset": "csv" if path and arguments[0] == path else "image_folder"}
+        return train_and_compare(
+            "divaug.recipes.folder_lt", __doc__ or "", arguments, recipe, methods=METHODS, smoke=SMOKE,
+            positional=("path", "folder of class folders, or a CSV"), show_classes=True,
+        )  # fmt: skip
+
+    return run_main("folder_lt", argv, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

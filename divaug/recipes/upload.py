@@ -1,0 +1,38 @@
+"""Mirror finished run folders in MLflow, after an outage or from another machine.
+
+    python -m divaug.recipes.upload runs/cifar10-exp100-fast
+    python -m divaug.recipes.upload RUN --tracking http://tracking.example:5000
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from divaug.cli import main as run_main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe; see the module's docstring."""
+
+    def work(arguments: list[str]) -> int:
+        parser = argparse.ArgumentParser(
+            "divaug.recipes.upload", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders of them")
+        parser.add_argument("--tracking", metavar="URI", help="tracking URI (default: the run's own)")
+        parser.add_argument("-v", action="store_true", help="show where an error comes from")
+        chosen = parser.parse_args(arguments)
+
+        from divaug.runfolder import find_runs
+        from divaug.tracking import upload
+
+        for folder in find_runs(chosen.runs):
+            upload(folder, chosen.tracking, lambda line: print(line, file=sys.stderr))
+            print(folder.path)
+        return 0
+
+    return run_main("upload", argv, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,273 @@
+"""Name-to-factory tables: the only look-up mechanism in divaug.
+
+A factory is a class or function decorated with ``@MIX.register("name")``. Names, descriptions and hyperparameters of
+the built-in components, and of the user's ``--import`` files, are read from their source with ``ast``: nothing is
+imported until a component is built, so listing and rejecting a misspelt name take milliseconds.
+
+A factory's positional parameters are *facts*, things that only the data know (``FACTS``); its keyword-only parameters
+are hyperparameters, which come from the configuration.
+"""
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+from divaug import _user_files
+from divaug.errors import ConfigError, suggestion
+
+FACTS = (
+    "labels", "class_counts", "num_classes", "feature_dim", "head_scale", "total_steps", "seed", "encoder_features",
+)  # fmt: skip
+ENTRY_POINT_GROUP = "divaug.plugins"
+_CONSTRUCTORS = ("__init__", "__new__")
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a component without importing it.
+
+    Attributes:
+        name: Registered name.
+        doc: Its docstring.
+        module: Module to import before it can be built.
+        facts: Positional parameters.
+        options: Keyword-only parameters: name to (annotation, default), both as source text, None where absent.
+    """
+
+    name: str
+    doc: str
+    module: str
+    facts: tuple[str, ...]
+    options: dict[str, tuple[str | None, str | None]]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return self.doc.strip().split("\n", 1)[0]
+
+
+class Registry:
+    """The components of one family, keyed by the name that configurations use.
+
+    Args:
+        family: Name of the family in messages and in TOML.
+        package: Package (or single module) whose files hold the built-in components.
+        variable: Name of the registry variable in ``@VARIABLE.register(...)``.
+    """
+
+    def __init__(self, family: str, package: str, variable: str) -> None:
+        self.family = family
+        self.package = package
+        self.variable = variable
+        self._factories: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[Factory], Factory]:
+        """Decorate a factory to make it buildable as ``name``; a name is never reused."""
+
+        def add(factory: Factory) -> Factory:
+            known = self._factories.get(name)
+            if known is not None and (known.__module__, known.__qualname__) != (
+                factory.__module__,
+                factory.__qualname__,
+            ):
+                raise ValueError(f"{self.family} {name!r} is already registered by {known.__module__}")
+            self._factories[name] = factory
+            return factory
+
+        return add
+
+    def entries(self) -> dict[str, Entry]:
+        """Return every known component by name: built in, from user files and plugins, registered by hand."""
+        found = dict(_scan_package(self.package, self.variable))
+        for module, path in _extension_sources():
+            for name, entry in _scan_file(path, module, self.variable).items():
+                if name in found and found[name].module != module:
+                    raise ConfigError(
+                        f"{path}: {self.family} {name!r} is already registered by {found[name].module}; "
+                        "choose another name."
+                    )
+                found[name] = entry
+        for name, factory in self._factories.items():
+            if name not in found:
+                found[name] = _entry_of(name, factory)
+        return dict(sorted(found.items()))
+
+    def entry(self, name: str) -> Entry:
+        """Return what is known of ``name``; an unknown name raises ConfigError with the allowed set."""
+        entries = self.entries()
+        if name not in entries:
+            raise ConfigError(
+                f"unknown {self.family} {name!r}; {suggestion(name, entries)} "
+                "If it is your own, name its file with --import."
+            )
+        return entries[name]
+
+    def check(self, name: str, options: Mapping[str, Any]) -> None:
+        """Raise ConfigError unless ``name`` exists and takes every one of ``options``, by name and plain type."""
+        entry = self.entry(name)
+        for key, value in options.items():
+            if key not in entry.options:
+                raise ConfigError(f"{self.family} {name!r} has no {key!r}; {suggestion(key, entry.options)}")
+            annotation = entry.options[key][0]
+            if not _fits(value, annotation):
+                raise ConfigError(f"{self.family}.{key} of {name!r} must be {annotation}, got {value!r}")
+
+    def build(self, name: str, *, facts: Mapping[str, Any], **options: Any) -> Any:
+        """Construct ``name``, passing only the facts that its signature asks for.
+
+        Raises:
+            ConfigError: Unknown name or option, an option that is required and missing, a value that the component
+                refuses, or a fact that is not to be had.
+        """
+        self.check(name, options)
+        entry = self.entry(name)
+        if name not in self._factories:
+            import_module(entry.module)
+        if name not in self._factories:
+            raise ConfigError(f"{entry.module} was imported but did not register {self.family} {name!r}")
+        if missing := [fact for fact in entry.facts if fact not in facts]:
+            way = " (give --encoder)" if "encoder_features" in missing else ""
+            raise ConfigError(f"{self.family} {name!r} needs {', '.join(missing)}, not to be had here{way}")
+        if missing := [k for k, (_, default) in entry.options.items() if default is None and k not in options]:
+            raise ConfigError(f"{self.family} {name!r} needs a value for {', '.join(missing)}")
+        try:
+            return self._factories[name](*(facts[fact] for fact in entry.facts), **options)
+        except ValueError as error:
+            raise ConfigError(f"{self.family} {name!r}: {error}") from error
+
+
+def _fits(value: Any, annotation: str | None) -> bool:
+    """Judge a value by the annotation's text; annotations that are not plain are left to the factory."""
+    plain = {"int": int, "float": (int, float), "bool": bool, "str": str, "None": type(None)}
+    names = [part.strip() for part in (annotation or "Any").split("|")]
+    if any(name not in plain for name in names):
+        return True
+    return any(isinstance(value, plain[n]) and isinstance(value, bool) == (n == "bool") for n in names)
+
+
+def _entry_of(name: str, factory: Callable[..., Any]) -> Entry:
+    """Describe a factory that was registered by hand, in a session or notebook."""
+    facts, options = [], {}
+    for parameter in inspect.signature(factory).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            empty = parameter.annotation is parameter.empty
+            annotation = None if empty else inspect.formatannotation(parameter.annotation)
+            default = None if parameter.default is parameter.empty else repr(parameter.default)
+            options[parameter.name] = (annotation, default)
+        else:
+            facts.append(parameter.name)
+    return Entry(name, inspect.getdoc(factory) or "", factory.__module__, tuple(facts), options)
+
+
+@lru_cache
+def _scan_package(package: str, variable: str) -> dict[str, Entry]:
+    # find_spec of a submodule would import its parent; this package's own path is known without that.
+    base = Path(__file__).parent.joinpath(*package.split(".")[1:])
+    if base.with_suffix(".py").exists():
+        return _scan_file(base.with_suffix(".py"), package, variable)
+    found: dict[str, Entry] = {}
+    for path in sorted(base.glob("*.py")):
+        found |= _scan_file(path, f"{package}.{path.stem}", variable)
+    return found
+
+
+@lru_cache
+def _scan_file(path: Path, module: str, variable: str) -> dict[str, Entry]:
+    found = {}
+    for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            for decorator in node.decorator_list:
+                match decorator:
+                    case ast.Call(
+                        func=ast.Attribute(attr="register", value=ast.Name(id=owner)), args=[ast.Constant(value=str(name))]
+                    ) if owner == variable:
+                        found[name] = _entry_from_source(name, module, node)
+    return found
+
+
+def _entry_from_source(name: str, module: str, node: ast.ClassDef | ast.FunctionDef) -> Entry:
+    function: Any = node
+    if isinstance(node, ast.ClassDef):
+        constructors = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name in _CONSTRUCTORS]
+        function = constructors[0] if constructors else None
+    if function is None:
+        return Entry(name, ast.get_docstring(node) or "", module, (), {})
+    positional = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
+    facts = positional[1:] if isinstance(node, ast.ClassDef) else positional
+    options = {
+        argument.arg: (
+            ast.unparse(argument.annotation) if argument.annotation else None,
+            ast.unparse(default) if default else None,
+        )
+        for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    }
+    return Entry(name, ast.get_docstring(node) or "", module, tuple(facts), options)
+
+
+def _extension_sources() -> list[tuple[str, Path]]:
+    """Return (module, source file) of every user file, user module and installed plugin."""
+    sources = []
+    plugins = [point.module for point in entry_points(group=ENTRY_POINT_GROUP)]
+    for item in [*_user_files.imports(), *plugins]:
+        module = _user_files.module_name(item)
+        if item.endswith(".py"):
+            sources.append((module, Path(item)))
+        elif (spec := find_spec(module)) is not None and spec.origin is not None:
+            sources.append((module, Path(spec.origin)))
+        else:
+            raise ConfigError(f"cannot import {item!r}: no such module; give a .py file or an installed module")
+    return sources
+
+
+def add_import(item: str) -> None:
+    """Make the components of a user's file or module known (``--import``), in workers too.
+
+    Raises:
+        ConfigError: No such file, a syntax error, a second file of the same stem, or nothing registered in it.
+    """
+    if item.endswith(".py") and not Path(item).is_file():
+        raise ConfigError(f"--import {item}: no such file")
+    module = _user_files.module_name(item)
+    path = str(Path(item).resolve()) if item.endswith(".py") else item
+    for known in _user_files.imports():
+        if known != path and _user_files.module_name(known) == module:
+            raise ConfigError(f"--import {item}: another file of the same name is imported already ({known})")
+    _user_files.add(item)
+    try:
+        named = any(
+            _scan_file(file, name, registry.variable)
+            for name, file in _extension_sources()
+            for registry in REGISTRIES.values()
+            if name == module
+        )
+        if not named:  # names computed at run time: only importing can tell
+            before = [set(registry._factories) for registry in REGISTRIES.values()]
+            import_module(module)
+            if before == [set(registry._factories) for registry in REGISTRIES.values()]:
+                raise ConfigError(f'--import {item} registers nothing; decorate a class with @MIX.register("name")')
+    except SyntaxError as error:
+        raise ConfigError(f"--import {item}: line {error.lineno}: {error.msg}") from error
+
+
+DATASETS = Registry("datasets", "divaug.data.datasets", "DATASETS")
+MODELS = Registry("models", "divaug.models", "MODELS")
+SAMPLERS = Registry("samplers", "divaug.samplers", "SAMPLERS")
+LOSSES = Registry("losses", "divaug.losses", "LOSSES")
+CLASS_WEIGHTS = Registry("class_weights", "divaug.class_weights", "CLASS_WEIGHTS")
+PIXEL = Registry("pixel", "divaug.pixel", "PIXEL")
+MIX = Registry("mix", "divaug.mix", "MIX")
+FEATURE = Registry("feature", "divaug.feature", "FEATURE")
+HEADS = Registry("heads", "divaug.models.heads", "HEADS")
+
+REGISTRIES = {
+    registry.family: registry
+    for registry in (DATASETS, MODELS, HEADS, SAMPLERS, LOSSES, CLASS_WEIGHTS, PIXEL, MIX, FEATURE)
+}

@@ -1,0 +1,197 @@
+"""Runs beside one another: the tidy per-class table of a run, and the comparison of methods over seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divaug.config import protocol_fingerprint
+from divaug.errors import DivaugError
+from divaug.files import make_folder, write_text
+from divaug.labels import GROUPS, rank_groups
+from divaug.latent.rarefaction import ceiling
+from divaug.metrics import nanmean
+from divaug.runfolder import RunFolder
+
+# Column title -> key of result.json; percentages.
+_COLUMNS = {
+    "acc": "final/test_acc",
+    "bal": "final/test_bal_acc",
+    "prior-corr.": "final/test_prior_corrected_bal_acc",
+    "head": "final/test_acc_head",
+    "mid": "final/test_acc_mid",
+    "tail": "final/test_acc_tail",
+    "worst": "final/test_worst_class_acc",
+    "macro-F1": "final/test_macro_f1",
+}
+
+
+def write_per_class(folder: RunFolder, rows: Sequence[dict[str, Any]]) -> None:
+    """Write ``per_class.parquet``: a row an epoch and class, a column a statistic."""
+    import pandas as pd
+
+    manifest = folder.manifest
+    group = {c: name for name, classes in rank_groups(np.array(manifest["group_counts"])).items() for c in classes}
+    frames = [
+        pd.DataFrame({"epoch": row["epoch"], "class": range(len(group)), **row["per_class"]}) for row in rows
+    ]
+    table = pd.concat(frames, ignore_index=True)
+    table.insert(2, "class_name", [manifest["class_names"][c] for c in table["class"]])
+    table.insert(3, "n_train", [manifest["counts"][c] for c in table["class"]])
+    table.insert(4, "group", [group[c] for c in table["class"]])
+    temporary = folder.path / "per_class.parquet.tmp"
+    table.to_parquet(temporary, index=False)
+    temporary.replace(folder.path / "per_class.parquet")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Finished runs of one protocol.
+
+    Attributes:
+        runs: Method label to its runs, by seed.
+        text: The table, as printed.
+    """
+
+    runs: dict[str, list[RunFolder]]
+    text: str
+
+
+def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
+    """Line up finished runs, one comparison for each protocol: lanes are never mixed.
+
+    Raises:
+        DivaugError: No run is finished.
+    """
+    by_protocol: dict[str, list[RunFolder]] = {}
+    for folder in folders:
+        if folder.finished:
+            by_protocol.setdefault(protocol_fingerprint(folder.config), []).append(folder)
+    if not by_protocol:
+        raise DivaugError("no finished run to compare")
+    comparisons = []
+    for fingerprint, members in by_protocol.items():
+        runs: dict[str, list[RunFolder]] = {}
+        for folder in members:
+            runs.setdefault(folder.label, []).append(folder)
+        config, manifest = members[0].config, members[0].manifest
+        head = (
+            f"{config.dataset}, {config.profile}, imbalance factor {config.imbalance_factor:g}; lane {config.preset}, "
+            f"{config.model.name}, {config.epochs} epochs; protocol {fingerprint}\n"
+            f"train {sum(manifest['counts'])}, test {sum(manifest['test_counts'])} pictures, "
+            f"{len(manifest['counts'])} classes of {max(manifest['counts'])} to {min(manifest['counts'])}"
+        )
+        if config.profile == "natural":
+            head = head.replace(f", imbalance factor {config.imbalance_factor:g}", "")
+        comparisons.append(Comparison(runs, f"{head}\n\n{_table(runs)}"))
+    return comparisons
+
+
+def mean_sd(values: Sequence[float], scale: float = 100, digits: int = 1) -> str:
+    """Write "mean ± sd", the deviation only where there are two values or more, and - where nothing is defined."""
+    known = [scale * value for value in values if not math.isnan(value)]
+    if not known:
+        return "-"
+    if len(known) == 1:
+        return f"{known[0]:.{digits}f}"
+    return f"{np.mean(known):.{digits}f} ± {np.std(known, ddof=1):.{digits}f}"
+
+
+def _number(folder: RunFolder, key: str) -> float:
+    value = folder.result.get(key)
+    return float("nan") if value is None else value
+
+
+def rarefied_size(manifest: dict[str, Any]) -> int:
+    """Return the m at which a table shows rarefied numbers: 20, or 5 where the smallest class has fewer than 20."""
+    return 20 if min(manifest["counts"]) >= 20 else 5
+
+
+def _table(runs: dict[str, list[RunFolder]]) -> str:
+    first = next(iter(runs.values()))[0]
+    m = rarefied_size(first.manifest)
+    diverse = f"final/train_clean_rarefied_{m}_tail"
+    top = _ceiling(first, m)
+    rows = [["method", "seeds", *_COLUMNS, f"top-K tail m={m}", "seconds"]]
+    for label, folders in runs.items():
+        cells = [mean_sd([_number(f, key) for f in folders]) for key in _COLUMNS.values()]
+        latent = mean_sd([_number(f, diverse) for f in folders], scale=1)
+        seconds = mean_sd([_number(f, "final/train_seconds") for f in folders], scale=1, digits=0)
+        rows.append([label, str(len(folders)), *cells, latent, seconds])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]) for row in rows]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    notes = [
+        "Test recall in %, last epoch, mean ± sd over seeds. prior-corr.: balanced accuracy after a cross-fitted "
+        "correction of the class priors.",
+        f"top-K tail: distinct top-{first.config.top_k} CE expected in {m} clean training pictures of a tail class; "
+        f"ceiling {top}." if top else "",
+    ]  # fmt: skip
+    if any(len(folders) < 6 for folders in runs.values()):
+        notes.append("Fewer than six seeds: differences cannot be significant in an exact two-sided paired test.")
+    return "\n".join([*lines, "", *(note for note in notes if note)])
+
+
+def _ceiling(folder: RunFolder, m: int) -> int:
+    config = folder.config
+    return ceiling(int(_number(folder, "final/feature_dim")), m, config.top_k) if config.monitor else 0
+
+
+def class_table(folder: RunFolder) -> str:
+    """Return every class with its training and test pictures and its recall."""
+    manifest = folder.manifest
+    recalls = folder.metrics.rows()[-1]["per_class"]["test/recall"]
+    width = max(len(name) for name in [*manifest["class_names"], "class"])
+    lines = [f"{'class'.ljust(width)}  {'train':>6}  {'test':>6}  {'recall %':>8}"]
+    order = np.argsort(-np.array(manifest["counts"]), kind="stable")
+    for c in order:
+        recall = "-" if math.isnan(recalls[c]) else f"{100 * recalls[c]:.1f}"
+        lines.append(
+            f"{manifest['class_names'][c].ljust(width)}  {manifest['counts'][c]:>6}  {manifest['test_counts'][c]:>6}  "
+            f"{recall:>8}"
+        )
+    return "\n".join(lines)
+
+
+def write_report(folder: Path, comparison: Comparison) -> list[Path]:
+    """Write the table and the figures of a comparison; return the files."""
+    from divaug.plots.compare import Series, draw_comparison
+
+    make_folder(folder)
+    table = folder / "table.txt"
+    write_text(table, comparison.text + "\n")
+    first = next(iter(comparison.runs.values()))[0]
+    manifest = first.manifest
+    m = rarefied_size(manifest)
+    groups = rank_groups(np.array(manifest["group_counts"]))
+    series = []
+    for label, folders in comparison.runs.items():
+        logs = [f.metrics.rows() for f in folders]
+        recall = np.array([log[-1]["per_class"]["test/recall"] for log in logs], dtype=float)
+        latent = [log[-1]["per_class"].get(f"train_clean/rarefied_{m}") for log in logs]
+        rarefied = None if None in latent else np.array(latent, dtype=float)
+        growth = {name: _growth_of(logs, groups[name]) for name in GROUPS if len(groups[name])}
+        series.append(Series(label, recall, rarefied, growth))
+    return [
+        table,
+        *draw_comparison(
+            folder, series, manifest["class_names"], np.array(manifest["counts"]), m, _ceiling(first, m)
+        ),
+    ]
+
+
+def _growth_of(logs: list[list[dict[str, Any]]], classes: np.ndarray) -> np.ndarray:
+    """Return the group's mean number of distinct top-K features by seed and epoch, over plain views or else mixed."""
+    curves = []
+    for log in logs:
+        if "views/number" not in log[-1]["per_class"]:
+            return np.empty((0, 0))
+        missing = [float("nan")] * len(log[-1]["per_class"]["views/number"])
+        plain = [np.array(row["per_class"]["views/number"], dtype=float)[classes] for row in log]
+        mixed = [np.array(row["per_class"].get("views/number_mixed", missing), dtype=float)[classes] for row in log]
+        unmixed = not all(np.isnan(values).all() for values in plain)
+        curves.append([nanmean(values) for values in (plain if unmixed else mixed)])
+    return np.array(curves)

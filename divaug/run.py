@@ -1,0 +1,169 @@
+"""Train one run, from its configuration to its folder. The loop is here, top to bottom."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from divaug import measure, train
+from divaug.assemble import Built, Data, build, build_model, load_data, resolve, stage_at
+from divaug.config import Config
+from divaug.errors import Interrupted
+from divaug.files import write_json
+from divaug.labels import rank_groups
+from divaug.models.network import Network
+from divaug.optim import learning_rate
+from divaug.progress import Progress
+from divaug.rng import stream
+from divaug.runfolder import RunFolder
+from divaug.signals import StopRequest
+from divaug.tracking import finish, open_tracker
+from divaug.train import Totals
+
+
+def run(config: Config, folder: RunFolder | None = None) -> RunFolder:
+    """Train, or go on where the run stopped; a finished run is only handed back.
+
+    Args:
+        config: What to run.
+        folder: Where; by default the folder that the configuration names.
+
+    Raises:
+        ConfigError: Something is misnamed or out of range, or the folder holds another run.
+        DataError: Data are missing or damaged.
+        Interrupted: A signal came; a checkpoint was written.
+        DivaugError: Training failed (a gradient that is not finite, a folder that cannot be written).
+    """
+    progress = Progress(config.progress)
+    folder = folder or RunFolder.of(config)
+    with folder.lock():
+        data = load_data(config)
+        config = resolve(config, data)
+        if folder.finished:
+            folder.adopt(config, data.manifest)
+            progress.say(f"{folder.path} is finished already")
+            return folder
+        built = build(config, data)  # before anything is written: it finds what is wrong with the configuration
+        folder.adopt(config, data.manifest)
+        for note in data.notes:
+            progress.say(f"note: {note}")
+        with open_tracker(config, folder, progress.say) as tracker, StopRequest() as stop:
+            _train(config, data, built, folder, tracker, stop, progress)
+            finish(folder, tracker)
+    return folder
+
+
+def _train(
+    config: Config, data: Data, built: Built, folder: RunFolder, tracker: Any, stop: StopRequest, progress: Progress
+) -> None:
+    first_epoch, totals = _restore(built, folder, progress)
+    rows = folder.metrics.keep_before(first_epoch)
+    groups, tail = data.cut.group_counts, rank_groups(data.cut.group_counts)["tail"]
+    clean_epochs = {round(at * (config.epochs - 1)) for at in config.monitor_at}
+    steps = built.train.steps(len(data.train.labels))
+    outputs = None
+    for epoch in range(first_epoch, config.epochs):
+        started = time.perf_counter()
+        stage = stage_at(built.stages, epoch)
+        totals = totals or Totals.empty(data.dataset.num_classes)
+        drawn = stage.sampler.draw(stream(config.seed, "sampler", epoch), epoch / config.epochs).numpy()
+        batches = built.train.epoch(
+            drawn, pixel=stage.pixel, mix=stage.mix, seed=config.seed, epoch=epoch, first_step=totals.steps
+        )
+        progress.start_epoch(epoch, config.epochs, steps, totals.steps)
+
+        def rate(step: int, epoch: int = epoch) -> float:
+            return learning_rate(
+                config.schedule, step=epoch * steps + step, steps_per_epoch=steps, epochs=config.epochs, lr=config.lr,
+                warmup_frac=config.warmup_frac, milestones=config.milestones, drop=config.drop,
+            )  # fmt: skip
+
+        def after_step() -> bool:
+            progress.step()
+            return stop()
+
+        finished = train.train_epoch(
+            built.model, batches, stage, built.optimizer, totals=totals, learning_rate=rate, seed=config.seed,
+            epoch=epoch, device=built.device, bf16=built.bf16, monitor=built.monitor, after_step=after_step,
+        )  # fmt: skip
+        if not finished and totals.steps < steps:
+            train.save(folder.checkpoint, epoch=epoch, totals=totals, **built.state)
+            raise Interrupted(stop.signal_number or 2, f"stopped in epoch {epoch + 1}; the same command goes on")
+        train.check_labels(totals, drawn, built.train.labels)
+
+        row = measure.empty_row(epoch)
+        seconds = time.perf_counter() - started
+        measure.add_training(row, totals, lr=rate(steps - 1), seconds=seconds, tail=tail)
+        last = epoch == config.epochs - 1
+        if last or (epoch + 1) % config.eval_every == 0 or epoch in clean_epochs:
+            outputs = train.evaluate(built.model, built.test.in_order(), device=built.device, bf16=built.bf16)
+            measure.add_part(row, "test", outputs, groups)
+            if built.val is not None:
+                held = train.evaluate(built.model, built.val.in_order(), device=built.device, bf16=built.bf16)
+                measure.add_part(row, "val", held, groups)
+        if built.monitor is not None:
+            views = built.monitor.compute()
+            views["growth"] = measure.growth(views, rows[0] if rows else None)
+            measure.add_latent(row, "views", views, groups)
+            if epoch in clean_epochs:
+                clean = train.evaluate(built.model, built.train.in_order(), device=built.device, bf16=built.bf16)
+                head = built.model.head
+                measure.add_latent(row, "train_clean", measure.clean_statistics(clean, head, built.monitor), groups)
+                measure.add_latent(row, "test_clean", measure.clean_statistics(outputs, head, built.monitor), groups)
+            built.monitor.reset()
+        row["metrics"]["train/epoch_seconds"] = time.perf_counter() - started
+        folder.metrics.append(row)
+        rows.append(row)
+        totals = None
+        train.save(folder.checkpoint, epoch=epoch + 1, **built.state)
+        tracker.log(row["metrics"], epoch)
+        left = (config.epochs - epoch - 1) * row["metrics"]["train/epoch_seconds"]
+        progress.end_epoch(epoch, config.epochs, row["metrics"], left)
+        if stop() and not last:
+            raise Interrupted(stop.signal_number or 2, f"stopped after epoch {epoch + 1}; the same command goes on")
+    if outputs is None:  # stopped between the last epoch and the result
+        outputs = train.evaluate(built.model, built.test.in_order(), device=built.device, bf16=built.bf16)
+    _write_result(data, folder, outputs)
+
+
+def _write_result(data: Data, folder: RunFolder, outputs: Any) -> None:
+    from divaug.plots.run import draw_run
+    from divaug.report import write_per_class
+
+    rows = folder.metrics.rows()
+    write_per_class(folder, rows)
+    np.savez_compressed(folder.path / "test_outputs.npz", logits=outputs.logits, labels=outputs.labels)
+    draw_run(folder.figures, rows, folder.manifest)
+    write_json(folder.path / "result.json", measure.final_result(rows, outputs, data.counts))
+
+
+def _restore(built: Built, folder: RunFolder, progress: Progress) -> tuple[int, Totals | None]:
+    if not folder.checkpoint.exists():
+        return 0, None
+    epoch, totals, threads = train.load(folder.checkpoint, **built.state)
+    where = f"epoch {epoch + 1}" + (f", step {totals.steps}" if totals else "")
+    progress.say(f"going on at {where} ({folder.path})")
+    if threads != torch.get_num_threads():
+        progress.say(
+            f"note: begun with {threads} threads, going on with {torch.get_num_threads()}: "
+            "results may differ in the last digits"
+        )
+    return epoch, totals
+
+
+def open_run(path: str | Path) -> RunFolder:
+    """Return the run in a folder, finished or not."""
+    return RunFolder(path)
+
+
+def load(source: str | Path | RunFolder) -> Network:
+    """Return the trained network of a run, in evaluation mode, on the CPU.
+
+    Pictures must be normalised with the manifest's ``mean`` and ``std``.
+    """
+    folder = source if isinstance(source, RunFolder) else RunFolder(source)
+    model = build_model(folder.config, folder.manifest)
+    model.load_state_dict(train.read_checkpoint(folder.checkpoint)["model"])
+    return model.eval()

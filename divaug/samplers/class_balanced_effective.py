@@ -1,0 +1,42 @@
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from divaug.registry import SAMPLERS
+from divaug.rng import ClassDraw
+
+
+@SAMPLERS.register("class_balanced_effective")
+class ClassBalancedEffective:
+    """Draw each picture with probability inverse to its class's effective number.
+
+    The effective number of n pictures is (1 - beta ** n) / (1 - beta); a class is drawn in proportion to n over that.
+
+    Args:
+        labels: Class of every picture of the training cut.
+        class_counts: Pictures of each class.
+        beta: In [0, 1): 0 draws as the data are; towards 1 every class alike.
+
+    Reference:
+        Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, arXiv:1901.05555.
+
+    Differs from the paper: the paper weights the loss; sampling by the same weights is the "Resample" rule of Cao et
+    al., NeurIPS 2019, arXiv:1906.07413.
+    """
+
+    def __init__(
+        self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], *, beta: float = 0.9999
+    ) -> None:
+        if not 0 <= beta < 1:
+            raise ValueError(f"beta must lie in [0, 1), got {beta}")
+        self.rows = len(labels)
+        effective = (1 - beta ** class_counts.clamp_min(1).double()) / (1 - beta)
+        self.source = ClassDraw(labels, class_counts / effective)
+
+    def class_probs(self, progress: float) -> Float[Tensor, "C"]:
+        """Return the share of draws of each class."""
+        return self.source.probs
+
+    def draw(self, rng: np.random.Generator, progress: float) -> Int[Tensor, "M"]:
+        """Return as many indices as there are pictures."""
+        return self.source.draw(rng, self.rows)

@@ -1,0 +1,34 @@
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from divaug.registry import SAMPLERS
+from divaug.rng import ClassDraw
+
+
+@SAMPLERS.register("oversample")
+class Oversample:
+    """Draw every class equally often, pictures with replacement (random over-sampling, "class-balanced").
+
+    Args:
+        labels: Class of every picture of the training cut.
+        class_counts: Pictures of each class.
+
+    Reference:
+        Buda et al., A systematic study of the class imbalance problem, 2018, arXiv:1710.05381.
+
+    Differs from the paper: an epoch has as many draws as there are pictures, so that all samplers cost the same steps;
+    the paper enlarges the training set.
+    """
+
+    def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"]) -> None:
+        self.rows = len(labels)
+        self.source = ClassDraw(labels, (class_counts > 0).double())
+
+    def class_probs(self, progress: float) -> Float[Tensor, "C"]:
+        """Return the share of draws of each class."""
+        return self.source.probs
+
+    def draw(self, rng: np.random.Generator, progress: float) -> Int[Tensor, "M"]:
+        """Return as many indices as there are pictures."""
+        return self.source.draw(rng, self.rows)

@@ -1,0 +1,44 @@
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from divaug.registry import SAMPLERS
+from divaug.rng import stream
+
+
+@SAMPLERS.register("undersample")
+class Undersample:
+    """Keep as many pictures of every class as the smallest has, and repeat them through the epoch.
+
+    The kept pictures are fixed for the run: drawing new ones each epoch would be over-sampling by another name.
+
+    Args:
+        labels: Class of every picture of the training cut.
+        class_counts: Pictures of each class.
+        seed: The run's seed, which fixes the pictures kept.
+
+    Reference:
+        Buda et al., A systematic study of the class imbalance problem, 2018, arXiv:1710.05381.
+
+    Differs from the paper: the kept pictures are repeated (in new orders) until the epoch has as many draws as there
+    are pictures, so that all samplers cost the same steps.
+    """
+
+    def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], seed: int) -> None:
+        present = class_counts.nonzero().flatten().tolist()
+        size = int(class_counts[present].min())
+        members = [np.flatnonzero(labels.numpy() == c) for c in present]
+        kept = [stream(seed, f"undersample/{c}").permutation(m)[:size] for c, m in zip(present, members, strict=True)]
+        self.kept = np.concatenate(kept)
+        self.rows = len(labels)
+        self.shares = (class_counts > 0).double() / len(present)
+
+    def class_probs(self, progress: float) -> Float[Tensor, "C"]:
+        """Return the share of draws of each class."""
+        return self.shares
+
+    def draw(self, rng: np.random.Generator, progress: float) -> Int[Tensor, "M"]:
+        """Return as many indices as there are pictures: permutations of the kept ones, one after the other."""
+        rounds = -(-self.rows // len(self.kept))
+        return torch.from_numpy(np.concatenate([rng.permutation(self.kept) for _ in range(rounds)])[: self.rows])

@@ -1,0 +1,30 @@
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from divaug.registry import SAMPLERS
+
+
+@SAMPLERS.register("uniform")
+class Uniform:
+    """Visit every picture once an epoch, in random order.
+
+    Args:
+        labels: Class of every picture of the training cut.
+        class_counts: Pictures of each class.
+
+    Differs from the paper: there is none.
+    """
+
+    def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"]) -> None:
+        self.rows = len(labels)
+        self.shares = (class_counts / class_counts.sum()).double()
+
+    def class_probs(self, progress: float) -> Float[Tensor, "C"]:
+        """Return the share of draws of each class."""
+        return self.shares
+
+    def draw(self, rng: np.random.Generator, progress: float) -> Int[Tensor, "M"]:
+        """Return a permutation of all pictures."""
+        return torch.from_numpy(rng.permutation(self.rows))

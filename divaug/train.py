@@ -1,0 +1,245 @@
+"""The training step, evaluation and checkpoints: plain functions on built objects."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from divaug.errors import DivaugError
+from divaug.labels import mixed_loss
+from divaug.rng import stream, torch_seed
+
+
+@dataclass
+class Totals:
+    """What an epoch has seen so far; part of a checkpoint, so that an epoch can be resumed in its middle.
+
+    Attributes:
+        steps: Steps done.
+        rows: Rows seen.
+        loss: Sum of the losses of the steps, each times its rows.
+        correct: Rows whose dominant label was predicted.
+        seen: Rows of each label that the loop saw, ``(C,)``, before any mixing.
+        mass: Label mass of each class after mixing, ``(C,)``.
+        mixed_rows: Rows that carry weight of a second class.
+    """
+
+    steps: int
+    rows: int
+    loss: float
+    correct: int
+    seen: Tensor
+    mass: Tensor
+    mixed_rows: int = 0
+
+    @classmethod
+    def empty(cls, num_classes: int) -> "Totals":
+        """Return the totals of an epoch that has not begun."""
+        zeros = torch.zeros(num_classes, dtype=torch.int64)
+        return cls(0, 0, 0.0, 0, zeros, zeros.double())
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The components of a phase of training, built.
+
+    Attributes:
+        start: First epoch of the phase.
+        sampler, pixel, mix, feature, criterion: Components.
+        class_weights: Weights of classes in the loss, or None.
+    """
+
+    start: int
+    sampler: Any
+    pixel: Any
+    mix: Any
+    feature: nn.Module
+    criterion: nn.Module
+    class_weights: Tensor | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Outputs over a part, in its order, as numpy arrays: logits, embeddings and labels."""
+
+    logits: np.ndarray
+    embeddings: np.ndarray
+    labels: np.ndarray
+
+
+def train_epoch(
+    model: nn.Module,
+    batches: Iterable[Any],
+    stage: Stage,
+    optimizer: torch.optim.Optimizer,
+    *,
+    totals: Totals,
+    learning_rate: Callable[[int], float],
+    seed: int,
+    epoch: int,
+    device: torch.device,
+    bf16: bool = False,
+    monitor: Any = None,
+    after_step: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train over the batches of an epoch.
+
+    Args:
+        model: A network with ``features`` and ``head``, in training mode afterwards.
+        batches: Batches from ``totals.steps`` on.
+        stage: The phase's components.
+        optimizer: Any torch optimiser.
+        totals: Updated in place.
+        learning_rate: Step within the epoch to learning rate.
+        seed: The run's seed.
+        epoch: Epoch from 0.
+        device: Where the model is.
+        bf16: Run the forward pass under bfloat16 autocast.
+        monitor: A latent monitor, or None.
+        after_step: Called after every step; True stops the epoch there.
+
+    Returns:
+        Whether the epoch was finished (False: ``after_step`` asked to stop).
+
+    Raises:
+        DivaugError: The gradient is not finite; the message has the step, the labels and the learning rate.
+    """
+    model.train()
+    num_classes = len(totals.seen)
+    for step, batch in enumerate(batches, start=totals.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step)
+        torch.manual_seed(torch_seed(stream(seed, "layers", epoch, step)))  # layers that draw by themselves: dropout
+        plan = stage.mix.sample(batch.labels, batch.size, stream(seed, "mix", epoch, step))
+        labels = batch.labels.to(device, non_blocking=True)
+        images, target = stage.mix.apply(batch.images, labels, plan, batch.donors)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            z = model.features(images)
+            if monitor is not None:
+                monitor.update(z.detach(), target, model.head)
+            z, target = stage.feature(z, target, stream(seed, "feature", epoch, step))
+            logits = model.head(z)
+        loss = mixed_loss(stage.criterion, logits, target, stage.class_weights)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        _check_gradient(model, loss, epoch, step, batch.labels, learning_rate(step))
+        optimizer.step()
+
+        totals.steps = step + 1
+        totals.rows += len(batch.labels)
+        totals.loss += loss.item() * len(batch.labels)
+        dominant = target.dominant()
+        totals.correct += int((logits.argmax(1) == dominant).sum())
+        totals.seen += torch.bincount(batch.labels, minlength=num_classes)
+        totals.mass += target.mass(num_classes).cpu()
+        totals.mixed_rows += int(target.is_mixed().sum())
+        if after_step():
+            return False
+    return True
+
+
+def _check_gradient(model: nn.Module, loss: Tensor, epoch: int, step: int, labels: Tensor, lr: float) -> None:
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if not torch.isfinite(norm):
+        raise DivaugError(
+            f"the gradient is not finite (norm {norm.item()}, loss {loss.item()}) at epoch {epoch}, step {step}, "
+            f"learning rate {lr:.3g}, labels {labels.tolist()}; lower --lr, or use --precision fp32"
+        )
+
+
+def check_labels(totals: Totals, drawn: np.ndarray, labels: Tensor) -> None:
+    """Compare the labels that the loop saw with those of the indices drawn, exactly.
+
+    Raises:
+        DivaugError: They differ: some part of the pipeline swallowed, repeated or relabelled rows.
+    """
+    expected = torch.bincount(labels[torch.from_numpy(drawn)], minlength=len(totals.seen))
+    if not torch.equal(expected, totals.seen):
+        raise DivaugError(f"the loop saw labels {totals.seen.tolist()}, the sampler drew {expected.tolist()}")
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], *, device: torch.device, bf16: bool = False
+) -> Evaluation:
+    """Run a model in evaluation mode over pictures in order and put its mode back."""
+    was_training = model.training
+    model.eval()
+    logits, embeddings, labels = [], [], []
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        for images, ids in batches:
+            z = model.features(images)
+            logits.append(model.head(z).float().cpu())
+            embeddings.append(z.float().cpu())
+            labels.append(ids)
+    model.train(was_training)
+    return Evaluation(*(torch.cat(parts).numpy() for parts in (logits, embeddings, labels)))
+
+
+def save(
+    path: Path,
+    *,
+    epoch: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    stages: Sequence[Stage],
+    monitor: Any = None,
+    totals: Totals | None = None,
+) -> None:
+    """Write atomically the state from which ``epoch`` goes on: at its beginning, or with ``totals`` in its middle.
+
+    A crash leaves the old checkpoint or the new one, whole. No generator state is needed: streams are stateless.
+    """
+    state = {
+        "epoch": epoch,
+        "threads": torch.get_num_threads(),
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "features": [stage.feature.state_dict() for stage in stages],
+        "totals": None if totals is None else vars(totals),
+        "monitor": None if totals is None or monitor is None else monitor.state_dict(),
+    }
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, refusing anything but tensors and plain values.
+
+    Raises:
+        DivaugError: The file is damaged.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... by kind of damage
+        raise DivaugError(f"checkpoint {path} cannot be read ({error}); delete it to start the run anew") from error
+
+
+def load(
+    path: Path,
+    *,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    stages: Sequence[Stage],
+    monitor: Any = None,
+) -> tuple[int, Totals | None, int]:
+    """Restore what ``save`` wrote; return the epoch to go on with, its totals so far, and the threads of the writer."""
+    state = read_checkpoint(path)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    for stage, feature in zip(stages, state["features"], strict=True):
+        stage.feature.load_state_dict(feature)
+    if monitor is not None and state["monitor"] is not None:
+        monitor.load_state_dict(state["monitor"])
+    totals = None if state["totals"] is None else Totals(**state["totals"])
+    return state["epoch"], totals, state["threads"]
