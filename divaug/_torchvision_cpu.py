@@ -12,7 +12,6 @@ torchvision it does nothing.
 
 import re
 import sys
-from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -24,7 +23,7 @@ _libraries: list[Any] = []  # torch forgets the schemas when the Library object 
 
 class _TorchvisionFinder(MetaPathFinder):
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, fullname: str, path: Any, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname != "torchvision":
             return None

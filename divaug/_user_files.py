@@ -7,12 +7,12 @@ path up in the environment variable ``DIVAUG_IMPORT``, which fork, spawn and for
 
 import os
 import sys
-from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 VARIABLE = "DIVAUG_IMPORT"
 _PREFIX = "divaug._user_"
@@ -20,7 +20,7 @@ _PREFIX = "divaug._user_"
 
 class _UserFileFinder(MetaPathFinder):
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, fullname: str, path: Any, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname.startswith(_PREFIX):
             for item in imports():

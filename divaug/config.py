@@ -153,6 +153,7 @@ class Config:
             ("batch_size", self.batch_size >= 2, "must be >= 2 (batch normalisation)"),
             ("lr", self.lr > 0, "must be > 0"),
             ("momentum", 0 <= self.momentum < 1, "must lie in [0, 1)"),
+            ("nesterov", not (self.nesterov and self.momentum == 0), "needs momentum > 0 (--no-nesterov without)"),
             ("weight_decay", self.weight_decay >= 0, "must be >= 0"),
             ("warmup_frac", 0 <= self.warmup_frac < 1, "must lie in [0, 1)"),
             ("milestones", all(0 < m < 1 for m in self.milestones), "must lie in (0, 1)"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 GROUPS = ("head", "mid", "tail")
@@ -19,10 +19,13 @@ class MixedLabels:
     Attributes:
         ids: Class indices.
         weights: float32 label weights lambda; every row sums to 1.
+        mixed: Rows whose picture or embedding is made of two, which the labels alone do not tell (two of one class;
+            Remix moves a whole label). None: rows with more than one weight > 0.
     """
 
     ids: Int[Tensor, "B K"]
     weights: Float[Tensor, "B K"]
+    mixed: Bool[Tensor, "B"] | None = None
 
     @classmethod
     def hard(cls, labels: Int[Tensor, "B"]) -> "MixedLabels":
@@ -34,8 +37,8 @@ class MixedLabels:
         return self.ids.gather(1, self.weights.argmax(1, keepdim=True)).squeeze(1)
 
     def is_mixed(self) -> Tensor:
-        """Return a boolean ``(B,)``: True where a row carries weight of more than one class."""
-        return ((self.ids != self.dominant()[:, None]) & (self.weights > 0)).any(1)
+        """Return a boolean ``(B,)``: True where a row is made of more than one picture or embedding."""
+        return (self.weights > 0).sum(1) > 1 if self.mixed is None else self.mixed
 
     def mass(self, num_classes: int) -> Float[Tensor, "C"]:
         """Return the label mass of every class in the batch, in float64."""

@@ -67,12 +67,17 @@ def add_latent(row: Row, prefix: str, statistics: Mapping[str, np.ndarray], grou
                 row["metrics"][f"{prefix}/{name}_{group}"] = nanmean(np.asarray(values, dtype=np.float64)[classes])
 
 
-def growth(statistics: Mapping[str, np.ndarray], first: Row | None) -> np.ndarray:
-    """Return how many more distinct features the stream's top-K sets hold than in the first epoch, by class."""
-    now = statistics["number"]
-    if first is None:
-        return np.where(np.isnan(now), np.nan, 0.0)
-    return now - np.array(first["per_class"]["views/number"])
+def growth(statistics: Mapping[str, np.ndarray], first: Row | None) -> dict[str, np.ndarray]:
+    """Return how much the stream's top-K sets have grown since the first epoch, by class.
+
+    ``growth`` of the raw number, which also moves with the number of views, and ``growth_rarefied_M`` at equal size.
+    """
+    grown = {}
+    for name, now in statistics.items():
+        if name == "number" or (name.startswith("rarefied_") and not name.endswith("_mixed")):
+            then = now if first is None else np.array(first["per_class"][f"views/{name}"], dtype=np.float64)
+            grown["growth" if name == "number" else f"growth_{name}"] = now - then
+    return grown
 
 
 def clean_statistics(
@@ -90,13 +95,13 @@ def clean_statistics(
     return clean.compute()
 
 
-def final_result(rows: list[Row], outputs: Evaluation, counts: np.ndarray) -> dict[str, float]:
+def final_result(rows: list[Row], outputs: Evaluation, cut_counts: np.ndarray) -> dict[str, float]:
     """Return a run's result: the last epoch's numbers and the prior-corrected accuracy.
 
     Nothing is selected on the test part; ``best_on_test/bal_acc`` is there because papers report it.
     """
     last = {name: value for name, value in rows[-1]["metrics"].items() if not name.startswith(("train/", "aug/"))}
-    corrected, tau = prior_corrected(outputs.labels, outputs.logits, counts / counts.sum())
+    corrected, tau = prior_corrected(outputs.labels, outputs.logits, cut_counts / cut_counts.sum())
     evaluated = [row["metrics"] for row in rows if "test/bal_acc" in row["metrics"]]
     return {
         **{f"final/{name.replace('/', '_')}": value for name, value in last.items()},

@@ -106,11 +106,19 @@ def prior_corrected(
         logits: Final logits.
         shares: Class shares of the training cut, > 0, the same for every method and loss.
 
+    Returns:
+        The accuracy and the mean of the two taus; NaN where no class has two test pictures.
+
+    Raises:
+        ValueError: A share is not positive.
+
     Reference:
         Menon et al., Long-tail Learning via Logit Adjustment, ICLR 2021, arXiv:2007.07314, eq. 9 (post hoc).
 
     Differs from the paper: tau is cross-fitted, and may be negative.
     """
+    if (shares <= 0).any():
+        raise ValueError(f"class shares must be > 0, got {shares.tolist()}")
     present = np.bincount(labels, minlength=len(shares)) >= 2
     keep = present[labels]
     labels, logits = labels[keep], logits[keep].astype(np.float64)

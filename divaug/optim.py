@@ -24,7 +24,7 @@ def build_optimizer(
     decayed = [p for p in trainable if decay_norms or p.ndim > 1]
     spared = [p for p in trainable if not (decay_norms or p.ndim > 1)]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    return SGD([g for g in groups if g["params"]], lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)
+    return SGD([g for g in groups if g["params"]], lr=lr, momentum=momentum, nesterov=nesterov)
 
 
 def learning_rate(

@@ -106,8 +106,14 @@ def _number(folder: RunFolder, key: str) -> float:
 
 
 def rarefied_size(manifest: dict[str, Any]) -> int:
-    """Return the m at which a table shows rarefied numbers: 20, or 5 where the smallest class has fewer than 20."""
-    return 20 if min(manifest["counts"]) >= 20 else 5
+    """Return the m of a table's rarefied numbers: 20, 5, or the smallest class's size where that is 3 or 4.
+
+    A class with fewer than m pictures has no rarefied number and is left out of its group's mean.
+    """
+    smallest = min(manifest["cut_counts"])
+    if smallest >= 20:
+        return 20
+    return smallest if smallest in (3, 4) else 5
 
 
 def _table(runs: dict[str, list[RunFolder]]) -> str:
@@ -128,7 +134,7 @@ def _table(runs: dict[str, list[RunFolder]]) -> str:
         "Test recall in %, last epoch, mean ± sd over seeds. prior-corr.: balanced accuracy after a cross-fitted "
         "correction of the class priors.",
         f"top-K tail: distinct top-{first.config.top_k} CE expected in {m} clean training pictures of a tail class; "
-        f"ceiling {top}." if top else "",
+        f"ceiling {top}; classes with fewer are left out." if top else "",
     ]  # fmt: skip
     if any(len(folders) < 6 for folders in runs.values()):
         notes.append("Fewer than six seeds: differences cannot be significant in an exact two-sided paired test.")
@@ -173,7 +179,7 @@ def write_report(folder: Path, comparison: Comparison) -> list[Path]:
         recall = np.array([log[-1]["per_class"]["test/recall"] for log in logs], dtype=float)
         latent = [log[-1]["per_class"].get(f"train_clean/rarefied_{m}") for log in logs]
         rarefied = None if None in latent else np.array(latent, dtype=float)
-        growth = {name: _growth_of(logs, groups[name]) for name in GROUPS if len(groups[name])}
+        growth = {name: _growth_of(logs, groups[name], f"rarefied_{m}") for name in GROUPS if len(groups[name])}
         series.append(Series(label, recall, rarefied, growth))
     return [
         table,
@@ -183,15 +189,16 @@ def write_report(folder: Path, comparison: Comparison) -> list[Path]:
     ]
 
 
-def _growth_of(logs: list[list[dict[str, Any]]], classes: np.ndarray) -> np.ndarray:
-    """Return the group's mean number of distinct top-K features by seed and epoch, over plain views or else mixed."""
+def _growth_of(logs: list[list[dict[str, Any]]], classes: np.ndarray, statistic: str) -> np.ndarray:
+    """Return a group's mean of a statistic of the stream by seed and epoch, over plain views or else mixed ones."""
     curves = []
     for log in logs:
-        if "views/number" not in log[-1]["per_class"]:
+        if f"views/{statistic}" not in log[-1]["per_class"]:
             return np.empty((0, 0))
-        missing = [float("nan")] * len(log[-1]["per_class"]["views/number"])
-        plain = [np.array(row["per_class"]["views/number"], dtype=float)[classes] for row in log]
-        mixed = [np.array(row["per_class"].get("views/number_mixed", missing), dtype=float)[classes] for row in log]
-        unmixed = not all(np.isnan(values).all() for values in plain)
-        curves.append([nanmean(values) for values in (plain if unmixed else mixed)])
+        missing = [float("nan")] * len(log[-1]["per_class"][f"views/{statistic}"])
+        for name in (statistic, f"{statistic}_mixed"):
+            values = [np.array(row["per_class"].get(f"views/{name}", missing), dtype=float)[classes] for row in log]
+            if not np.isnan(values).all():
+                break
+        curves.append([nanmean(value) for value in values])
     return np.array(curves)

@@ -105,8 +105,8 @@ def _train(
                 measure.add_part(row, "val", held, groups)
         if built.monitor is not None:
             views = built.monitor.compute()
-            views["growth"] = measure.growth(views, rows[0] if rows else None)
-            measure.add_latent(row, "views", views, groups)
+            grown = measure.growth(views, rows[0] if rows else None)
+            measure.add_latent(row, "views", {**views, **grown}, groups)
             if epoch in clean_epochs:
                 clean = train.evaluate(built.model, built.train.in_order(), device=built.device, bf16=built.bf16)
                 head = built.model.head
@@ -136,7 +136,7 @@ def _write_result(data: Data, folder: RunFolder, outputs: Any) -> None:
     write_per_class(folder, rows)
     np.savez_compressed(folder.path / "test_outputs.npz", logits=outputs.logits, labels=outputs.labels)
     draw_run(folder.figures, rows, folder.manifest)
-    write_json(folder.path / "result.json", measure.final_result(rows, outputs, data.counts))
+    write_json(folder.path / "result.json", measure.final_result(rows, outputs, data.cut.counts))
 
 
 def _restore(built: Built, folder: RunFolder, progress: Progress) -> tuple[int, Totals | None]:

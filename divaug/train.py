@@ -26,7 +26,7 @@ class Totals:
         correct: Rows whose dominant label was predicted.
         seen: Rows of each label that the loop saw, ``(C,)``, before any mixing.
         mass: Label mass of each class after mixing, ``(C,)``.
-        mixed_rows: Rows that carry weight of a second class.
+        mixed_rows: Rows made of more than one picture.
     """
 
     steps: int
@@ -99,7 +99,7 @@ def train_epoch(
         seed: The run's seed.
         epoch: Epoch from 0.
         device: Where the model is.
-        bf16: Run the forward pass under bfloat16 autocast.
+        bf16: Run the backbone under bfloat16 autocast; the head and the loss stay in float32.
         monitor: A latent monitor, or None.
         after_step: Called after every step; True stops the epoch there.
 
@@ -120,10 +120,11 @@ def train_epoch(
         images, target = stage.mix.apply(batch.images, labels, plan, batch.donors)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             z = model.features(images)
-            if monitor is not None:
-                monitor.update(z.detach(), target, model.head)
-            z, target = stage.feature(z, target, stream(seed, "feature", epoch, step))
-            logits = model.head(z)
+        z = z.float()  # the head in full precision: bfloat16 logits tie, and ties go to the first, largest, class
+        if monitor is not None:
+            monitor.update(z.detach(), target, model.head)
+        z, target = stage.feature(z, target, stream(seed, "feature", epoch, step))
+        logits = model.head(z)
         loss = mixed_loss(stage.criterion, logits, target, stage.class_weights)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -172,12 +173,12 @@ def evaluate(
     was_training = model.training
     model.eval()
     logits, embeddings, labels = [], [], []
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for images, ids in batches:
+    for images, ids in batches:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             z = model.features(images)
-            logits.append(model.head(z).float().cpu())
-            embeddings.append(z.float().cpu())
-            labels.append(ids)
+        logits.append(model.head(z.float()).cpu())
+        embeddings.append(z.float().cpu())
+        labels.append(ids)
     model.train(was_training)
     return Evaluation(*(torch.cat(parts).numpy() for parts in (logits, embeddings, labels)))
 

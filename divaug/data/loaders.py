@@ -77,6 +77,11 @@ class _Reader(torch.utils.data.Dataset):
         return _Fetched(request.indices, rows(request.indices, request.plan), request.donors, donor_rows)
 
 
+def _as_it_is(fetched: _Fetched) -> _Fetched:
+    """Keep DataLoader from turning index arrays into tensors; a function, so that spawned workers can unpickle it."""
+    return fetched
+
+
 class _Feed:
     """The sampler of a DataLoader that lives for many epochs: hands out the current epoch's requests."""
 
@@ -130,6 +135,7 @@ class Loader:
                 _Reader(part.images),
                 sampler=self._feed,  # pyright: ignore[reportArgumentType] - any iterable of indices will do
                 batch_size=None,
+                collate_fn=_as_it_is,
                 num_workers=workers,
                 multiprocessing_context=start_method if workers else None,
                 persistent_workers=workers > 0,
@@ -208,10 +214,11 @@ class Loader:
         donor_rows = None if request.donors is None else rows(request.donors, request.donor_plan)
         return _Fetched(request.indices, rows(request.indices, request.plan), request.donors, donor_rows)
 
-    def evenly(self, count: int) -> Tensor:
-        """Return up to ``count`` normalised pictures, evenly spaced in index order, unaugmented."""
+    def evenly(self, count: int, batch_size: int = 64) -> Iterator[Tensor]:
+        """Yield up to ``count`` normalised pictures, evenly spaced in index order, unaugmented, in batches."""
         rows = np.unique(np.linspace(0, len(self.labels) - 1, min(count, len(self.labels))).round().astype(np.int64))
-        return self.normalize(self._raw(rows))
+        for start in range(0, len(rows), batch_size):
+            yield self.normalize(self._raw(rows[start : start + batch_size]))
 
     def in_order(self, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all pictures in order, unaugmented, with their labels: for evaluation."""

@@ -20,8 +20,8 @@ MIXED, PLAIN = "mixed", "plain"
 class TopKMonitor:
     """Count the top-K classification embeddings (CE) of every class over a stream of batches.
 
-    Every row counts towards the class of its largest label weight (ties: the first), with that class's CE; rows that
-    carry weight of a second class are kept apart from plain ones. Memory is O(C * D) whatever the number of pictures.
+    Every row counts towards the class of its largest label weight (ties: the first), with that class's CE; rows made
+    of more than one picture are kept apart from plain ones. Memory is O(C * D) whatever the number of pictures.
     Training is bit-identical with the monitor on or off.
 
     Args:
@@ -57,7 +57,7 @@ class TopKMonitor:
         features, weight = head.factors(z) if hasattr(head, "factors") else (z, head.weight)
         classes = target.dominant()
         contributions = classification_embeddings(features, weight.detach().float(), classes)
-        mixed = target.is_mixed() if target.ids.shape[1] > 1 else torch.zeros_like(classes, dtype=torch.bool)
+        mixed = target.is_mixed()
         if not mixed.any():
             self.counts[PLAIN].update(contributions, classes)
             return

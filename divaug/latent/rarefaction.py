@@ -26,21 +26,18 @@ def rarefied_number(incidence: Int[np.ndarray, "*C D"], n: Int[np.ndarray, "*C"]
 
     Differs from the paper: nothing.
     """
-    from scipy.special import gammaln
-
     if m < 1:
         raise ValueError(f"m must be >= 1, got {m}")
     total = np.asarray(n, dtype=np.float64)[..., None]
     found = np.asarray(incidence, dtype=np.float64)
     if (found > total).any():
         raise ValueError("a feature is counted more often than there are pictures")
-    absent = total - found
-
-    def log_choose(x: np.ndarray) -> np.ndarray:  # log of x! / (x - m)!, the m! cancels
-        return gammaln(x + 1) - gammaln(np.maximum(x - m, 0) + 1)
-
-    missed = np.where(absent >= m, np.exp(log_choose(absent) - log_choose(np.maximum(total, m))), 0.0)
-    return np.where(total[..., 0] >= m, (1 - missed).sum(-1), np.nan)
+    # C(n - f, m) / C(n, m) is the product over j < m of 1 - f / (n - j); logs of gamma functions would cancel.
+    log_missed = np.zeros(np.broadcast_shapes(found.shape, total.shape))
+    with np.errstate(divide="ignore"):  # log 0: the feature cannot be missed
+        for j in range(m):
+            log_missed += np.log1p(-np.minimum(found / np.maximum(total - j, 1), 1))
+    return np.where(total[..., 0] >= m, -np.expm1(log_missed).sum(-1), np.nan)
 
 
 def ceiling(dimensions: int, m: int, k: int) -> int:

@@ -31,8 +31,8 @@ class LDAM(nn.Module):
         super().__init__()
         if max_m < 0:
             raise ValueError(f"max_m must be >= 0, got {max_m}")
-        if head_scale == 1:
-            raise ValueError("it needs the cosine head (--model.head cosine), whose scale is not 1")
+        if head_scale <= 0:
+            raise ValueError(f"head_scale must be > 0, got {head_scale}")
         margins = positive_counts(class_counts) ** -0.25
         self.register_buffer("margins", (head_scale * max_m * margins / margins.max()).float())
 

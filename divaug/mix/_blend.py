@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from divaug.labels import MixedLabels
@@ -49,9 +49,10 @@ def blend(
 ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
     """Blend every row with its partner by ``plan.kept``; label the row with weight ``kept``, its partner the rest."""
     partner = torch.from_numpy(plan.partner).to(images.device)
-    mixed = torch.lerp(images[partner], images, plan.kept)
+    blended = torch.lerp(images[partner], images, plan.kept)
     ids = torch.stack([labels, labels[partner]], dim=1)
-    return mixed, MixedLabels(ids, torch.stack([kept, 1 - kept], dim=1))
+    mixed = (partner != torch.arange(len(labels), device=images.device)) & (0 < plan.kept < 1)
+    return blended, MixedLabels(ids, torch.stack([kept, 1 - kept], dim=1), mixed)
 
 
 def paste(
@@ -60,15 +61,19 @@ def paste(
     donor_images: Float[Tensor, "B ch H W"],
     donor_labels: Int[Tensor, "B"],
     box: tuple[int, int, int, int],
+    foreign: Bool[Tensor, "B"],
 ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
-    """Paste the box of each row's donor into the row; label weights are the shares of pixels."""
+    """Paste the box of each row's donor into the row; label weights are the shares of pixels.
+
+    ``foreign`` tells which donors are another picture than the row's own.
+    """
     top, bottom, left, right = box
-    mixed = images.clone()
-    mixed[:, :, top:bottom, left:right] = donor_images[:, :, top:bottom, left:right]
+    pasted_images = images.clone()
+    pasted_images[:, :, top:bottom, left:right] = donor_images[:, :, top:bottom, left:right]
     pasted = (bottom - top) * (right - left) / (images.shape[-2] * images.shape[-1])
     ids = torch.stack([labels, donor_labels], dim=1)
     kept = torch.full((len(labels),), 1 - pasted, device=images.device)
-    return mixed, MixedLabels(ids, torch.stack([kept, 1 - kept], dim=1))
+    return pasted_images, MixedLabels(ids, torch.stack([kept, 1 - kept], dim=1), foreign & (0 < pasted < 1))
 
 
 def check_alpha(alpha: float) -> float:

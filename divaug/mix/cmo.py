@@ -1,6 +1,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -60,4 +61,5 @@ class CMO:
         """Paste the donors' boxes; the inputs are not modified."""
         if donors is None:
             raise ValueError("cmo needs the donors that the loader brings: draw them with donors(labels, rng)")
-        return paste(images, labels, donors.images, donors.labels.to(labels.device), plan.box)
+        foreign = torch.ones(len(labels), dtype=torch.bool, device=images.device)
+        return paste(images, labels, donors.images, donors.labels.to(labels.device), plan.box, foreign)

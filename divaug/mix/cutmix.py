@@ -38,4 +38,5 @@ class CutMix:
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Paste; the inputs are not modified."""
         partner = torch.from_numpy(plan.partner).to(images.device)
-        return paste(images, labels, images[partner], labels[partner], plan.box)
+        foreign = partner != torch.arange(len(labels), device=images.device)
+        return paste(images, labels, images[partner], labels[partner], plan.box, foreign)

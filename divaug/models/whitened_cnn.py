@@ -1,6 +1,6 @@
 """A compact CNN whose first layer whitens patches: accurate within minutes on a CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -42,7 +42,8 @@ class WhitenedCNN(nn.Module):
         Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024, arXiv:2404.00498.
 
     Differs from the paper: ReLU for GELU and mean for max pooling at the end, so that embeddings are >= 0; plain batch
-    normalisation and default weights for its partly frozen normalisation and identity start.
+    normalisation and default weights for its partly frozen normalisation and identity start; the patches' covariance
+    is centred, the whitening bias is trained all along, and the logits are not scaled down.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class WhitenedCNN(nn.Module):
         patch = 4 * channels
         self.whitening = nn.Conv2d(channels, 2 * patch, 2)
         self.whitening.weight.requires_grad_(False)
+        nn.init.zeros_(self.whitening.bias)
         groups, inputs = [], 2 * patch
         for width in widths:
             groups.append(ConvGroup(inputs, width))
@@ -68,16 +70,20 @@ class WhitenedCNN(nn.Module):
         self.feature_dim = inputs
 
     @torch.no_grad()
-    def initialize(self, images: Float[Tensor, "B ch H W"], eps: float = 5e-4) -> None:
-        """Set the whitening filters from normalised training pictures."""
-        windows = images.float().unfold(2, 2, 1).unfold(3, 2, 1)  # (B, ch, H-1, W-1, 2, 2)
-        patches = windows.permute(0, 2, 3, 1, 4, 5).reshape(-1, 4 * images.shape[1]).double()
-        patches = patches - patches.mean(0)
-        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    def initialize(self, batches: Iterable[Float[Tensor, "_ ch H W"]], eps: float = 5e-4) -> None:
+        """Set the whitening filters from batches of normalised training pictures; memory is one batch's patches."""
+        channels = self.whitening.in_channels
+        count, total, products = 0, torch.zeros(4 * channels).double(), torch.zeros(4 * channels, 4 * channels).double()
+        for images in batches:
+            windows = images.double().cpu().unfold(2, 2, 1).unfold(3, 2, 1)  # (B, ch, H-1, W-1, 2, 2)
+            patches = windows.permute(0, 2, 3, 1, 4, 5).reshape(-1, 4 * channels)
+            count, total, products = count + len(patches), total + patches.sum(0), products + patches.T @ patches
+        mean = total / count
+        values, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
         filters = (vectors / (values.clamp_min(0) + eps).sqrt()).T.flip(0)
         # An eigenvector's sign is arbitrary and may differ between machines; the largest entry decides.
         filters = filters * filters.gather(1, filters.abs().argmax(1, keepdim=True)).sign()
-        filters = filters.reshape(-1, images.shape[1], 2, 2)
+        filters = filters.reshape(-1, channels, 2, 2)
         self.whitening.weight.copy_(torch.cat([filters, -filters]))
 
     def forward(self, images: Float[Tensor, "B ch H W"]) -> Float[Tensor, "B D"]:

@@ -16,7 +16,7 @@ class Series:
         label: Method.
         recall: Test recall ``(seeds, C)``, 0 to 1.
         rarefied: Rarefied number of top-K CE of clean training pictures ``(seeds, C)``, or None.
-        growth: Group name to distinct top-K features over the epochs ``(seeds, epochs)``.
+        growth: Group name to the rarefied number of top-K CE over the views of each epoch ``(seeds, epochs)``.
     """
 
     label: str
@@ -42,7 +42,7 @@ def draw_comparison(
     _recall(paths[0], series, names, counts)
     if any(len(values) for s in series for values in s.growth.values()):
         paths.append(folder / "growth.png")
-        _growth(paths[-1], series)
+        _growth(paths[-1], series, m, ceiling)
     if any(s.rarefied is not None for s in series):
         paths.append(folder / "accuracy_diversity.png")
         _diversity(paths[-1], series, counts, m, ceiling)
@@ -75,7 +75,7 @@ def _recall(path: Path, series: list[Series], names: list[str], counts: np.ndarr
     save(made, path)
 
 
-def _growth(path: Path, series: list[Series]) -> None:
+def _growth(path: Path, series: list[Series], m: int, ceiling: int) -> None:
     columns = min(4, len(series))
     rows = -(-len(series) // columns)
     made, axes = figure(2.6 * columns + 0.6, 2.5 * rows + 0.6, rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -91,7 +91,7 @@ def _growth(path: Path, series: list[Series]) -> None:
         axis.set_title(s.label, fontsize=9)
     axes.flat[0].legend(frameon=False, fontsize=8)
     made.supxlabel("epoch", fontsize=9)
-    made.supylabel("distinct features in a class's top-K CE", fontsize=9)
+    made.supylabel(f"distinct top-K CE expected\nin {m} views (ceiling {ceiling})", fontsize=9)
     save(made, path)
 
 
@@ -106,9 +106,9 @@ def _diversity(path: Path, series: list[Series], counts: np.ndarray, m: int, cei
                 facecolor="none", linewidth=1.2, label=s.label,
             )  # fmt: skip
     axis.set(
-        xlabel=f"distinct top-K CE expected in {m} clean training pictures (ceiling {ceiling})",
+        xlabel=f"distinct top-K CE expected in {m} clean training pictures (ceiling {ceiling};\nclasses with fewer are left out)",
         ylabel="test recall (%)",
-        ylim=(-2, 102),
+        ylim=(-4, 106),
     )
     handles = axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), title="a point a class;\nlarger: more pictures")
     handles.get_title().set_fontsize(8)

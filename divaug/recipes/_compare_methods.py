@@ -37,7 +37,9 @@ def train_and_compare(
         folders = [RunFolder(request.resume_from)]
     if request.dry_run:
         for config, folder in zip(request.configs, folders, strict=True):
-            print(f"{folder.label}  seed {config.seed}  {config.epochs} epochs  {folder.path}")
+            starts = [round(phase.start * config.epochs) for phase in config.phases]
+            phases = f", phases from {', '.join(str(s) if s < config.epochs else 'never' for s in starts)}" if starts else ""
+            print(f"{folder.label}  seed {config.seed}  {config.epochs} epochs{phases}  {folder.path}")
         return 0
     _train(request, folders)
     _show(request, folders, show_classes)

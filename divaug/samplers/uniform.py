@@ -19,7 +19,7 @@ class Uniform:
 
     def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"]) -> None:
         self.rows = len(labels)
-        self.shares = (class_counts / class_counts.sum()).double()
+        self.shares = class_counts.double() / class_counts.sum()
 
     def class_probs(self, progress: float) -> Float[Tensor, "C"]:
         """Return the share of draws of each class."""

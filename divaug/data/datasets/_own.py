@@ -69,7 +69,7 @@ def assemble(request: Request, rows: list[Row], test_rows: list[Row], in_test: n
             notes.append(f"test part carved off: {in_test.sum()} of {len(rows)} pictures, {by}")
         train, test = whole.take(~in_test), whole.take(in_test)
     if train.groups is not None and test.groups is not None:
-        both = sorted(set(train.groups) & set(test.groups))
+        both = sorted({str(g) for g in train.groups} & {str(g) for g in test.groups})
         if both:
             raise DataError(f"groups {both[:5]} ({len(both)} in all) are in the training and in the test part")
     train_counts, test_counts = (np.bincount(p.labels, minlength=len(names)) for p in (train, test))

@@ -1,0 +1,50 @@
+"""Every family's names, asserted: a component that is not found would be tested by nothing."""
+
+from pathlib import Path
+
+import pytest
+
+import divaug
+from divaug.presets import names
+from divaug.registry import REGISTRIES
+
+EXPECTED = {
+    "datasets": ["cifar10", "cifar100", "csv", "digits", "fashion_mnist", "image_folder", "mnist"],
+    "models": ["resnet20", "resnet32", "resnet44", "resnet56", "whitened_cnn"],
+    "heads": ["cosine", "linear"],
+    "samplers": ["class_balanced_effective", "oversample", "square_root", "undersample", "uniform"],
+    "losses": ["balanced_softmax", "ce", "focal", "ldam", "logit_adjusted"],
+    "class_weights": ["effective_number", "inverse_frequency", "none"],
+    "pixel": ["crop_flip", "none", "shift"],
+    "mix": ["cmo", "cutmix", "mixup", "none", "remix"],
+    "feature": ["none"],
+}
+METHODS = [
+    "balanced_softmax", "cb_focal", "cmo", "cutmix", "erm", "focal", "ldam", "ldam_drw", "logit_adjusted", "mixup",
+    "remix", "remix_drw", "ros", "rus",
+]  # fmt: skip
+
+
+def test_every_family_has_the_names_it_should():
+    assert {family: list(registry.entries()) for family, registry in REGISTRIES.items()} == EXPECTED
+    assert sorted(names("methods")) == METHODS
+    assert sorted(names("lanes")) == ["fast", "paper"]
+
+
+@pytest.mark.parametrize("family", ["datasets", "samplers", "losses", "pixel", "mix", "feature"])
+def test_one_component_one_file_one_name(family):
+    folder = Path(divaug.__file__).parent.joinpath(*REGISTRIES[family].package.split(".")[1:])
+    files = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")]
+    assert sorted(files) == EXPECTED[family]
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [(f, n) for f in EXPECTED if f not in ("datasets",) for n in EXPECTED[f]]
+)
+def test_docstrings_say_what_differs_from_the_paper(family, name):
+    entry = REGISTRIES[family].entry(name)
+    assert entry.summary.endswith((".", ":"))
+    if family not in ("models", "class_weights") or name in ("whitened_cnn", "effective_number", "inverse_frequency"):
+        assert "Differs from the paper:" in entry.doc
+    for option in entry.options:
+        assert f"{option}:" in entry.doc, f"{option} is not described"
