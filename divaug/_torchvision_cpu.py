@@ -22,9 +22,7 @@ _libraries: list[Any] = []  # torch forgets the schemas when the Library object 
 
 
 class _TorchvisionFinder(MetaPathFinder):
-    def find_spec(
-        self, fullname: str, path: Any, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname != "torchvision":
             return None
         sys.meta_path.remove(self)

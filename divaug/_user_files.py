@@ -19,9 +19,7 @@ _PREFIX = "divaug._user_"
 
 
 class _UserFileFinder(MetaPathFinder):
-    def find_spec(
-        self, fullname: str, path: Any, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname.startswith(_PREFIX):
             for item in imports():
                 if item.endswith(".py") and module_name(item) == fullname:

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from divaug.config import DEFAULT, FAMILY_OF, Component, Config
 from divaug.data.images import Dataset, Part, Request
 from divaug.data.loaders import Loader
 from divaug.data.longtail import Cut, cut
-from divaug.data.roots import candidates
 from divaug.data.split import carve
 from divaug.errors import ConfigError, DataError
 from divaug.labels import count_classes, rank_groups
@@ -99,6 +97,9 @@ def load_data(config: Config) -> Data:
     train, val, notes = dataset.train.take(chosen.indices), None, list(dataset.notes)
     if config.val_frac:
         held = carve(train.labels, config.val_frac, config.split_seed, train.groups)
+        for c in np.flatnonzero(count_classes(train.labels[~held], num_classes) == 0):
+            whole = train.labels == c  # all of the class lies in held-out groups: the groups come back
+            held &= ~(whole if train.groups is None else np.isin(train.groups, train.groups[whole]))
         val, train = train.take(held), train.take(~held)
         without = np.flatnonzero(count_classes(val.labels, num_classes) == 0)
         if len(without):
@@ -106,11 +107,24 @@ def load_data(config: Config) -> Data:
             notes.append(f"classes {names} have no validation picture: too few to spare one")
         if not len(val.labels):
             raise DataError(f"a validation share of {config.val_frac} leaves no picture for validation")
-    return Data(dataset, chosen, train, val, dataset.test, count_classes(train.labels, num_classes), tuple(notes))
+    size = config.image_size
+    parts = [None if part is None else _resized(part, size) for part in (train, val, dataset.test)]
+    assert parts[0] is not None and parts[2] is not None
+    counts = count_classes(train.labels, num_classes)
+    return Data(dataset, chosen, parts[0], parts[1], parts[2], counts, tuple(notes))
+
+
+def _resized(part: Part, size: int | None) -> Part:
+    """Resize a part's pictures to ``size``, bilinear and antialiased; data sets of files have done so while reading."""
+    if size is None or not isinstance(part.images, np.ndarray) or part.images.shape[1:3] == (size, size):
+        return part
+    planes = torch.from_numpy(part.images).permute(0, 3, 1, 2)
+    small = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", antialias=True)
+    return replace(part, images=np.ascontiguousarray(small.permute(0, 2, 3, 1).numpy()))
 
 
 def _dataset(config: Config) -> Dataset:
-    size, statistics = config.image_size or 32, None
+    size, statistics = config.image_size or 32, None  # own pictures only
     if config.dataset in OWN_PICTURES and config.model.name.startswith("timm:"):
         from divaug.models.timm_backbone import input_of
 
@@ -119,15 +133,8 @@ def _dataset(config: Config) -> Dataset:
     request = Request(
         config.data_root, config.download, config.path, config.test, size, config.test_frac, config.split_seed
     )
-    roots = tuple(str(root.resolve()) for root in candidates(request))
-    dataset = _load_once(config.dataset, request, roots)
+    dataset = DATASETS.build(config.dataset, facts={"request": request})
     return dataset if statistics is None else replace(dataset, mean=statistics[0], std=statistics[1])
-
-
-@lru_cache(maxsize=1)
-def _load_once(name: str, request: Request, roots: tuple[str, ...]) -> Dataset:
-    """Keep the last data set: a comparison trains many runs on one."""
-    return DATASETS.build(name, facts={"request": request})
 
 
 def find_device(name: str) -> torch.device:
@@ -179,7 +186,12 @@ class Built:
     @property
     def state(self) -> dict[str, Any]:
         """What a checkpoint saves and restores."""
-        return {"model": self.model, "optimizer": self.optimizer, "stages": self.stages, "monitor": self.monitor}
+        return {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "stages": self.stages,
+            "monitor": self.monitor,
+        }
 
 
 def build(config: Config, data: Data) -> Built:
@@ -187,14 +199,19 @@ def build(config: Config, data: Data) -> Built:
     device = find_device(config.device)
 
     def loader(part: Part, batch_size: int) -> Loader:
+        fits = isinstance(part.images, np.ndarray)
         return Loader(
-            part, mean=data.dataset.mean, std=data.dataset.std, batch_size=batch_size, device=device,
-            streaming=config.loader == "streaming" or (config.loader == "auto" and not isinstance(part.images, np.ndarray)),
+            part,
+            mean=data.dataset.mean,
+            std=data.dataset.std,
+            batch_size=batch_size,
+            device=device,
+            streaming=config.loader == "streaming" or (config.loader == "auto" and (config.workers > 0 or not fits)),
             workers=config.workers,
-        )  # fmt: skip
+        )
 
     train = loader(data.train, config.batch_size)
-    model = build_model(config, data.manifest).to(device)
+    model: Any = build_model(config, data.manifest).to(device)
     if hasattr(model.backbone, "initialize"):
         model.backbone.initialize(train.evenly(5000))  # never sampled batches: every arm starts from the same filters
     model.to(memory_format=torch.channels_last)
@@ -251,7 +268,9 @@ def build_stages(config: Config, facts: dict[str, Any], device: torch.device, de
     for phase in sorted(config.phases, key=lambda phase: phase.start):
         for slot, component in phase.components.items():
             same = component.name == base[slot].name
-            current[slot] = Component(component.name, {**base[slot].options, **component.options}) if same else component
+            current[slot] = (
+                Component(component.name, {**base[slot].options, **component.options}) if same else component
+            )
         plans[round(phase.start * config.epochs)] = dict(current)
     built: dict[str, tuple[Component, Any]] = {}
     stages = []
@@ -260,7 +279,10 @@ def build_stages(config: Config, facts: dict[str, Any], device: torch.device, de
             if slot not in built or built[slot][0] != component:
                 name = default_pixel if slot == "pixel" and component.name == DEFAULT else component.name
                 made = FAMILY_OF[slot].build(name, facts=facts, **component.options)
-                built[slot] = component, made.to(device) if isinstance(made, torch.nn.Module | torch.Tensor) else made
+                built[slot] = (
+                    component,
+                    made.to(device) if isinstance(made, torch.nn.Module | torch.Tensor) else made,
+                )
         objects = {slot: pair[1] for slot, pair in built.items()}
         stages.append(Stage(start=start, criterion=objects.pop("loss"), **objects))
     return [stage for stage in stages if stage.start < config.epochs]

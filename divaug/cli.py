@@ -4,6 +4,7 @@ Nothing heavy is imported here: ``--help``, ``--list`` and a misspelt name answe
 """
 
 import argparse
+import os
 import re
 import sys
 import traceback
@@ -102,8 +103,10 @@ def parse(
         flags = [flag for action in parser._actions for flag in action.option_strings]
         raise ConfigError(f"unknown argument {unknown[0]!r}; {_near_flag(unknown[0], flags)}")
     given = {key: value for key, value in vars(known).items() if value is not None}
-    for item in given.get("imports", ()):
-        add_import(item)
+    if "imports" in given:  # absolute, so that the run's own record of them works from anywhere
+        given["imports"] = [os.path.abspath(i) if i.endswith(".py") else i for i in given["imports"]]
+        for item in given["imports"]:
+            add_import(item)
     if "list" in given:
         _print_list(given["list"])
         return None
@@ -114,20 +117,39 @@ def parse(
     for slot, options in component_flags.items():
         name = {"name": flags[slot]} if slot in flags else {}
         flags[slot] = {**name, **options}
+    if positional and "path" in flags:
+        flags.setdefault("dataset", "csv" if flags["path"].lower().endswith(".csv") else "image_folder")
     layers: dict[str, Any] = {"recipe": {**recipe}, "env": presets.environment(), "flags": flags}
-    if "config" in given:
-        layers["config"] = presets.read_toml(given["config"])
+    resume_from = flags["resume"] if flags.get("resume", "auto") not in ("auto", "never") else None
+    if resume_from is not None and {"config", "methods", "seeds"} & set(given):
+        raise ConfigError("--resume with a run folder goes on with that one run; name no config, methods or seeds")
+    source = f"{resume_from}/config.toml" if resume_from else given.get("config")
+    if source is not None:
+        layers["config"] = presets.read_toml(source)
         for item in layers["config"].get("import", ()):
             add_import(item)
+    elif positional and "path" not in flags:
+        raise ConfigError(f"the argument {positional[0].upper()} is missing: {positional[1]}")
     if given.get("smoke"):
         layers["flags"] = {**(smoke or {}), **flags}
     configs = _expand(layers, given, methods)
-    resume_from = configs[0].resume if configs[0].resume not in ("auto", "never") else None
-    if resume_from is not None and len(configs) > 1:
-        raise ConfigError("--resume with a run folder goes on with that one run; name no methods or seeds")
+    for config in configs:
+        _refuse_without_effect(config, layers["flags"])
     return Request(
         configs, bool(given.get("dry_run")), bool(given.get("print_config")), bool(given.get("quiet")), resume_from
     )
+
+
+def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
+    """Refuse flags that would change nothing with the rest of the configuration."""
+    for keys, works, way in (
+        (("imbalance_factor", "class_order"), config.profile not in ("natural", "custom"), "--profile exp"),
+        (("path", "test", "test_frac"), config.dataset in ("image_folder", "csv"), "--dataset image_folder"),
+        (("milestones", "drop"), config.schedule == "step", "--schedule step"),
+    ):
+        if not works and (idle := [key for key in keys if key in flags]):
+            given = f"--{idle[0].replace('_', '-')}"
+            raise ConfigError(f"{given} has no effect here; it goes with {way}")
 
 
 def _expand(layers: dict[str, Any], given: dict[str, Any], default_methods: Sequence[str]) -> list[Config]:
@@ -135,16 +157,19 @@ def _expand(layers: dict[str, Any], given: dict[str, Any], default_methods: Sequ
     flags, config = layers["flags"], layers.get("config", {})
     if "method" in given and "methods" in given:
         raise ConfigError("give --method or --methods, not both")
-    touched = sorted(set(flags) & {*FAMILY_OF})
+    said = (flags, layers["env"], config)
+    touched = sorted({key.replace("-", "_") for table in said for key in table} & {*FAMILY_OF, "phase"})
     if "methods" in given:
         names = given["methods"].split(",")
+        if len(set(names)) < len(names):
+            raise ConfigError(f"--methods names a method twice: {given['methods']!r}")
         if len(names) > 1 and touched:
             raise ConfigError(
                 f"--{touched[0].replace('_', '-')} changes one method, but {len(names)} are named; "
                 "give one --method, or write a method of your own"
             )
-    elif "method" in given or "method" in config or "method" in layers["env"] or touched or "phase" in config:
-        chosen = (table.get("method") for table in (flags, layers["env"], config, layers["recipe"]))
+    elif touched or any("method" in table for table in said):
+        chosen = (table.get("method") for table in (*said, layers["recipe"]))
         names = [next((name for name in chosen if name), default_of("method"))]
     else:
         names = list(default_methods) or [default_of("method")]
@@ -209,7 +234,10 @@ def _build_parser(
     positional: tuple[str, str] | None,
 ) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog=program, description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program,
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if positional:
         parser.add_argument(positional[0], metavar=positional[0].upper(), nargs="?", help=positional[1])
@@ -249,7 +277,9 @@ def _add_flag(group: Any, key: str, metadata: Mapping[str, Any], default: Any) -
         shown = default.name if isinstance(default, Component) else default
         group.add_argument(flag, metavar="NAME", help=f"{text}; {flag}.OPTION VALUE (default: {shown})")
     elif isinstance(default, bool):
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=f"{text} (default: {default})")
+        group.add_argument(
+            flag, action=argparse.BooleanOptionalAction, default=None, help=f"{text} (default: {default})"
+        )
     elif isinstance(default, tuple):
         kind = int if key == "counts" else float
         shown = ",".join(str(value) for value in default) or "none"
@@ -274,7 +304,7 @@ def _list_of(kind: type) -> Callable[[str], list[Any]]:
 def _near_flag(argument: str, flags: list[str]) -> str:
     if not argument.startswith("-"):
         return "this recipe takes no such positional argument"
-    return suggestion(argument.split("=")[0], flags).split("Allowed:")[0] + "see --help"
+    return suggestion(argument.split("=", maxsplit=1)[0], flags).split("Allowed:")[0] + "see --help"
 
 
 def _families() -> list[str]:

@@ -67,7 +67,7 @@ class Config:
     dataset: str = _key("data", "data set (--list datasets)", "cifar10")
     path: str | None = _key("data", "image_folder, csv: the folder of class folders, or the CSV", None)
     test: str | None = _key("data", "image_folder, csv: test pictures, a folder or CSV of their own", None)
-    image_size: int | None = _key("data", "side in pixels to which pictures are resized (image_folder, csv)", None)
+    image_size: int | None = _key("data", "side in pixels to which pictures are resized", None)
     test_frac: float = _key("data", "share carved off for testing where nothing else says what to test on", 0.2)
     data_root: str | None = _key("data", "the only folder to look for the data in", None, kind="where")
     download: bool = _key("data", "download missing data into the user cache", True, kind="where")
@@ -86,9 +86,13 @@ class Config:
     val_frac: float = _key("data", "share of the cut carved off for validation, in [0, 1)", 0.0)
     max_per_class: int | None = _key("data", "keep at most so many training pictures a class", None)
     loader: str = _key(
-        "data", "resident arrays or streaming workers", "auto", kind="where", choices=("auto", "resident", "streaming")
+        "data",
+        "resident arrays or streaming workers",
+        "auto",
+        kind="where",
+        choices=("auto", "resident", "streaming"),
     )
-    workers: int = _key("data", "worker processes of the streaming loader", 0, kind="where")
+    workers: int = _key("data", "worker processes; more than 0 chooses the streaming loader", 0, kind="where")
 
     method: str = _key("method", "named method (--list methods)", "erm", kind="method")
     sampler: Component = _key("method", "which pictures an epoch visits", Component("uniform"), kind="method")
@@ -123,7 +127,9 @@ class Config:
 
     monitor: bool = _key("latent monitor", "follow the latent diversity of every class", True)
     monitor_at: tuple[float, ...] = _key(
-        "latent monitor", "fractions of training at which clean training pictures are measured", (0.0, 0.5, 1.0)
+        "latent monitor",
+        "fractions of training at which clean training pictures are measured",
+        (0.0, 0.5, 1.0),
     )
     top_k: int = _key("latent monitor", "K of the top-K embeddings", 10)
     eval_every: int = _key("latent monitor", "epochs between evaluations; the last epoch always is", 1)
@@ -133,9 +139,7 @@ class Config:
     experiment: str | None = _key("run", "name of the experiment, taken as it is", None, kind="where")
     resume: str = _key("run", "auto: go on where the run stopped; never: refuse; or a run folder", "auto", kind="where")
     tracking: str = _key("run", "auto (MLflow in the output folder), off, or a tracking URI", "auto", kind="where")
-    progress: str = _key(
-        "run", "progress on stderr", "auto", kind="where", choices=("auto", "bar", "lines", "none")
-    )
+    progress: str = _key("run", "progress on stderr", "auto", kind="where", choices=("auto", "bar", "lines", "none"))
     imports: tuple[str, ...] = _key("run", "files or modules with components of your own", (), kind="where")
 
     def __post_init__(self) -> None:
@@ -162,6 +166,7 @@ class Config:
             ("top_k", self.top_k >= 1, "must be >= 1"),
             ("eval_every", self.eval_every >= 1, "must be >= 1"),
             ("workers", self.workers >= 0, "must be >= 0"),
+            ("workers", not (self.workers and self.loader == "resident"), "are for the streaming loader"),
             ("split_seed", self.split_seed >= 0, "must be >= 0"),
             ("seed", self.seed >= 0, "must be >= 0"),
         ):  # fmt: skip
@@ -172,7 +177,10 @@ class Config:
         if not self.model.name.startswith("timm:"):  # timm's own names and keywords are checked when it is built
             MODELS.check(self.model.name, self.model.options)
         for slot, registry in FAMILY_OF.items():
-            for component in (getattr(self, slot), *(p.components[slot] for p in self.phases if slot in p.components)):
+            for component in (
+                getattr(self, slot),
+                *(p.components[slot] for p in self.phases if slot in p.components),
+            ):
                 if not (slot == "pixel" and component.name == DEFAULT):
                     registry.check(component.name, component.options)
         for loss in (self.loss, *(p.components["loss"] for p in self.phases if "loss" in p.components)):
@@ -190,7 +198,8 @@ def config_fields() -> dict[str, Field[Any]]:
 
 
 @lru_cache
-def _hints() -> dict[str, Any]:
+def key_types() -> dict[str, Any]:
+    """Return the type of every key."""
     return get_type_hints(Config)
 
 
@@ -216,10 +225,10 @@ def from_layers(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Config:
     for where, table in layers:
         for key, value in flatten(table, where).items():
             label = f"{where}: {key.replace('_', '-')}"
-            if _hints()[key] is Component:
+            if key_types()[key] is Component:
                 values[key] = _overlay(values.get(key, default_of(key)), value, label)
             else:
-                values[key] = convert(value, _hints()[key], label)
+                values[key] = convert(value, key_types()[key], label)
             choices = config_fields()[key].metadata["choices"]
             if choices and values[key] not in choices:
                 raise ConfigError(f"{label}: unknown {value!r}; {suggestion(str(value), choices)}")

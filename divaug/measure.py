@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from divaug.labels import MixedLabels, rank_groups
 from divaug.latent.monitor import TopKMonitor
@@ -55,7 +54,10 @@ def add_part(row: Row, prefix: str, outputs: Evaluation, group_counts: np.ndarra
         "ece": calibration_error(outputs.labels, probabilities),
     }
     row["metrics"] |= {f"{prefix}/{name}": value for name, value in scalars.items()}
-    row["per_class"] |= {f"{prefix}/recall": recall(matrix).tolist(), f"{prefix}/precision": precision(matrix).tolist()}
+    row["per_class"] |= {
+        f"{prefix}/recall": recall(matrix).tolist(),
+        f"{prefix}/precision": precision(matrix).tolist(),
+    }
 
 
 def add_latent(row: Row, prefix: str, statistics: Mapping[str, np.ndarray], group_counts: np.ndarray) -> None:
@@ -81,7 +83,7 @@ def growth(statistics: Mapping[str, np.ndarray], first: Row | None) -> dict[str,
 
 
 def clean_statistics(
-    outputs: Evaluation, head: nn.Module, monitor: TopKMonitor, batch_size: int = 4096
+    outputs: Evaluation, head: Any, monitor: TopKMonitor, batch_size: int = 4096
 ) -> dict[str, np.ndarray]:
     """Measure unaugmented pictures from their embeddings with the settings of ``monitor``, which is not touched."""
     counts = next(iter(monitor.counts.values()))

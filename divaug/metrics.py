@@ -76,9 +76,7 @@ def roc_auc(labels: Int[np.ndarray, "N"], scores: Float[np.ndarray, "N C"]) -> F
     return areas
 
 
-def calibration_error(
-    labels: Int[np.ndarray, "N"], probabilities: Float[np.ndarray, "N C"], bins: int = 15
-) -> float:
+def calibration_error(labels: Int[np.ndarray, "N"], probabilities: Float[np.ndarray, "N C"], bins: int = 15) -> float:
     """Return the expected calibration error of the predicted class over equal-width bins (Guo et al. 2017).
 
     Reference:

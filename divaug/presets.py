@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from divaug.config import (
     FAMILY_OF,
@@ -20,6 +20,7 @@ from divaug.config import (
     digest,
     flatten,
     from_layers,
+    key_types,
     keys_of_kind,
     protocol_fingerprint,
 )
@@ -27,7 +28,10 @@ from divaug.errors import ConfigError, suggestion
 
 Table = Mapping[str, Any]
 _PACKAGE = Path(__file__).parent
-_NOT_KEYS = {"DIVAUG_DATA", "DIVAUG_IMPORT"}  # a place to look for data; imports, which the registry reads itself
+_NOT_KEYS = {
+    "DIVAUG_DATA",
+    "DIVAUG_IMPORT",
+}  # a place to look for data; imports, which the registry reads itself
 _SAFE = re.compile(r"[\w.,=+-]+")
 
 
@@ -81,8 +85,19 @@ def environment() -> dict[str, Any]:
             key = variable.removeprefix("DIVAUG_").lower()
             if key not in config_fields():
                 raise ConfigError(f"environment variable {variable}: no such key; {suggestion(key, config_fields())}")
-            table[key] = plain_value(text)
+            table[key] = _read_variable(key, text)
     return table
+
+
+def _read_variable(key: str, text: str) -> Any:
+    """Read a variable by its key's type: strings as they are, lists with commas, the rest as TOML."""
+    kind = key_types()[key]
+    if kind is str or str in get_args(kind):
+        return text
+    value = plain_value(text)
+    if get_origin(kind) is tuple and not isinstance(value, list):
+        return [plain_value(part.strip()) for part in text.split(",") if part.strip()]
+    return value
 
 
 def plain_value(text: str) -> Any:
@@ -94,11 +109,24 @@ def plain_value(text: str) -> Any:
 
 
 def resolve(
-    *, recipe: Table | None = None, config: Table | None = None, env: Table | None = None, flags: Table | None = None
+    *,
+    recipe: Table | None = None,
+    config: Table | None = None,
+    env: Table | None = None,
+    flags: Table | None = None,
 ) -> Config:
     """Merge all layers into the Config of one run; lane and method are the highest layer's that names one."""
-    chosen = {"preset": default_of("preset"), "dataset": default_of("dataset"), "method": default_of("method")}
-    said = [("recipe", recipe or {}), ("--config", config or {}), ("environment", env or {}), ("flags", flags or {})]
+    chosen = {
+        "preset": default_of("preset"),
+        "dataset": default_of("dataset"),
+        "method": default_of("method"),
+    }
+    said = [
+        ("recipe", recipe or {}),
+        ("--config", config or {}),
+        ("environment", env or {}),
+        ("flags", flags or {}),
+    ]
     for _, table in said:
         chosen |= {key: table[key] for key in chosen if key in table}
     if wrong := [key for key, value in chosen.items() if not isinstance(value, str)]:
@@ -147,11 +175,14 @@ def experiment_name(config: Config) -> str:
     if config.experiment is not None:
         return config.experiment
     factor = f"{config.imbalance_factor:g}" if config.profile in ("exp", "step", "balanced_small") else ""
+    if config.profile == "custom":
+        factor = f"-{digest(list(config.counts), 4)}"
     source = Path(config.path).stem if config.path else config.dataset
     name = f"{source}-{config.profile}{factor}-{config.preset}"
-    named = ("dataset", "path", "test", "profile", "imbalance_factor", "preset")
+    named = ("dataset", "path", "test", "profile", "imbalance_factor", "counts", "preset")
     own = replace(
-        from_layers(_lane_layers(config.preset, config.dataset)), **{key: getattr(config, key) for key in named}
+        from_layers(_lane_layers(config.preset, config.dataset)),
+        **{key: getattr(config, key) for key in named},
     )
     fingerprint = protocol_fingerprint(config)
     return name if fingerprint == protocol_fingerprint(own) else f"{name}-{fingerprint}"

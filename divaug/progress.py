@@ -22,9 +22,13 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line."""
         if self.mode != "none":
-            from tqdm import tqdm
+            self.warn(line)
 
-            tqdm.write(line, file=sys.stderr)
+    def warn(self, line: str) -> None:
+        """Print a line that must not be missed, whatever the mode."""
+        from tqdm import tqdm
+
+        tqdm.write(line, file=sys.stderr)
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         """Show a bar for the epoch."""
@@ -32,7 +36,12 @@ class Progress:
             from tqdm.auto import tqdm
 
             self._bar = tqdm(
-                total=steps, initial=done, desc=f"epoch {epoch + 1}/{epochs}", unit="step", leave=False, dynamic_ncols=True
+                total=steps,
+                initial=done,
+                desc=f"epoch {epoch + 1}/{epochs}",
+                unit="step",
+                leave=False,
+                dynamic_ncols=True,
             )
 
     def step(self) -> None:

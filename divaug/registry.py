@@ -10,6 +10,7 @@ are hyperparameters, which come from the configuration.
 
 import ast
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,7 @@ FACTS = (
 )  # fmt: skip
 ENTRY_POINT_GROUP = "divaug.plugins"
 _CONSTRUCTORS = ("__init__", "__new__")
+_NO_PARAMETERS = {"nn.Module", "torch.nn.Module", "Module", "object"}
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
@@ -140,7 +142,7 @@ class Registry:
             raise ConfigError(f"{self.family} {name!r} needs a value for {', '.join(missing)}")
         try:
             return self._factories[name](*(facts[fact] for fact in entry.facts), **options)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ConfigError(f"{self.family} {name!r}: {error}") from error
 
 
@@ -187,7 +189,8 @@ def _scan_file(path: Path, module: str, variable: str) -> dict[str, Entry]:
             for decorator in node.decorator_list:
                 match decorator:
                     case ast.Call(
-                        func=ast.Attribute(attr="register", value=ast.Name(id=owner)), args=[ast.Constant(value=str(name))]
+                        func=ast.Attribute(attr="register", value=ast.Name(id=owner)),
+                        args=[ast.Constant(value=str(name))],
                     ) if owner == variable:
                         found[name] = _entry_from_source(name, module, node)
     return found
@@ -198,6 +201,8 @@ def _entry_from_source(name: str, module: str, node: ast.ClassDef | ast.Function
     if isinstance(node, ast.ClassDef):
         constructors = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name in _CONSTRUCTORS]
         function = constructors[0] if constructors else None
+        if function is None and (len(node.decorator_list) > 1 or {ast.unparse(b) for b in node.bases} - _NO_PARAMETERS):
+            return _entry_of(name, getattr(import_module(module), node.name))  # its constructor is written elsewhere
     if function is None:
         return Entry(name, ast.get_docstring(node) or "", module, (), {})
     positional = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
@@ -212,18 +217,27 @@ def _entry_from_source(name: str, module: str, node: ast.ClassDef | ast.Function
     return Entry(name, ast.get_docstring(node) or "", module, tuple(facts), options)
 
 
+@lru_cache
+def _plugins(search_path: tuple[str, ...]) -> list[str]:
+    """Return the modules of installed plugins; reading every distribution's metadata takes a while, so once."""
+    return [point.module for point in entry_points(group=ENTRY_POINT_GROUP)]
+
+
 def _extension_sources() -> list[tuple[str, Path]]:
     """Return (module, source file) of every user file, user module and installed plugin."""
     sources = []
-    plugins = [point.module for point in entry_points(group=ENTRY_POINT_GROUP)]
-    for item in [*_user_files.imports(), *plugins]:
+    for item in [*_user_files.imports(), *_plugins(tuple(sys.path))]:
         module = _user_files.module_name(item)
         if item.endswith(".py"):
             sources.append((module, Path(item)))
-        elif (spec := find_spec(module)) is not None and spec.origin is not None:
-            sources.append((module, Path(spec.origin)))
-        else:
+            continue
+        try:
+            spec = find_spec(module)
+        except ModuleNotFoundError:  # a parent package is missing
+            spec = None
+        if spec is None or spec.origin is None:
             raise ConfigError(f"cannot import {item!r}: no such module; give a .py file or an installed module")
+        sources.append((module, Path(spec.origin)))
     return sources
 
 

@@ -35,9 +35,7 @@ def write_per_class(folder: RunFolder, rows: Sequence[dict[str, Any]]) -> None:
 
     manifest = folder.manifest
     group = {c: name for name, classes in rank_groups(np.array(manifest["group_counts"])).items() for c in classes}
-    frames = [
-        pd.DataFrame({"epoch": row["epoch"], "class": range(len(group)), **row["per_class"]}) for row in rows
-    ]
+    frames = [pd.DataFrame({"epoch": row["epoch"], "class": range(len(group)), **row["per_class"]}) for row in rows]
     table = pd.concat(frames, ignore_index=True)
     table.insert(2, "class_name", [manifest["class_names"][c] for c in table["class"]])
     table.insert(3, "n_train", [manifest["counts"][c] for c in table["class"]])
@@ -90,7 +88,7 @@ def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
     return comparisons
 
 
-def mean_sd(values: Sequence[float], scale: float = 100, digits: int = 1) -> str:
+def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> str:
     """Write "mean ± sd", the deviation only where there are two values or more, and - where nothing is defined."""
     known = [scale * value for value in values if not math.isnan(value)]
     if not known:
@@ -102,7 +100,7 @@ def mean_sd(values: Sequence[float], scale: float = 100, digits: int = 1) -> str
 
 def _number(folder: RunFolder, key: str) -> float:
     value = folder.result.get(key)
-    return float("nan") if value is None else value
+    return float("nan") if value is None else float(value)
 
 
 def rarefied_size(manifest: dict[str, Any]) -> int:
@@ -124,21 +122,27 @@ def _table(runs: dict[str, list[RunFolder]]) -> str:
     rows = [["method", "seeds", *_COLUMNS, f"top-K tail m={m}", "seconds"]]
     for label, folders in runs.items():
         cells = [mean_sd([_number(f, key) for f in folders]) for key in _COLUMNS.values()]
-        latent = mean_sd([_number(f, diverse) for f in folders], scale=1)
-        seconds = mean_sd([_number(f, "final/train_seconds") for f in folders], scale=1, digits=0)
+        latent = mean_sd([_number(f, diverse) for f in folders], scale=1.0)
+        seconds = mean_sd([_number(f, "final/train_seconds") for f in folders], scale=1.0, digits=0)
         rows.append([label, str(len(folders)), *cells, latent, seconds])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]) for row in rows]
+    lines = [
+        "  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)])
+        for row in rows
+    ]
     lines.insert(1, "  ".join("-" * w for w in widths))
     notes = [
-        "Test recall in %, last epoch, mean ± sd over seeds. prior-corr.: balanced accuracy after a cross-fitted "
-        "correction of the class priors.",
-        f"top-K tail: distinct top-{first.config.top_k} CE expected in {m} clean training pictures of a tail class; "
-        f"ceiling {top}; classes with fewer are left out." if top else "",
-    ]  # fmt: skip
+        "Test recall in %, last epoch, mean ± sd over seeds.",
+        "prior-corr.: balanced accuracy after a cross-fitted correction of the class priors.",
+    ]
+    if top:
+        notes.append(
+            f"top-K tail: distinct top-{first.config.top_k} CE expected in {m} clean training pictures of a tail "
+            f"class; ceiling {top}; classes with fewer are left out."
+        )
     if any(len(folders) < 6 for folders in runs.values()):
         notes.append("Fewer than six seeds: differences cannot be significant in an exact two-sided paired test.")
-    return "\n".join([*lines, "", *(note for note in notes if note)])
+    return "\n".join([*lines, "", *notes])
 
 
 def _ceiling(folder: RunFolder, m: int) -> int:
@@ -183,9 +187,7 @@ def write_report(folder: Path, comparison: Comparison) -> list[Path]:
         series.append(Series(label, recall, rarefied, growth))
     return [
         table,
-        *draw_comparison(
-            folder, series, manifest["class_names"], np.array(manifest["counts"]), m, _ceiling(first, m)
-        ),
+        *draw_comparison(folder, series, manifest["class_names"], np.array(manifest["counts"]), m, _ceiling(first, m)),
     ]
 
 

@@ -10,7 +10,7 @@ import torch
 from divaug import measure, train
 from divaug.assemble import Built, Data, build, build_model, load_data, resolve, stage_at
 from divaug.config import Config
-from divaug.errors import Interrupted
+from divaug.errors import DivaugError, Interrupted
 from divaug.files import write_json
 from divaug.labels import rank_groups
 from divaug.models.network import Network
@@ -19,16 +19,17 @@ from divaug.progress import Progress
 from divaug.rng import stream
 from divaug.runfolder import RunFolder
 from divaug.signals import StopRequest
-from divaug.tracking import finish, open_tracker
+from divaug.tracking import finish, mirror_if_missing, open_tracker, tracking_uri
 from divaug.train import Totals
 
 
-def run(config: Config, folder: RunFolder | None = None) -> RunFolder:
+def run(config: Config, folder: RunFolder | None = None, data: Data | None = None) -> RunFolder:
     """Train, or go on where the run stopped; a finished run is only handed back.
 
     Args:
         config: What to run.
         folder: Where; by default the folder that the configuration names.
+        data: What ``load_data`` returned for the same protocol, where several runs share it; loaded by default.
 
     Raises:
         ConfigError: Something is misnamed or out of range, or the folder holds another run.
@@ -39,27 +40,40 @@ def run(config: Config, folder: RunFolder | None = None) -> RunFolder:
     progress = Progress(config.progress)
     folder = folder or RunFolder.of(config)
     with folder.lock():
-        data = load_data(config)
+        data = data or load_data(config)
         config = resolve(config, data)
+        tracking_uri(config, folder.output_dir)  # refuses a bad one before anything is written
         if folder.finished:
             folder.adopt(config, data.manifest)
             progress.say(f"{folder.path} is finished already")
+            mirror_if_missing(config, folder, progress.warn)
             return folder
         built = build(config, data)  # before anything is written: it finds what is wrong with the configuration
         folder.adopt(config, data.manifest)
         for note in data.notes:
             progress.say(f"note: {note}")
-        with open_tracker(config, folder, progress.say) as tracker, StopRequest() as stop:
-            _train(config, data, built, folder, tracker, stop, progress)
-            finish(folder, tracker)
+        with StopRequest() as stop:
+            with open_tracker(config, folder, progress.warn) as tracker:
+                _train(config, data, built, folder, tracker, stop, progress)
+                finish(folder, tracker)
+            if stop():
+                raise Interrupted(stop.signal_number or 2, f"stopped after {folder.path} was finished")
     return folder
 
 
 def _train(
-    config: Config, data: Data, built: Built, folder: RunFolder, tracker: Any, stop: StopRequest, progress: Progress
+    config: Config,
+    data: Data,
+    built: Built,
+    folder: RunFolder,
+    tracker: Any,
+    stop: StopRequest,
+    progress: Progress,
 ) -> None:
     first_epoch, totals = _restore(built, folder, progress)
     rows = folder.metrics.keep_before(first_epoch)
+    for row in rows:  # what a store that was off or away has not seen yet
+        tracker.log(row["metrics"], row["epoch"])
     groups, tail = data.cut.group_counts, rank_groups(data.cut.group_counts)["tail"]
     clean_epochs = {round(at * (config.epochs - 1)) for at in config.monitor_at}
     steps = built.train.steps(len(data.train.labels))
@@ -69,6 +83,11 @@ def _train(
         stage = stage_at(built.stages, epoch)
         totals = totals or Totals.empty(data.dataset.num_classes)
         drawn = stage.sampler.draw(stream(config.seed, "sampler", epoch), epoch / config.epochs).numpy()
+        if len(drawn) != len(data.train.labels):
+            raise DivaugError(
+                f"sampler {config.sampler.name!r} drew {len(drawn)} pictures instead of {len(data.train.labels)}: "
+                "every sampler must cost the same steps"
+            )
         batches = built.train.epoch(
             drawn, pixel=stage.pixel, mix=stage.mix, seed=config.seed, epoch=epoch, first_step=totals.steps
         )
@@ -107,7 +126,7 @@ def _train(
             views = built.monitor.compute()
             grown = measure.growth(views, rows[0] if rows else None)
             measure.add_latent(row, "views", {**views, **grown}, groups)
-            if epoch in clean_epochs:
+            if epoch in clean_epochs and outputs is not None:
                 clean = train.evaluate(built.model, built.train.in_order(), device=built.device, bf16=built.bf16)
                 head = built.model.head
                 measure.add_latent(row, "train_clean", measure.clean_statistics(clean, head, built.monitor), groups)

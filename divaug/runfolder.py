@@ -16,6 +16,7 @@ from divaug.config import Config, dump, from_layers, keys_of_kind, to_table
 from divaug.errors import ConfigError, DataError, DivaugError
 from divaug.files import exclusive, make_folder, write_json, write_text
 from divaug.presets import experiment_name, method_label, read_toml
+from divaug.registry import add_import
 from divaug.trackers.jsonl import JsonlLog
 
 
@@ -75,7 +76,10 @@ class RunFolder:
     @property
     def config(self) -> Config:
         """The resolved configuration that the run was started with."""
-        return from_layers([(str(self.path / "config.toml"), read_toml(self.path / "config.toml"))])
+        table = read_toml(self.path / "config.toml")
+        for item in table.get("import", ()):  # its components may be the user's own
+            add_import(item)
+        return from_layers([(str(self.path / "config.toml"), table)])
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from divaug.config import Config, keys_of_kind, protocol_fingerprint, to_table
 from divaug.errors import ConfigError, DivaugError
+from divaug.files import write_text
 from divaug.runfolder import RunFolder
 from divaug.trackers.mlflow import MlflowTracker, NoTracker, store_uri
+
+MIRRORED = "mlflow_mirrored.txt"  # in a run folder: the store that has the whole run
 
 
 def tracking_uri(config: Config, output_dir: Path) -> str | None:
@@ -34,9 +37,7 @@ def open_tracker(config: Config, folder: RunFolder, say: Callable[[str], None]) 
     if uri is None:
         return NoTracker()
     table = to_table(config)
-    keys = [
-        {"phases": "phase", "head": "model"}.get(key, key) for key in keys_of_kind("protocol", "method", "seed")
-    ]
+    keys = [{"phases": "phase", "head": "model"}.get(key, key) for key in keys_of_kind("protocol", "method", "seed")]
     return MlflowTracker(
         uri,
         output_dir=folder.output_dir,
@@ -63,19 +64,41 @@ def upload(folder: RunFolder, tracking: str | None, say: Callable[[str], None]) 
     config = folder.config
     config = replace(config, tracking=tracking or ("auto" if config.tracking == "off" else config.tracking))
     with folder.lock(), open_tracker(config, folder, say) as tracker:
-        for row in folder.metrics.rows():
-            tracker.log(row["metrics"], row["epoch"])
-        finish(folder, tracker)
+        _mirror(folder, tracker)
         alive = tracker.alive
     if not alive:
         raise DivaugError(f"{folder.path} could not be mirrored")
 
 
+def mirror_if_missing(config: Config, folder: RunFolder, say: Callable[[str], None]) -> None:
+    """Mirror a finished run that its store does not have: the store was off, away, or the process died at the end."""
+    if tracking_uri(config, folder.output_dir) is not None and not (folder.path / MIRRORED).exists():
+        with open_tracker(config, folder, say) as tracker:
+            _mirror(folder, tracker)
+
+
+def _mirror(folder: RunFolder, tracker: MlflowTracker | NoTracker) -> None:
+    if isinstance(tracker, MlflowTracker) and not folder.finished:
+        tracker.status = "KILLED"
+    for row in folder.metrics.rows():
+        tracker.log(row["metrics"], row["epoch"])
+    finish(folder, tracker)
+
+
 def finish(folder: RunFolder, tracker: MlflowTracker | NoTracker) -> None:
     """Mirror a run's result and files."""
-    for name in ("config.toml", "manifest.json", "environment.json", "metrics.jsonl", "per_class.parquet", "result.json"):
+    for name in (
+        "config.toml",
+        "manifest.json",
+        "environment.json",
+        "metrics.jsonl",
+        "per_class.parquet",
+        "result.json",
+    ):
         if (folder.path / name).exists():
             tracker.artifact(folder.path / name)
     if folder.finished:
         tracker.artifact(folder.figures, "figures")
         tracker.log_final({key: value for key, value in folder.result.items() if value is not None})
+        if isinstance(tracker, MlflowTracker) and tracker.alive:
+            write_text(folder.path / MIRRORED, tracker.uri + "\n")

@@ -73,7 +73,7 @@ class Evaluation:
 
 
 def train_epoch(
-    model: nn.Module,
+    model: Any,
     batches: Iterable[Any],
     stage: Stage,
     optimizer: torch.optim.Optimizer,
@@ -167,7 +167,7 @@ def check_labels(totals: Totals, drawn: np.ndarray, labels: Tensor) -> None:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], *, device: torch.device, bf16: bool = False
+    model: Any, batches: Iterator[tuple[Tensor, Tensor]], *, device: torch.device, bf16: bool = False
 ) -> Evaluation:
     """Run a model in evaluation mode over pictures in order and put its mode back."""
     was_training = model.training

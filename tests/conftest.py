@@ -3,13 +3,13 @@ import shutil
 import sys
 from pathlib import Path
 
-import divaug  # noqa: F401  before anything that imports torchvision
-
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["OMP_NUM_THREADS"] = "1"  # tiny networks are faster on one thread; child processes inherit it
 
 import pytest
 import torch
 
+import divaug  # noqa: F401  before anything that imports torchvision
 from divaug import _user_files
 from divaug.registry import REGISTRIES
 

@@ -44,7 +44,12 @@ def test_dominant_mass_and_mixedness():
         torch.tensor([[0.5, 0.5], [0.2, 0.8], [0.6, 0.4], [1.0, 0.0]]),
     )
     assert target.dominant().tolist() == [0, 1, 3, 1]  # ties go to the first
-    assert target.is_mixed().tolist() == [True, True, True, False]  # two of one class are mixed, weight 0 is not
+    assert target.is_mixed().tolist() == [
+        True,
+        True,
+        True,
+        False,
+    ]  # two of one class are mixed, weight 0 is not
     told = MixedLabels(target.ids, target.weights, torch.tensor([False, False, False, True]))
     assert told.is_mixed().tolist() == [False, False, False, True]
     assert not MixedLabels.hard(LABELS).is_mixed().any()

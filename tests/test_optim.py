@@ -6,12 +6,29 @@ import torch
 from divaug.models import resnet20
 from divaug.optim import build_optimizer, learning_rate
 
-LDAM = {"steps_per_epoch": 3, "epochs": 200, "lr": 0.1, "warmup_frac": 0.025, "milestones": (0.8, 0.9), "drop": 0.01}
+LDAM = {
+    "steps_per_epoch": 3,
+    "epochs": 200,
+    "lr": 0.1,
+    "warmup_frac": 0.025,
+    "milestones": (0.8, 0.9),
+    "drop": 0.01,
+}
 
 
 @pytest.mark.parametrize(
     ("epoch", "expected"),
-    [(0, 0.02), (3, 0.08), (4, 0.1), (5, 0.1), (159, 0.1), (160, 1e-3), (179, 1e-3), (180, 1e-5), (199, 1e-5)],
+    [
+        (0, 0.02),
+        (3, 0.08),
+        (4, 0.1),
+        (5, 0.1),
+        (159, 0.1),
+        (160, 1e-3),
+        (179, 1e-3),
+        (180, 1e-5),
+        (199, 1e-5),
+    ],
 )
 def test_the_step_schedule_is_ldam_drws(epoch, expected):
     # e = epoch + 1: e <= 5: 0.1 e / 5; 6 to 160: 0.1; 161 to 180: 1e-3; 181 to 200: 1e-5

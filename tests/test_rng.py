@@ -11,7 +11,16 @@ def test_streams_are_stateless_and_differ_by_every_argument():
         return stream(*key).integers(2**62)
 
     assert first(0, "mix", 3, 7) == first(0, "mix", 3, 7)
-    draws = {first(*key) for key in [(0, "mix", 3, 7), (1, "mix", 3, 7), (0, "pixel", 3, 7), (0, "mix", 4, 7), (0, "mix", 3, 8)]}
+    draws = {
+        first(*key)
+        for key in [
+            (0, "mix", 3, 7),
+            (1, "mix", 3, 7),
+            (0, "pixel", 3, 7),
+            (0, "mix", 4, 7),
+            (0, "mix", 3, 8),
+        ]
+    }
     assert len(draws) == 5
 
 

@@ -4,6 +4,7 @@ All draws of a step (pixel plan, donors, donors' pixel plan) are made here, in t
 epoch and step; workers only apply them. So the number of workers changes nothing.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -82,6 +83,12 @@ def _as_it_is(fetched: _Fetched) -> _Fetched:
     return fetched
 
 
+def _ignore_signals(worker: int) -> None:
+    """Leave stopping to the main process: a signal to the whole group must not kill workers under its hands."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class _Feed:
     """The sampler of a DataLoader that lives for many epochs: hands out the current epoch's requests."""
 
@@ -135,10 +142,11 @@ class Loader:
                 _Reader(part.images),
                 sampler=self._feed,  # pyright: ignore[reportArgumentType] - any iterable of indices will do
                 batch_size=None,
-                collate_fn=_as_it_is,
+                collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType] - torch's stubs think of lists only
                 num_workers=workers,
                 multiprocessing_context=start_method if workers else None,
                 persistent_workers=workers > 0,
+                worker_init_fn=_ignore_signals,
                 generator=torch.Generator(),  # its own: the global one stays untouched
             )
         else:

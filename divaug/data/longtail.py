@@ -129,7 +129,7 @@ def cut(
     if short := np.flatnonzero(kept > available).tolist():
         raise DataError(f"classes {short} have only {available[short].tolist()} images, {kept[short].tolist()} asked")
     chosen = []
-    literature = np.random.RandomState(seed)  # noqa: NPY002 - the literature's subset is defined by this generator
+    literature = np.random.RandomState(seed)
     for c in range(num_classes):
         members = np.flatnonzero(labels == c)
         if subset == "literature":

@@ -24,11 +24,10 @@ def decode(path: Path, size: int) -> np.ndarray:
     try:
         with Image.open(path) as file:
             picture = ImageOps.exif_transpose(file)
-            if picture.mode.startswith("I"):
-                values = np.asarray(picture)
-                if values.min() < 0 or values.max() > 65535:
-                    raise DataError(f"cannot read picture {path}: grey values outside 0 to 65535")
-                picture = Image.fromarray((values >> 8).astype(np.uint8))
+            if picture.mode.startswith("I;16") or (picture.mode == "I" and file.format == "PNG"):
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            elif picture.mode in ("I", "F"):
+                raise ValueError("grey values of 32 bits have no agreed range; save it with 8 or 16 bits")
             if "A" in picture.getbands() or "transparency" in picture.info:
                 picture = picture.convert("RGBA")
                 white = Image.new("RGBA", picture.size, "white")
@@ -77,9 +76,11 @@ class PictureFiles:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Return the picture files anywhere below a folder, sorted; hidden files are left out."""
+    """Return the picture files anywhere below a folder, sorted; hidden files and folders are left out."""
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
     )

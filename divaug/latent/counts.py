@@ -35,7 +35,9 @@ class TopKCounts:
     def update(self, contributions: Float[Tensor, "B D"], classes: Int[Tensor, "B"]) -> None:
         """Count a batch of contributions (CE or FE) to the classes of its rows."""
         if self.n.device != contributions.device:
-            self.incidence, self.n, self.sums = (t.to(contributions.device) for t in (self.incidence, self.n, self.sums))
+            self.incidence, self.n, self.sums = (
+                t.to(contributions.device) for t in (self.incidence, self.n, self.sums)
+            )
         features, belongs = top_k_incidence(contributions, self.k)
         cells = (classes[:, None] * self.incidence.shape[1] + features).flatten()
         self.incidence.view(-1).index_add_(0, cells, belongs.flatten().long())
@@ -48,7 +50,7 @@ class TopKCounts:
             raise ValueError(f"cannot merge K={other.k}, {tuple(other.incidence.shape)} into K={self.k}, "
                              f"{tuple(self.incidence.shape)}")  # fmt: skip
         for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
-            mine += theirs.to(mine.device)
+            mine.add_(theirs.to(mine.device))
 
     def reset(self) -> None:
         """Forget everything counted."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from divaug.labels import MixedLabels
 from divaug.latent.counts import TopKCounts
@@ -45,7 +45,7 @@ class TopKMonitor:
         self.counts = {kind: TopKCounts(num_classes, feature_dim, k) for kind in (PLAIN, MIXED)}
 
     @torch.no_grad()
-    def update(self, z: Float[Tensor, "B D"], target: MixedLabels, head: nn.Module) -> None:
+    def update(self, z: Float[Tensor, "B D"], target: MixedLabels, head: Any) -> None:
         """Count a batch.
 
         Args:

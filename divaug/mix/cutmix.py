@@ -34,7 +34,11 @@ class CutMix:
         return BoxPlan(rng.permutation(len(labels)), box if mixed else (0, 0, 0, 0))
 
     def apply(
-        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BoxPlan, donors: object = None
+        self,
+        images: Float[Tensor, "B ch H W"],
+        labels: Int[Tensor, "B"],
+        plan: BoxPlan,
+        donors: object = None,
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Paste; the inputs are not modified."""
         partner = torch.from_numpy(plan.partner).to(images.device)

@@ -31,7 +31,11 @@ class Mixup:
         return BlendPlan(rng.permutation(len(labels)), float(rng.beta(self.alpha, self.alpha)))
 
     def apply(
-        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BlendPlan, donors: object = None
+        self,
+        images: Float[Tensor, "B ch H W"],
+        labels: Int[Tensor, "B"],
+        plan: BlendPlan,
+        donors: object = None,
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Blend; the inputs are not modified."""
         kept = torch.full((len(labels),), plan.kept, device=images.device)

@@ -45,7 +45,11 @@ class Remix:
         return BlendPlan(rng.permutation(len(labels)), float(rng.beta(self.alpha, self.alpha)))
 
     def apply(
-        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BlendPlan, donors: object = None
+        self,
+        images: Float[Tensor, "B ch H W"],
+        labels: Int[Tensor, "B"],
+        plan: BlendPlan,
+        donors: object = None,
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Blend, and move labels towards the rarer class; the inputs are not modified."""
         partner = torch.from_numpy(plan.partner).to(images.device)

@@ -22,6 +22,9 @@ class Network(nn.Module):
             ``scale`` times the sum of the classification embedding, plus the bias.
     """
 
+    backbone: Any
+    head: Any
+
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone

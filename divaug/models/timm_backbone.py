@@ -48,9 +48,13 @@ def timm_backbone(name: str, channels: int, size: tuple[int, int], options: dict
     options = dict(options)
     small_stem = options.pop(SMALL_STEM, False)
     if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=5) or ["resnet18", "convnext_tiny", "vit_tiny_patch16_224"]
+        near = get_close_matches(name, timm.list_models(), n=5) or [
+            "resnet18",
+            "convnext_tiny",
+            "vit_tiny_patch16_224",
+        ]
         raise ConfigError(f"timm has no model {name!r}; did you mean one of {near}? timm.list_models() names all")
-    fixed_size = name.split(".")[0].startswith(("vit_", "deit", "swin", "beit", "mixer"))
+    fixed_size = name.split(".", maxsplit=1)[0].startswith(("vit_", "deit", "swin", "beit", "mixer"))
     if fixed_size:
         options.setdefault("img_size", size)
     try:

@@ -61,7 +61,7 @@ class WhitenedCNN(nn.Module):
         patch = 4 * channels
         self.whitening = nn.Conv2d(channels, 2 * patch, 2)
         self.whitening.weight.requires_grad_(False)
-        nn.init.zeros_(self.whitening.bias)
+        self.whitening.bias = nn.Parameter(torch.zeros(2 * patch))
         groups, inputs = [], 2 * patch
         for width in widths:
             groups.append(ConvGroup(inputs, width))
@@ -73,11 +73,19 @@ class WhitenedCNN(nn.Module):
     def initialize(self, batches: Iterable[Float[Tensor, "_ ch H W"]], eps: float = 5e-4) -> None:
         """Set the whitening filters from batches of normalised training pictures; memory is one batch's patches."""
         channels = self.whitening.in_channels
-        count, total, products = 0, torch.zeros(4 * channels).double(), torch.zeros(4 * channels, 4 * channels).double()
+        count, total, products = (
+            0,
+            torch.zeros(4 * channels).double(),
+            torch.zeros(4 * channels, 4 * channels).double(),
+        )
         for images in batches:
             windows = images.double().cpu().unfold(2, 2, 1).unfold(3, 2, 1)  # (B, ch, H-1, W-1, 2, 2)
             patches = windows.permute(0, 2, 3, 1, 4, 5).reshape(-1, 4 * channels)
-            count, total, products = count + len(patches), total + patches.sum(0), products + patches.T @ patches
+            count, total, products = (
+                count + len(patches),
+                total + patches.sum(0),
+                products + patches.T @ patches,
+            )
         mean = total / count
         values, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
         filters = (vectors / (values.clamp_min(0) + eps).sqrt()).T.flip(0)

@@ -86,8 +86,12 @@ def _growth(path: Path, series: list[Series], m: int, ceiling: int) -> None:
         for group, values in s.growth.items():
             if len(values):
                 axis.plot(
-                    np.arange(values.shape[1]) + 1, _mean(values), color="#0072B2", linestyle=GROUP_LINES[group], label=group,
-                )  # fmt: skip
+                    np.arange(values.shape[1]) + 1,
+                    _mean(values),
+                    color="#0072B2",
+                    linestyle=GROUP_LINES[group],
+                    label=group,
+                )
         axis.set_title(s.label, fontsize=9)
     axes.flat[0].legend(frameon=False, fontsize=8)
     made.supxlabel("epoch", fontsize=9)
@@ -106,10 +110,17 @@ def _diversity(path: Path, series: list[Series], counts: np.ndarray, m: int, cei
                 facecolor="none", linewidth=1.2, label=s.label,
             )  # fmt: skip
     axis.set(
-        xlabel=f"distinct top-K CE expected in {m} clean training pictures (ceiling {ceiling};\nclasses with fewer are left out)",
+        xlabel=f"distinct top-K CE expected in {m} clean training pictures\n"
+        f"(ceiling {ceiling}; classes with fewer pictures are left out)",
         ylabel="test recall (%)",
         ylim=(-4, 106),
     )
-    handles = axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), title="a point a class;\nlarger: more pictures")
+    handles = axis.legend(
+        frameon=False,
+        fontsize=8,
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        title="a point a class;\nlarger: more pictures",
+    )
     handles.get_title().set_fontsize(8)
     save(made, path)

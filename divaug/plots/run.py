@@ -25,7 +25,7 @@ def _recall(path: Path, row: dict[str, Any], manifest: dict[str, Any]) -> None:
     counts = np.array(manifest["counts"])
     order = np.argsort(-counts, kind="stable")
     values = 100 * np.array(row["per_class"]["test/recall"])[order]
-    made, axis = figure(max(5.0, 0.45 * len(order) + 1.5), 4)
+    made, axis = figure(max(5.0, 0.45 * len(order) + 1.5), 4.0)
     axis.bar(range(len(order)), values, color="#0072B2")
     for x, value in enumerate(values):
         if np.isnan(value):
@@ -48,15 +48,26 @@ def _growth(path: Path, rows: list[dict[str, Any]], manifest: dict[str, Any]) ->
         missing = [float("nan")] * len(counts)
         plain = np.array([row["per_class"].get("views/number_mixed", missing) for row in rows], dtype=float)
         kind = "mixed views"
-    made, axis = figure(7, 4.2)
+    made, axis = figure(7.0, 4.2)
     shades = colormaps["viridis"](np.linspace(0, 0.9, len(order)))
     dashes = ("-", "--", ":")
     for rank, c in enumerate(order):
         axis.plot(
-            epochs, plain[:, c], color=shades[rank], linestyle=dashes[rank % 3], marker="o" if len(epochs) == 1 else None,
+            epochs,
+            plain[:, c],
+            color=shades[rank],
+            linestyle=dashes[rank % 3],
+            marker="o" if len(epochs) == 1 else None,
             label=f"{manifest['class_names'][c]} ({counts[c]})",
-        )  # fmt: skip
+        )
     axis.set(xlabel="epoch", ylabel=f"distinct features in the class's top-K CE\n(over an epoch's {kind})")
     if len(order) <= 20:
-        axis.legend(fontsize=7, ncols=1, loc="center left", bbox_to_anchor=(1.0, 0.5), title="class (n)", frameon=False)
+        axis.legend(
+            fontsize=7,
+            ncols=1,
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+            title="class (n)",
+            frameon=False,
+        )
     save(made, path)

@@ -12,7 +12,8 @@ def recipes() -> dict[str, str]:
     """Return the recipes: name to the first line of the file's docstring."""
     files = sorted(Path(__file__).parent.glob("[a-z]*.py"))
     return {
-        file.stem: (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n")[0] for file in files
+        file.stem: (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n")[0]
+        for file in files
     }
 
 

@@ -21,14 +21,9 @@ def train_and_compare(
     show_classes: bool = False,
 ) -> int:
     """Parse, train every run, print the comparison, write figures; see ``divaug.cli.parse``."""
-    request = cli.parse(
-        program, description, argv, recipe, methods=methods, smoke=smoke, positional=positional
-    )
+    request = cli.parse(program, description, argv, recipe, methods=methods, smoke=smoke, positional=positional)
     if request is None:
         return 0
-    if request.resume_from is not None:
-        folder = RunFolder(request.resume_from)
-        request.configs[:] = [folder.config]
     if request.print_config:
         print("\n".join(dump(config) for config in request.configs))
         return 0
@@ -38,7 +33,9 @@ def train_and_compare(
     if request.dry_run:
         for config, folder in zip(request.configs, folders, strict=True):
             starts = [round(phase.start * config.epochs) for phase in config.phases]
-            phases = f", phases from {', '.join(str(s) if s < config.epochs else 'never' for s in starts)}" if starts else ""
+            phases = (
+                f", phases from {', '.join(str(s) if s < config.epochs else 'never' for s in starts)}" if starts else ""
+            )
             print(f"{folder.label}  seed {config.seed}  {config.epochs} epochs{phases}  {folder.path}")
         return 0
     _train(request, folders)
@@ -50,9 +47,11 @@ def _train(request: cli.Request, folders: list[RunFolder]) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     from dataclasses import replace
 
+    from divaug.assemble import load_data
     from divaug.progress import Progress
     from divaug.run import run
 
+    data = load_data(request.configs[0])  # methods and seeds differ in nothing that concerns the data
     for number, (config, folder) in enumerate(zip(request.configs, folders, strict=True), start=1):
         config = replace(config, progress="none") if request.quiet else config  # noqa: PLW2901
         progress = Progress(config.progress)
@@ -60,13 +59,13 @@ def _train(request: cli.Request, folders: list[RunFolder]) -> None:
             f"[{number}/{len(folders)}] {folder.experiment}: {folder.label}, seed {config.seed} "
             f"-> {os.path.relpath(folder.path)}"
         )
-        run(config, folder)
+        run(config, folder, data)
 
 
 def _show(request: cli.Request, folders: list[RunFolder], show_classes: bool) -> None:
     from divaug.report import class_table, compare, write_report
-    from divaug.tracking import tracking_uri
     from divaug.trackers.mlflow import server_command
+    from divaug.tracking import tracking_uri
 
     for comparison in compare(folders):
         print(f"\n{comparison.text}")

@@ -14,7 +14,7 @@ from divaug.recipes._compare_methods import train_and_compare
 
 RECIPE = {"dataset": "cifar10", "profile": "exp", "imbalance_factor": 100.0}
 METHODS = ("erm", "ros", "cutmix", "cmo")
-SMOKE = {"dataset": "digits", "epochs": 2, "imbalance_factor": 10.0, "experiment": "smoke"}
+SMOKE = {"dataset": "digits", "epochs": 2, "imbalance_factor": 10.0}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

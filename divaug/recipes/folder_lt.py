@@ -11,21 +11,18 @@ import sys
 from collections.abc import Sequence
 
 from divaug.cli import main as run_main
-from divaug.errors import ConfigError
 from divaug.recipes._compare_methods import train_and_compare
 
 METHODS = ("erm", "ros", "cutmix", "cmo")
-SMOKE = {"epochs": 2, "max_per_class": 20, "experiment": "smoke"}
+SMOKE = {"epochs": 2, "max_per_class": 20}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe; see the module's docstring."""
 
     def work(arguments: list[str]) -> int:
-        path = next((a for a in arguments if a.lower().endswith(".csv")), None)
-        recipe = {"dataset": "csv" if path and arguments[0] == path else "image_folder"}
         return train_and_compare(
-            "divaug.recipes.folder_lt", __doc__ or "", arguments, recipe, methods=METHODS, smoke=SMOKE,
+            "divaug.recipes.folder_lt", __doc__ or "", arguments, {}, methods=METHODS, smoke=SMOKE,
             positional=("path", "folder of class folders, or a CSV"), show_classes=True,
         )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Mirror finished run folders in MLflow, after an outage or from another machine.
 
-    python -m divaug.recipes.upload runs/cifar10-exp100-fast
-    python -m divaug.recipes.upload RUN --tracking http://tracking.example:5000
+python -m divaug.recipes.upload runs/cifar10-exp100-fast
+python -m divaug.recipes.upload RUN --tracking http://tracking.example:5000
 """
 
 import argparse

@@ -24,9 +24,7 @@ class ClassBalancedEffective:
     al., NeurIPS 2019, arXiv:1906.07413.
     """
 
-    def __init__(
-        self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], *, beta: float = 0.9999
-    ) -> None:
+    def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], *, beta: float = 0.9999) -> None:
         if not 0 <= beta < 1:
             raise ValueError(f"beta must lie in [0, 1), got {beta}")
         self.rows = len(labels)

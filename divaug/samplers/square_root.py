@@ -23,9 +23,7 @@ class SquareRoot:
     Differs from the paper: nothing.
     """
 
-    def __init__(
-        self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], *, power: float = 0.5
-    ) -> None:
+    def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], *, power: float = 0.5) -> None:
         if power < 0:
             raise ValueError(f"power must be >= 0, got {power}")
         self.rows = len(labels)

@@ -72,7 +72,8 @@ class MlflowTracker:
         self.folder, self.params, self.tags, self.say = folder, params, tags, say
         self.run_id = ""
         self.owned = True
-        self.last_step = -1
+        self.steps: set[int] = set()  # epochs that the store has
+        self.status = "FINISHED"  # how the run ends unless an exception says otherwise
         self._client: Any = None
 
     def __enter__(self) -> "MlflowTracker":
@@ -82,7 +83,7 @@ class MlflowTracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        status = "FINISHED"
+        status = self.status
         if error is not None:
             status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
         if self.owned:
@@ -147,26 +148,30 @@ class MlflowTracker:
                 self.run_id = self._client.get_run(note.read_text(encoding="utf-8").strip()).info.run_id
                 self._client.update_run(self.run_id, status="RUNNING")
                 history = self._client.get_metric_history(self.run_id, "train/loss")
-                self.last_step = max((point.step for point in history), default=-1)
+                self.steps = {point.step for point in history}
             except MlflowException:  # another store, or deleted by hand: begin a new one
                 self.run_id = ""
         if not self.run_id:
             run = self._client.create_run(experiment_id, run_name=self.run_name)
             self.run_id = run.info.run_id
             note.write_text(self.run_id, encoding="utf-8")
-        mine = {"divaug.host": socket.gethostname(), "divaug.pid": str(os.getpid()), "divaug.folder": str(self.folder)}
+        mine = {
+            "divaug.host": socket.gethostname(),
+            "divaug.pid": str(os.getpid()),
+            "divaug.folder": str(self.folder),
+        }
         for key, value in {**self.tags, **mine}.items():
             self._client.set_tag(self.run_id, key, value[:_VALUE_LENGTH])
 
     def _sweep(self, experiment_id: str) -> None:
-        """Mark runs KILLED whose process died without a word (kill -9, power cut) on this machine."""
+        """End runs whose process died without a word (kill -9, power cut) on this machine: KILLED, unless finished."""
         query = f"attributes.status = 'RUNNING' and tags.`divaug.host` = '{socket.gethostname()}'"
         for run in self._client.search_runs([experiment_id], query):
             folder = Path(run.data.tags.get("divaug.folder", ""))
-            if folder != self.folder and not (folder / "run.lock").exists():
-                self._client.set_terminated(run.info.run_id, status="KILLED")
-            elif folder != self.folder and not is_locked(folder / "run.lock"):
-                self._client.set_terminated(run.info.run_id, status="KILLED")
+            lock = folder / "run.lock"
+            if folder != self.folder and not (lock.exists() and is_locked(lock)):
+                finished = (folder / "result.json").exists()
+                self._client.set_terminated(run.info.run_id, status="FINISHED" if finished else "KILLED")
 
     def _log_params(self) -> None:
         from mlflow.entities import Param
@@ -178,9 +183,9 @@ class MlflowTracker:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Log the metrics of an epoch; an epoch that is logged already (before a resume) is left as it is."""
-        if step > self.last_step:
+        if step not in self.steps:
             self._guard(lambda: self._log(metrics, step))
-            self.last_step = step
+            self.steps.add(step)
 
     def log_final(self, metrics: Mapping[str, float]) -> None:
         """Log results once, at step 0: MLflow draws them as bars across runs."""

@@ -38,13 +38,15 @@ def test_one_component_one_file_one_name(family):
     assert sorted(files) == EXPECTED[family]
 
 
-@pytest.mark.parametrize(
-    ("family", "name"), [(f, n) for f in EXPECTED if f not in ("datasets",) for n in EXPECTED[f]]
-)
+@pytest.mark.parametrize(("family", "name"), [(f, n) for f in EXPECTED if f not in ("datasets",) for n in EXPECTED[f]])
 def test_docstrings_say_what_differs_from_the_paper(family, name):
     entry = REGISTRIES[family].entry(name)
     assert entry.summary.endswith((".", ":"))
-    if family not in ("models", "class_weights") or name in ("whitened_cnn", "effective_number", "inverse_frequency"):
+    if family not in ("models", "class_weights") or name in (
+        "whitened_cnn",
+        "effective_number",
+        "inverse_frequency",
+    ):
         assert "Differs from the paper:" in entry.doc
     for option in entry.options:
         assert f"{option}:" in entry.doc, f"{option} is not described"

@@ -80,14 +80,14 @@ def test_damaged_files_are_named(fake_cifar, tmp_path):
 
 
 def test_roots_are_searched_in_order(fake_cifar, tmp_path, monkeypatch):
-    read, folder, _ = fake_cifar
+    read, _, _ = fake_cifar
     with pytest.raises(DataError) as caught:
         read(Request(download=False))
     assert "data/fake" in str(caught.value) and str(tmp_path / "cache" / "divaug" / "fake") in str(caught.value)
     assert "digits_lt" in str(caught.value)
     monkeypatch.setenv("DIVAUG_DATA", str(tmp_path / "root"))
     assert len(read(Request(download=False)).train.labels) == 6
-    assert [str(p) for p in roots.candidates(Request())][0] == "data"
+    assert str(roots.candidates(Request())[0]) == "data"
     # an explicit root is the only one
     with pytest.raises(DataError, match="not found"):
         read(Request(data_root=str(tmp_path / "elsewhere")))
@@ -132,7 +132,10 @@ def test_downloads_go_to_the_cache(tmp_path, monkeypatch):
 
 
 def test_real_cifar10_and_fashion_mnist(real_data):
-    cifar, fashion = cifar10(Request(data_root=str(real_data))), fashion_mnist(Request(data_root=str(real_data)))
+    cifar, fashion = (
+        cifar10(Request(data_root=str(real_data))),
+        fashion_mnist(Request(data_root=str(real_data))),
+    )
     assert cifar.train.images.shape == (50_000, 32, 32, 3) and (np.bincount(cifar.test.labels) == 1000).all()
     assert fashion.train.images.shape == (60_000, 28, 28, 1) and (np.bincount(fashion.test.labels) == 1000).all()
     pixels = fashion.train.images / 255
@@ -147,7 +150,9 @@ def pictures(tmp_path):
     for label, count in (("cat", 8), ("dog", 6), ("emu", 4)):
         (tmp_path / "own" / label).mkdir(parents=True)
         for i in range(count):
-            Image.fromarray(rng.integers(0, 256, (9 + i, 13, 3), dtype=np.uint8)).save(tmp_path / "own" / label / f"{i}.png")
+            Image.fromarray(rng.integers(0, 256, (9 + i, 13, 3), dtype=np.uint8)).save(
+                tmp_path / "own" / label / f"{i}.png"
+            )
             rows.append((f"{label}/{i}.png", label, i))
     return tmp_path / "own", rows
 
@@ -210,7 +215,11 @@ def test_large_sets_stay_on_disk(pictures, monkeypatch):
         ("path,label", {3: ("cat/3.png", "")}, "line 5: empty label"),
         ("path,label", {3: ("", "cat")}, "line 5: empty path"),
         ("path,label", {3: ("cat/99.png", "cat")}, r"line 5: no such picture .*99\.png"),
-        ("path,label,split", {3: ("cat/3.png", "cat", "val")}, "line 5: split must be train or test, got 'val'"),
+        (
+            "path,label,split",
+            {3: ("cat/3.png", "cat", "val")},
+            "line 5: split must be train or test, got 'val'",
+        ),
     ],
 )
 def test_bad_csvs_are_refused(pictures, header, change, message):
@@ -237,7 +246,11 @@ def test_other_bad_own_pictures(pictures, tmp_path):
     with pytest.raises(DataError, match=r"cannot read picture .*0\.png"):
         image_folder(request(folder))
     (folder / "cat" / "0.png").unlink()
-    file = write(folder, "path,label,split,group", [(p, y, "test" if i < 3 else "train", "same") for p, y, i in rows[1:]])
+    file = write(
+        folder,
+        "path,label,split,group",
+        [(p, y, "test" if i < 3 else "train", "same") for p, y, i in rows[1:]],
+    )
     with pytest.raises(DataError, match=r"groups \['same'\] .* are in the training and in the test part"):
         csv(request(file))
     file = write(folder, "path,label,split", [(p, y, "test" if y == "emu" else "train") for p, y, i in rows[1:]])

@@ -39,7 +39,7 @@ def test_class_orders():
 
 def test_literature_subset_is_ldam_drws(global_rngs_untouched):
     ours = cut(LABELS, 4, factor=10.0, seed=0)
-    generator, expected = np.random.RandomState(0), []  # noqa: NPY002
+    generator, expected = np.random.RandomState(0), []
     for c, n in enumerate([40, 18, 8, 4]):
         members = np.where(c == LABELS)[0]
         generator.shuffle(members)
@@ -49,9 +49,16 @@ def test_literature_subset_is_ldam_drws(global_rngs_untouched):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.floats(1, 20), st.floats(1, 20), st.integers(0, 5), st.sampled_from(["native", "reversed", "permuted:3"]))
+@given(
+    st.floats(1, 20),
+    st.floats(1, 20),
+    st.integers(0, 5),
+    st.sampled_from(["native", "reversed", "permuted:3"]),
+)
 def test_nested_subsets_are_nested(one, other, seed, order):
-    small, large = (cut(LABELS, 4, factor=f, seed=seed, subset="nested", order=order) for f in sorted((one, other))[::-1])
+    small, large = (
+        cut(LABELS, 4, factor=f, seed=seed, subset="nested", order=order) for f in sorted((one, other))[::-1]
+    )
     assert set(small.indices) <= set(large.indices)
     assert np.bincount(LABELS[small.indices], minlength=4).tolist() == small.counts.tolist()
     assert len(set(small.indices)) == len(small.indices)
@@ -72,7 +79,10 @@ def test_custom_counts_and_a_cap():
     [
         ({"factor": 100.0}, "leaves classes .* with no image"),
         ({"profile": "custom", "counts": (1, 2)}, "counts names 2 classes, the data have 4"),
-        ({"profile": "custom", "counts": (1, 2, 41, 3)}, r"classes \[2\] have only \[40\] images, \[41\] asked"),
+        (
+            {"profile": "custom", "counts": (1, 2, 41, 3)},
+            r"classes \[2\] have only \[40\] images, \[41\] asked",
+        ),
     ],
 )
 def test_impossible_cuts_are_refused(kwargs, message):

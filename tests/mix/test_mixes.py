@@ -121,7 +121,10 @@ def test_cmo_draws_foregrounds_from_the_whole_set_by_rarity(power, shares):
         (lambda: Remix(COUNTS, tau=2.0), r"tau must lie in \[0, 1\], got 2\.0"),
         (lambda: Remix(torch.tensor([1, 0])), r"classes \[1\] have no images"),
         (lambda: CMO(LABELS, torch.tensor([2, 1, 2]), power=-1.0), r"power must be >= 0, got -1\.0"),
-        (lambda: CMO(LABELS, torch.tensor([2, 1, 2])).apply(IMAGES, LABELS, BoxPlan(None, (0, 1, 0, 1))), "donors"),
+        (
+            lambda: CMO(LABELS, torch.tensor([2, 1, 2])).apply(IMAGES, LABELS, BoxPlan(None, (0, 1, 0, 1))),
+            "donors",
+        ),
     ],
 )
 def test_bad_values_are_named(build, message):

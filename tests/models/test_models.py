@@ -46,7 +46,9 @@ def test_seed_fixes_weights_and_backbone_and_head_have_their_own(global_rngs_unt
     a, b = (build_network("resnet20", 10, seed=3) for _ in range(2))
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
     other_head = build_network("resnet20", 10, seed=3, head="cosine")
-    assert all(torch.equal(p, q) for p, q in zip(a.backbone.parameters(), other_head.backbone.parameters(), strict=True))
+    assert all(
+        torch.equal(p, q) for p, q in zip(a.backbone.parameters(), other_head.backbone.parameters(), strict=True)
+    )
     assert not torch.equal(a.head.weight, build_network("resnet20", 10, seed=4).head.weight)
 
 
@@ -81,7 +83,10 @@ def test_whitening_gives_patches_unit_covariance():
         (lambda: build_network("whitened_cnn", 10, width=3), "has no 'width'; did you mean 'widths'"),
         (lambda: build_network("resnet20", 1), "num_classes must be >= 2, got 1"),
         (lambda: build_network("resnet20", 10, head="cosin"), "did you mean 'cosine'"),
-        (lambda: build_network("resnet20", 10, head="cosine", head_options={"scale": -1.0}), "scale must be > 0"),
+        (
+            lambda: build_network("resnet20", 10, head="cosine", head_options={"scale": -1.0}),
+            "scale must be > 0",
+        ),
         (lambda: build_network("timm:resnet81", 10), "timm has no model 'resnet81'; did you mean one of"),
         (lambda: build_network("timm:resnet18", 10, nonsense=3), "cannot be built"),
         (lambda: build_network("timm:vit_tiny_patch16_224", 10, small_stem=True), "no ResNet stem"),

@@ -11,7 +11,9 @@ LABELS = torch.zeros(6000, dtype=torch.int64)
 
 def test_translate_against_a_pixel_loop():
     images = torch.randint(1, 256, (4, 5, 7, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    plan = TranslatePlan(np.array([0, 2, -1, -2]), np.array([0, -3, 3, 1]), np.array([False, False, True, True]), (2, 3))
+    plan = TranslatePlan(
+        np.array([0, 2, -1, -2]), np.array([0, -3, 3, 1]), np.array([False, False, True, True]), (2, 3)
+    )
     out = translate(images, plan)
     for b in range(4):
         for y in range(5):

@@ -25,7 +25,9 @@ def test_shares_are_the_formulas():
 
 
 def test_effective_number_runs_from_the_data_to_balance():
-    assert ClassBalancedEffective(LABELS, COUNTS, beta=0.0).class_probs(0.0).tolist() == pytest.approx((COUNTS / 129).tolist())
+    assert ClassBalancedEffective(LABELS, COUNTS, beta=0.0).class_probs(0.0).tolist() == pytest.approx(
+        (COUNTS / 129).tolist()
+    )
     near_one = ClassBalancedEffective(LABELS, COUNTS, beta=1 - 1e-9).class_probs(0.0)
     assert near_one.tolist() == pytest.approx([1 / 3] * 3, rel=1e-5)
     beta = 0.99

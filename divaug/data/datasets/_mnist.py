@@ -8,6 +8,13 @@ import numpy as np
 from divaug.data.images import Dataset, Part, Request
 from divaug.data.roots import locate, read_checked
 
+FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+
 
 def read_mnist(
     request: Request,
@@ -32,14 +39,7 @@ def read_mnist(
         mean: Channel mean, 0-1 scale.
         std: Channel standard deviation, 0-1 scale.
     """
-    files = dict(
-        zip(
-            ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
-            + ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
-            md5s,
-            strict=True,
-        )
-    )
+    files = dict(zip(FILES, md5s, strict=True))
 
     def fetch(root: Path) -> None:
         from torchvision.datasets.utils import download_url

@@ -50,6 +50,12 @@ def assemble(request: Request, rows: list[Row], test_rows: list[Row], in_test: n
     Raises:
         DataError: Fewer than two classes, a test class without training pictures, or a group on both sides.
     """
+    if test_rows:
+        if in_test.any():
+            raise DataError("test pictures are named twice: by --test and by the column split; drop one of them")
+        test_rows = [row for row in test_rows if row.split != "train"]
+    if both := sorted({row.path.resolve() for row in rows} & {row.path.resolve() for row in test_rows}):
+        raise DataError(f"{len(both)} pictures are in the training and in the test part, {both[0]} among them")
     names = sorted({row.label for row in rows})
     if len(names) < 2:
         raise DataError(f"at least two classes are needed, found {names}")
@@ -68,6 +74,10 @@ def assemble(request: Request, rows: list[Row], test_rows: list[Row], in_test: n
             by = "by whole groups" if whole.groups is not None else "stratified"
             notes.append(f"test part carved off: {in_test.sum()} of {len(rows)} pictures, {by}")
         train, test = whole.take(~in_test), whole.take(in_test)
+    paths = [row.path.resolve() for row in rows]
+    if len(set(paths)) < len(paths):
+        twice = next(str(path) for path in paths if paths.count(path) > 1)
+        raise DataError(f"picture {twice} is named twice")
     if train.groups is not None and test.groups is not None:
         both = sorted({str(g) for g in train.groups} & {str(g) for g in test.groups})
         if both:

@@ -14,7 +14,10 @@ def cifar100(request: Request) -> Dataset:
         request,
         name="CIFAR-100",
         folder="cifar-100-python",
-        archive=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
+        archive=(
+            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+            "eb9058c3a382ffc7106e4002c42a8d85",
+        ),
         train={"train": "16019d7e3df5f24257cddd939b257f8d"},
         test={"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
         meta=("meta", "7973b15100ade9c7d40fb424638fde48"),

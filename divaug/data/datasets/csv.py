@@ -39,7 +39,15 @@ def rows_of_csv(file: Path) -> list[Row]:
         path = file.parent / line["path"].strip()
         if not path.is_file():
             raise DataError(f"{file}, line {number}: no such picture {path}")
-        rows.append(Row(path, line["label"].strip(), split, line.get("group", "").strip(), line.get("source", "").strip()))
+        rows.append(
+            Row(
+                path,
+                line["label"].strip(),
+                split,
+                line.get("group", "").strip(),
+                line.get("source", "").strip(),
+            )
+        )
     return rows
 
 

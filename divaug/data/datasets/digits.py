@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 
 from divaug.data.images import Dataset, Part, Request
@@ -15,7 +17,7 @@ def digits(request: Request) -> Dataset:
     """
     from sklearn.datasets import load_digits
 
-    table = load_digits()
+    table: Any = load_digits()
     images = np.round(table.images * (255 / 16)).astype(np.uint8)[..., None]  # sixteen grey levels
     labels = table.target.astype(np.int64)
     test = np.zeros(len(labels), dtype=bool)

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from divaug.data.images import Part
+from divaug.data.loaders import Loader
+from divaug.data.pictures import PictureFiles
+from divaug.mix.cmo import CMO
+from divaug.mix.none import NoMix
+from divaug.pixel.crop_flip import CropFlip
+from divaug.registry import PIXEL
+
+RNG = np.random.default_rng(0)
+PART = Part(RNG.integers(0, 256, (37, 8, 6, 3), dtype=np.uint8), np.arange(37) % 3)
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+CPU = torch.device("cpu")
+
+
+class Halve:
+    """A pixel component without a batched twin."""
+
+    def sample(self, labels, size, rng):
+        return rng.random(len(labels)) < 0.5
+
+    def apply_one(self, image, plan, i):
+        return image // 2 if plan[i] else image
+
+
+def loader(part=PART, **kwargs):
+    return Loader(part, mean=MEAN, std=STD, batch_size=8, device=CPU, **kwargs)
+
+
+def epoch(loader, pixel=None, mix=None, **kwargs):
+    order = np.random.default_rng(1).permutation(37)
+    settings = {"seed": 0, "epoch": 3, **kwargs}
+    return list(loader.epoch(order, pixel=pixel or CropFlip(), mix=mix or NoMix(), **settings)), order
+
+
+def cmo():
+    return CMO(torch.from_numpy(PART.labels), torch.tensor([13, 12, 12]))
+
+
+@pytest.mark.parametrize(("workers", "method"), [(0, None), (2, "fork"), (1, "spawn"), (1, "forkserver")])
+@pytest.mark.parametrize("pixel", [CropFlip(), PIXEL.build("none", facts={})])
+def test_streaming_equals_resident(workers, method, pixel):
+    if method in ("spawn", "forkserver") and not isinstance(pixel, CropFlip):
+        pytest.skip("starting fresh processes is slow; one component tells it")
+    resident, order = epoch(loader(), pixel, cmo())
+    streaming, _ = epoch(loader(streaming=True, workers=workers, start_method=method), pixel, cmo())
+    assert len(resident) == len(streaming) == 5
+    for a, b in zip(resident, streaming, strict=True):
+        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+        assert (a.indices == b.indices).all()
+        assert torch.equal(a.donors.images, b.donors.images) and torch.equal(a.donors.labels, b.donors.labels)
+    assert np.concatenate([b.indices for b in resident]).tolist() == order.tolist()
+
+
+def test_a_streaming_loader_serves_many_epochs():
+    streaming, resident = loader(streaming=True, workers=1, start_method="fork"), loader()
+    for number in range(3):
+        for a, b in zip(epoch(streaming, epoch=number)[0], epoch(resident, epoch=number)[0], strict=True):
+            assert torch.equal(a.images, b.images)
+
+
+def test_a_component_without_a_batched_twin_works_in_both():
+    a, b = epoch(loader(), Halve())[0], epoch(loader(streaming=True), Halve())[0]
+    assert all(torch.equal(x.images, y.images) for x, y in zip(a, b, strict=True))
+
+
+def test_pictures_are_normalised():
+    (batch, *_), order = epoch(loader(), PIXEL.build("none", facts={}))
+    expected = (PART.images[order[:8]] / 255 - np.array(MEAN)) / np.array(STD)
+    np.testing.assert_allclose(batch.images.permute(0, 2, 3, 1).numpy(), expected, atol=1e-5)
+    assert batch.size == (8, 6)
+
+
+def test_donors_change_nothing_of_the_rows():
+    for a, b in zip(epoch(loader(), mix=cmo())[0], epoch(loader())[0], strict=True):
+        assert torch.equal(a.images, b.images) and b.donors is None
+        assert len(a.donors.images) == len(a.images)
+
+
+def test_epochs_and_slots_get_views_of_their_own_and_an_epoch_resumes_in_its_middle():
+    whole, _ = epoch(loader())
+    rest, _ = epoch(loader(), first_step=3)
+    assert len(rest) == 2
+    assert all(torch.equal(a.images, b.images) for a, b in zip(whole[3:], rest, strict=True))
+    assert not torch.equal(whole[0].images, epoch(loader(), epoch=4)[0][0].images)
+    same = np.zeros(8, dtype=np.int64)  # one picture eight times, as over-sampling repeats it
+    (batch,) = loader().epoch(same, pixel=CropFlip(), mix=NoMix(), seed=0, epoch=0)
+    assert len(torch.unique(batch.images, dim=0)) > 4
+
+
+@pytest.mark.parametrize(("draws", "sizes"), [(16, [8, 8]), (18, [8, 8, 2]), (17, [8, 9]), (1, [1]), (8, [8])])
+def test_a_single_last_row_joins_the_batch_before(draws, sizes):
+    batches = list(loader().epoch(np.arange(draws) % 37, pixel=CropFlip(), mix=NoMix(), seed=0, epoch=0))
+    assert [len(b.labels) for b in batches] == sizes and loader().steps(draws) == len(sizes)
+
+
+def test_files_are_read_by_both_loaders(tmp_path):
+    paths = []
+    for i, image in enumerate(PART.images[:, :6, :6]):
+        paths.append(tmp_path / f"{i:02}.png")
+        Image.fromarray(image).save(paths[-1])
+    part = Part(PictureFiles(paths, 6), PART.labels)
+    resident, streaming = loader(part), loader(part, streaming=True)
+    for a, b in zip(epoch(resident)[0], epoch(streaming)[0], strict=True):
+        assert torch.equal(a.images, b.images)
+    for (a, x), (b, y) in zip(resident.in_order(10), streaming.in_order(10), strict=True):
+        assert torch.equal(a, b) and torch.equal(x, y)
+    assert sum(len(images) for images in streaming.evenly(10, batch_size=4)) == 10
+
+
+def test_order_and_even_spacing():
+    ours = loader()
+    labels = torch.cat([labels for _, labels in ours.in_order(10)])
+    assert labels.tolist() == PART.labels.tolist()
+    picked = torch.cat(list(ours.evenly(5, batch_size=2)))
+    everything = torch.cat([images for images, _ in ours.in_order(10)])
+    assert torch.equal(picked, everything[[0, 9, 18, 27, 36]])
+
+
+def test_normalisation_must_fit_the_channels():
+    with pytest.raises(ValueError, match="mean and std must have 3 values, got 1 and 1"):
+        Loader(PART, mean=(0.5,), std=(0.5,), batch_size=8, device=CPU)

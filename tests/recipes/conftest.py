@@ -1,0 +1,47 @@
+"""A tiny folder of pictures and the smallest run that goes through everything."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = [
+    "--tracking", "off", "--progress", "none", "--dataset", "digits", "--epochs", "4", "--imbalance-factor", "5",
+    "--max-per-class", "24", "--model.widths", "[8]", "--top-k", "4", "--experiment", "tiny", "--device", "cpu", "--eval-every", "1",
+]  # fmt: skip
+
+
+@pytest.fixture
+def tiny():
+    return list(TINY)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two classes told apart by brightness; a CSV with slides beside the folders."""
+    rng = np.random.default_rng(0)
+    rows = ["path,label,group"]
+    for label, count, level in (("bright", 24, 160), ("dark", 9, 20)):
+        (tmp_path / "own" / label).mkdir(parents=True)
+        for i in range(count):
+            image = rng.integers(level, level + 60, (14, 11, 3), dtype=np.uint8)
+            Image.fromarray(image).save(tmp_path / "own" / label / f"{i}.png")
+            rows.append(f"{label}/{i}.png,{label},slide{i % 7}")
+    (tmp_path / "own" / "cells.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def untimed():
+    """Read a run's metrics without the keys that depend on the clock."""
+
+    def read(folder):
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for row in rows:
+            row["metrics"] = {
+                k: v for k, v in row["metrics"].items() if not any(w in k for w in ("time", "second", "img_per"))
+            }
+        return rows
+
+    return read

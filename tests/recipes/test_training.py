@@ -1,0 +1,311 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import divaug
+from divaug import presets
+from divaug.errors import ConfigError
+from divaug.recipes import digits_lt, folder_lt
+from divaug.runfolder import RunFolder, find_runs
+
+
+def run(*argv):
+    return digits_lt.main([str(a) for a in argv])
+
+
+def test_every_method_trains(tiny, capsys):
+    names = ",".join(presets.names("methods"))
+    assert run(*tiny, "--methods", names, "--epochs", 2) == 0
+    out = capsys.readouterr().out
+    table = [line for line in out.splitlines() if line.split() and line.split()[0] in presets.names("methods")]
+    assert len(table) == 14 and "prior-corr." in out and "top-K tail m=" in out
+    for figure in ("recall_by_class", "growth", "accuracy_diversity"):
+        assert Path(f"runs/tiny/report/{figure}.png").stat().st_size > 5000
+
+
+def test_a_run_folder_is_complete(tiny):
+    assert run(*tiny, "--method", "cmo", "--val-frac", 0.2) == 0
+    folder = RunFolder("runs/tiny/cmo/seed0")
+    assert folder.finished and find_runs(["runs"])[0].path == folder.path
+    assert folder.config.method == "cmo" and folder.config.precision in ("bf16", "fp32")
+    manifest = folder.manifest
+    assert (
+        manifest["counts"] == [a - b for a, b in zip(manifest["cut_counts"], manifest["val_counts"], strict=True)]
+        and sum(manifest["test_counts"]) == 896
+    )
+    environment = json.loads((folder.path / "environment.json").read_text())
+    assert {"commit", "torch", "divaug", "command"} <= set(environment)
+    rows = folder.metrics.rows()
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
+    metrics = rows[0]["metrics"]
+    for key in (
+        "train/loss", "test/bal_acc", "test/acc_tail", "val/bal_acc", "views/number_head", "views/growth_tail",
+        "train_clean/rarefied_5_head", "test_clean/magnitude_mid", "aug/mass_tail_frac",
+    ):  # fmt: skip
+        assert key in metrics, key
+    assert "train_clean/number_head" not in rows[1]["metrics"]  # first, middle and last epoch only
+    assert "train_clean/number_head" in rows[2]["metrics"] and "train_clean/number_head" in rows[3]["metrics"]
+    result = folder.result
+    assert result["final/test_bal_acc"] == rows[-1]["metrics"]["test/bal_acc"]
+    assert result["best_on_test/bal_acc"] == max(row["metrics"]["test/bal_acc"] for row in rows)
+    table = pd.read_parquet(folder.path / "per_class.parquet")
+    assert len(table) == 40 and set(table["group"]) == {"head", "mid", "tail"}
+    assert table["test/recall"].tolist()[-10:] == pytest.approx(rows[-1]["per_class"]["test/recall"])
+    assert {p.name for p in folder.figures.iterdir()} == {"growth.png", "recall.png"}
+    # rows that the loop saw are the sampler's draws, and mixing moved label mass without creating any
+    assert sum(rows[0]["per_class"]["aug/rows"]) == sum(manifest["counts"])
+    assert sum(rows[0]["per_class"]["aug/label_mass"]) == pytest.approx(sum(manifest["counts"]))
+
+
+def test_the_trained_network_comes_back(tiny):
+    assert run(*tiny, "--method", "ldam_drw") == 0
+    folder = divaug.open_run("runs/tiny/ldam_drw/seed0")
+    model = divaug.load("runs/tiny/ldam_drw/seed0")
+    assert not model.training
+    outputs = np.load(folder.path / "test_outputs.npz")
+    from divaug.data.datasets.digits import digits
+    from divaug.data.images import Request
+
+    dataset, manifest = digits(Request()), folder.manifest
+    images = torch.from_numpy(dataset.test.images).permute(0, 3, 1, 2).float() / 255
+    images = (images - manifest["mean"][0]) / manifest["std"][0]
+    with torch.no_grad():
+        z = model.features(images)
+        logits = model(images)
+    assert (z >= 0).all() and z.shape == (896, 8)
+    tolerance = 0.5 if folder.config.precision == "bf16" else 1e-3
+    np.testing.assert_allclose(logits.numpy(), outputs["logits"], atol=tolerance)
+
+
+def test_the_same_command_again_does_nothing_and_another_configuration_is_refused(tiny, capsys):
+    assert run(*tiny, "--method", "erm") == 0
+    before = (Path("runs/tiny/erm/seed0/metrics.jsonl")).read_bytes()
+    assert run(*tiny, "--method", "erm") == 0
+    assert Path("runs/tiny/erm/seed0/metrics.jsonl").read_bytes() == before
+    assert run(*tiny, "--method", "erm", "--lr", 0.01) == 2
+    assert "holds a run with lr = 0.05, this one has 0.01" in capsys.readouterr().err
+    assert Path("runs/tiny/erm/seed0/metrics.jsonl").read_bytes() == before
+    config = "runs/tiny/erm/seed0/config.toml"
+    assert digits_lt.main(["--config", config]) == 0  # the dump comes back to its own folder
+    assert Path("runs/tiny/erm/seed0/metrics.jsonl").read_bytes() == before
+
+
+def test_the_monitor_changes_nothing_of_training(tiny, untimed):
+    assert run(*tiny, "--method", "cutmix") == 0
+    assert run(*tiny, "--method", "cutmix", "--no-monitor", "--experiment", "blind") == 0
+    seen, blind = (
+        torch.load(f"runs/{e}/cutmix/seed0/checkpoints/last.pt", weights_only=True)["model"] for e in ("tiny", "blind")
+    )
+    assert all(torch.equal(seen[key], blind[key]) for key in seen)
+    assert not any(key.startswith("views/") for key in untimed(Path("runs/blind/cutmix/seed0"))[-1]["metrics"])
+
+
+def test_streaming_trains_as_resident_does(tiny, untimed):
+    assert run(*tiny, "--method", "cmo") == 0
+    assert run(*tiny, "--method", "cmo", "--experiment", "streamed", "--loader", "streaming", "--workers", 1) == 0
+    assert untimed(Path("runs/tiny/cmo/seed0")) == untimed(Path("runs/streamed/cmo/seed0"))
+
+
+def command(tiny, *argv):
+    return [sys.executable, "-m", "divaug.recipes.digits_lt", *tiny, *[str(a) for a in argv]]
+
+
+def wait_for(path, lines, process):
+    for _ in range(1200):
+        if path.exists() and len(path.read_text().splitlines()) >= lines:
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not reach {lines} lines")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_a_run_goes_on_bit_exactly_after_a_signal(tiny, untimed, number, code):
+    # Phases, donors and a resampler, so that every stream is in use; enough epochs to be hit in the middle.
+    argv = ["--method", "cmo", "--sampler", "oversample", "--epochs", 14, "--eval-every", 5]
+    whole = Path("whole/tiny/cmo+sampler=oversample/seed0")
+    cut = Path("cut/tiny/cmo+sampler=oversample/seed0")
+    assert run(*tiny, *argv, "--output-dir", "whole") == 0
+    process = subprocess.Popen(
+        command(tiny, *argv, "--output-dir", "cut"), stderr=subprocess.PIPE, text=True, env={**os.environ}
+    )
+    wait_for(cut / "metrics.jsonl", 3, process)
+    process.send_signal(number)
+    assert process.wait(120) == code, process.stderr.read()
+    if number != signal.SIGKILL:
+        assert "the same command goes on" in process.stderr.read()
+    process.stderr.close()
+    assert not (cut / "result.json").exists()
+    assert run(*tiny, *argv, "--output-dir", "cut") == 0
+    assert untimed(cut) == untimed(whole)
+    a, b = (torch.load(f / "checkpoints" / "last.pt", weights_only=True) for f in (whole, cut))
+    assert all(torch.equal(a["model"][key], b["model"][key]) for key in a["model"])
+    timed = ("second", "img_per")
+    first, second = (
+        {k: v for k, v in RunFolder(f).result.items() if not any(t in k for t in timed)} for f in (whole, cut)
+    )
+    assert first == second
+
+
+def test_an_epoch_is_resumed_in_its_middle(tiny, untimed, monkeypatch):
+    from divaug.signals import StopRequest
+
+    argv = [*tiny, "--method", "remix", "--batch-size", 8]
+    assert run(*argv, "--output-dir", "whole") == 0
+    asked = iter(range(10_000))
+
+    def stop(self):  # as if a signal came during the 31st step
+        if next(asked) == 30:
+            self.signal_number = signal.SIGTERM
+        return self.signal_number is not None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StopRequest, "__call__", stop)
+        assert run(*argv, "--output-dir", "cut") == 143
+    state = torch.load("cut/tiny/remix/seed0/checkpoints/last.pt", weights_only=True)
+    assert state["totals"] is not None and state["totals"]["steps"] > 0
+    assert run(*argv, "--output-dir", "cut") == 0
+    assert untimed(Path("cut/tiny/remix/seed0")) == untimed(Path("whole/tiny/remix/seed0"))
+
+
+def test_resume_with_a_path_and_resume_never(tiny, monkeypatch, capsys):
+    from divaug.signals import StopRequest
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StopRequest, "__call__", lambda self: setattr(self, "signal_number", 15) or True)
+        assert run(*tiny, "--method", "erm") == 143
+    assert run(*tiny, "--method", "erm", "--resume", "never") == 2
+    assert "unfinished run and resume is never" in capsys.readouterr().err
+    moved = Path("elsewhere/exp/erm/seed0")
+    moved.parent.mkdir(parents=True)
+    Path("runs/tiny/erm/seed0").rename(moved)
+    assert run("--resume", moved, "--tracking", "off") == 0
+    assert RunFolder(moved).finished
+
+
+def test_a_second_process_is_told_who_has_the_folder(tiny, capsys):
+    folder = RunFolder("runs/tiny/erm/seed0")
+    with folder.lock():
+        assert run(*tiny, "--method", "erm") == 1
+    assert f"in use by process {os.getpid()}" in capsys.readouterr().err
+
+
+def test_damaged_checkpoints_and_changed_data_are_named(tiny, capsys, monkeypatch):
+    assert run(*tiny, "--method", "erm") == 0
+    folder = Path("runs/tiny/erm/seed0")
+    (folder / "result.json").unlink()
+    (folder / "checkpoints" / "last.pt").write_bytes(b"half")
+    assert run(*tiny, "--method", "erm") == 1
+    assert "last.pt cannot be read" in capsys.readouterr().err
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "train_sha256": "other"}))
+    assert run(*tiny, "--method", "erm") == 3
+    assert "the data have changed" in capsys.readouterr().err
+
+
+def test_a_gradient_that_is_not_finite_stops_with_what_is_needed(tiny, capsys):
+    assert run(*tiny, "--method", "erm", "--lr", 1e30, "--warmup-frac", 0) == 1
+    error = capsys.readouterr().err
+    assert "the gradient is not finite" in error and "learning rate " in error and "labels [" in error
+    assert "step" in error and not Path("runs/tiny/erm/seed0/result.json").exists()
+
+
+def test_top_k_larger_than_d_and_a_missing_device(tiny, capsys):
+    assert run(*tiny, "--method", "erm", "--top-k", 9) == 2
+    assert "top-k must lie in 1 to D = 8, got 9" in capsys.readouterr().err
+    assert not Path("runs/tiny/erm/seed0/config.toml").exists()
+    assert run(*tiny, "--method", "erm", "--device", "cuda:77") == 2
+    assert "device 'cuda:77' cannot be used" in capsys.readouterr().err
+
+
+def test_a_loop_that_loses_rows_is_caught(tiny, capsys, monkeypatch):
+    from divaug.data.loaders import Loader
+
+    whole = Loader.epoch
+
+    def short(self, *args, **kwargs):
+        batches = list(whole(self, *args, **kwargs))
+        return iter([*batches[:-1], batches[0]])
+
+    monkeypatch.setattr(Loader, "epoch", short)
+    assert run(*tiny, "--method", "erm") == 1
+    assert "the loop saw labels" in capsys.readouterr().err
+
+
+def test_folder_lt_on_a_folder_and_on_a_csv(tiny, pictures, capsys):
+    options = [a for a in tiny if a not in ("--dataset", "digits", "--imbalance-factor", "5", "--max-per-class", "24")]
+    options[options.index("[8]")] = "[8,8]"
+    assert folder_lt.main([str(pictures / "cells.csv"), *options, "--method", "erm", "--image-size", "16"]) == 0
+    out = capsys.readouterr().out
+    assert "class " in out and "bright" in out and "recall %" in out
+    assert folder_lt.main([str(pictures), *options, "--method", "ros", "--image-size", "12", "--smoke"]) == 0
+    assert RunFolder("runs/tiny/ros/seed0").manifest["image_shape"] == [12, 12, 3]
+    (pictures / "dark" / "3.png").write_bytes(b"no picture")
+    assert folder_lt.main([str(pictures), *options, "--method", "rus", "--image-size", "12"]) == 3
+    assert "cannot read picture" in capsys.readouterr().err
+
+
+def test_timm_brings_its_own_size_and_normalisation(tiny, pictures):
+    import timm
+
+    from divaug.assemble import load_data
+
+    config = presets.resolve(flags={"dataset": "image_folder", "path": str(pictures), "model": "timm:resnet18"})
+    data = load_data(config)
+    expected = timm.get_pretrained_cfg("resnet18")
+    assert data.train.images.shape[1:] == (224, 224, 3) and data.dataset.mean == tuple(expected.mean)
+    with pytest.raises(ConfigError, match="timm has no model 'resnet18x'"):
+        load_data(presets.resolve(flags={"dataset": "image_folder", "path": str(pictures), "model": "timm:resnet18x"}))
+
+
+def test_two_lanes_are_never_in_one_table(tiny):
+    from divaug.report import compare
+
+    assert run(*tiny, "--method", "erm") == 0
+    assert run(*tiny, "--method", "erm", "--epochs", 2, "--experiment", "short") == 0
+    comparisons = compare(find_runs(["runs"]))
+    assert len(comparisons) == 2 and all(list(c.runs) == ["erm"] for c in comparisons)
+
+
+def test_import_is_kept_for_resuming(tiny, tmp_path):
+    (tmp_path / "my_augs.py").write_text(
+        "from divaug.labels import MixedLabels\nfrom divaug.registry import MIX, PIXEL\n\n"
+        '@MIX.register("mine")\nclass Mine:\n    """Darken."""\n'
+        "    def sample(self, labels, size, rng):\n        return rng.random()\n"
+        "    def apply(self, images, labels, plan, donors=None):\n"
+        "        return images * plan, MixedLabels.hard(labels)\n\n"
+        '@PIXEL.register("invert")\nclass Invert:\n    """Invert."""\n'
+        "    def sample(self, labels, size, rng):\n        return rng.random(len(labels)) < 0.5\n"
+        "    def apply_one(self, image, plan, i):\n        return 255 - image if plan[i] else image\n"
+    )
+    argv = [
+        *tiny,
+        "--import",
+        "my_augs.py",
+        "--mix",
+        "mine",
+        "--pixel",
+        "invert",
+        "--loader",
+        "streaming",
+        "--workers",
+        1,
+    ]
+    assert run(*argv) == 0
+    folder = Path("runs/tiny/erm+pixel=invert+mix=mine/seed0")
+    assert RunFolder(folder).config.imports == (str(tmp_path / "my_augs.py"),)
+    (folder / "result.json").unlink()
+    script = f"from divaug.recipes import digits_lt; raise SystemExit(digits_lt.main(['--resume', {str(folder)!r}]))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,94 @@
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import divaug
+
+PACKAGE = Path(divaug.__file__).parent
+ROOT = PACKAGE.parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+ONLY_IMPORTERS = {
+    "mlflow": {"trackers/mlflow.py"},
+    "matplotlib": {"plots/run.py", "plots/style.py"},
+    "timm": {"models/timm_backbone.py"},
+}
+
+
+def unit(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Yield (top-level package, dotted module) of every import statement of a file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            if node.module == "divaug":
+                yield from (f"divaug.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def allowed_edges():
+    block = re.search(r"```edges\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
+    return {line.split(":")[0]: set(line.split(":")[1].split()) for line in block[1].strip().splitlines()}
+
+
+@pytest.mark.skipif(not (ROOT / "CONTRIBUTING.md").exists(), reason="the list of edges is in the repository only")
+def test_every_import_is_on_the_list():
+    edges = allowed_edges()
+    used = {name: set() for name in edges}
+    for path in MODULES:
+        for module in imports(path):
+            parts = module.split(".")
+            if parts[0] == "divaug" and len(parts) > 1 and unit(path) != parts[1] and not parts[1].startswith("__"):
+                assert parts[1] in edges[unit(path)], f"{path.relative_to(ROOT)} imports divaug.{parts[1]}"
+                used[unit(path)].add(parts[1])
+    assert used == edges, "an edge on the list is used by nothing"
+
+
+def test_every_module_was_seen():
+    assert {unit(path) for path in MODULES} == set(allowed_edges())
+    assert len(MODULES) > 70
+
+
+@pytest.mark.parametrize("library", ONLY_IMPORTERS)
+def test_heavy_libraries_have_one_importer(library):
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        for module in imports(path)
+        if module.split(".")[0] == library
+    }
+    assert found == ONLY_IMPORTERS[library]
+
+
+def test_no_file_is_too_long():
+    lengths = {path.relative_to(PACKAGE): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    for path, length in lengths.items():
+        limit = 200 if path.parts[0] in ("run.py", "recipes") else 400
+        assert length <= limit, f"{path} has {length} lines"
+
+
+def test_no_public_name_is_a_modules_name():
+    for init in PACKAGE.rglob("__init__.py"):
+        source = init.read_text(encoding="utf-8")
+        names = set(re.findall(r'^    "(\w+)": "divaug', source, re.MULTILINE))
+        siblings = {path.stem for path in init.parent.iterdir() if path.suffix == ".py" or path.is_dir()}
+        assert not names & siblings
+
+
+def test_public_names_exist():
+    from divaug import data, latent, models  # noqa: F401
+
+    for module in (divaug, latent, models):
+        for name in module.__all__:
+            assert getattr(module, name) is not None
+            assert name in dir(module)
+        with pytest.raises(AttributeError, match="no_such_name"):
+            module.no_such_name  # noqa: B018

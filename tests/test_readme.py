@@ -1,0 +1,72 @@
+"""Every code block of the README runs as written."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from divaug import cli
+from divaug.recipes import __main__ as recipes_main
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+CONSOLE = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.strip().splitlines()
+]
+
+
+def test_the_blocks_are_all_there():
+    assert (len(PYTHON), len(CONSOLE)) == (3, 12)
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_training_from_python():
+    assert 0 <= float(run(PYTHON[0])) <= 1
+
+
+def test_a_custom_augmentation_of_ten_lines(tmp_path, capsys):
+    from divaug.recipes import digits_lt
+
+    body = [line for line in PYTHON[1].splitlines() if line and not line.startswith(("#", "from"))]
+    assert len(body) == 10
+    (tmp_path / "my_augs.py").write_text(PYTHON[1])
+    (command,) = [line for line in CONSOLE if "my_augs" in line]
+    argv = shlex.split(command)[3:]
+    assert digits_lt.main([*argv, "--smoke", "--tracking", "off", "--progress", "none"]) == 0
+    assert "erm+mix=darken_tail+mix.rate=0.25" in capsys.readouterr().out
+
+
+def test_a_plain_loop_of_fifteen_lines():
+    code = PYTHON[2]
+    loop = [line for line in code.splitlines() if line and not line.startswith(("import", "from", "print"))]
+    assert len(loop) <= 15
+    assert run(code).startswith("[")
+
+
+@pytest.mark.parametrize("line", [line for line in CONSOLE if line.startswith("python") and "my_augs" not in line])
+def test_commands_mean_what_they_say(line, monkeypatch, capsys):
+    _, _, module, *argv = shlex.split(line)
+    if "--list" not in argv and "--describe" not in argv:
+        argv.append("--dry-run")
+    monkeypatch.setattr(sys, "argv", ["divaug", module.rsplit(".", 1)[1], *argv])
+    assert recipes_main.main() == 0
+    assert capsys.readouterr().out
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for line in CONSOLE:
+        if line.startswith("make "):
+            assert f"\n{line.split()[1]}:" in makefile
+    assert cli is not None
