@@ -149,3 +149,57 @@ def test_answers_come_at_once(argv):
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "divaug.recipes.digits_lt", *argv], capture_output=True, check=False)
     assert time.perf_counter() - started < 2.5
+
+
+def test_components_from_any_layer_are_over_one_method(tmp_path, monkeypatch):
+    (tmp_path / "mix.toml").write_text('mix = "cutmix"\n')
+    assert runs(parse("--config", str(tmp_path / "mix.toml"))) == [("erm", 0)]
+    with pytest.raises(ConfigError, match="--mix changes one method, but 2 are named"):
+        parse("--config", str(tmp_path / "mix.toml"), "--methods", "erm,ros")
+    monkeypatch.setenv("DIVAUG_MIX", "cutmix")
+    with pytest.raises(ConfigError, match="--mix changes one method"):
+        parse("--methods", "erm,ros")
+
+
+def test_a_method_named_twice_is_refused():
+    with pytest.raises(ConfigError, match="names a method twice"):
+        parse("--methods", "erm,erm")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["--profile", "natural", "--imbalance-factor", "50"],
+            "--imbalance-factor has no effect here; .*--profile exp",
+        ),
+        (["--test-frac", "0.3"], "--test-frac has no effect here"),
+        (["--milestones", "0.5"], "--milestones has no effect here; it goes with --schedule step"),
+        (["--workers", "2", "--loader", "resident"], "workers are for the streaming loader"),
+    ],
+)
+def test_flags_without_effect_are_refused(argv, message):
+    with pytest.raises(ConfigError, match=message):
+        parse("--method", "erm", *argv)
+
+
+def test_own_pictures_are_told_by_their_ending_wherever_the_path_stands():
+    def own(*argv):
+        return parse(*argv, "--method", "erm", recipe={}, positional=("path", "pictures")).configs[0].dataset
+
+    assert own("--image-size", "16", "my.csv") == own("my.CSV") == "csv"
+    assert own("pictures") == "image_folder"
+    with pytest.raises(ConfigError, match="the argument PATH is missing"):
+        own()
+
+
+def test_custom_counts_have_a_name_of_their_own(capsys):
+    argv = ["--profile", "custom", "--counts", "5,5,5,5,5,5,5,5,5,5", "--method", "erm", "--dry-run"]
+    assert digits_lt.main(argv) == 0
+    assert "digits-custom-" in capsys.readouterr().out
+
+
+def test_a_wrong_type_that_only_the_factory_sees_is_a_usage_error(capsys):
+    assert digits_lt.main(["--method", "erm", "--model.widths", "3", "--tracking", "off", "--progress", "none"]) == 2
+    assert "models 'whitened_cnn'" in capsys.readouterr().err
+    assert digits_lt.main(["--import", "no_such_package.augs", "--list", "mix"]) == 2

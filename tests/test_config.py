@@ -164,3 +164,12 @@ def test_every_key_has_help_and_a_group():
     config = Config()
     assert all(field.metadata["help"] and field.metadata["group"] for field in config.__dataclass_fields__.values())
     assert "head" in to_table(config)["model"]
+
+
+def test_environment_values_are_read_by_their_keys_type(monkeypatch):
+    monkeypatch.setenv("DIVAUG_EXPERIMENT", "2024")
+    monkeypatch.setenv("DIVAUG_MONITOR_AT", "0,1")
+    monkeypatch.setenv("DIVAUG_MAX_PER_CLASS", "7")
+    table = presets.environment()
+    assert table == {"experiment": "2024", "monitor_at": [0, 1], "max_per_class": 7}
+    assert resolve(env=table).monitor_at == (0.0, 1.0)

@@ -169,3 +169,15 @@ def test_facts_are_the_closed_list():
         if family.family not in ("datasets", "models"):
             for entry in family.entries().values():
                 assert set(entry.facts) <= set(registry.FACTS), entry
+
+
+def test_constructors_written_elsewhere_are_seen(tmp_path, facts):
+    (tmp_path / "inherits.py").write_text(
+        "from dataclasses import dataclass\nfrom divaug.mix.cmo import CMO\nfrom divaug.registry import MIX\n\n"
+        '@MIX.register("my_cmo")\nclass MyCMO(CMO):\n    """Mine."""\n\n\n'
+        '@MIX.register("data_mix")\n@dataclass\nclass DataMix:\n    """Data."""\n\n    class_counts: object\n'
+    )
+    add_import(str(tmp_path / "inherits.py"))
+    assert MIX.entry("my_cmo").facts == ("labels", "class_counts")
+    assert MIX.build("my_cmo", facts=facts, power=0.5).prob == 0.5
+    assert MIX.build("data_mix", facts=facts).class_counts is facts["class_counts"]

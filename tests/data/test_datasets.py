@@ -263,3 +263,19 @@ def test_blood_cells_split_by_slide(real_data):
     assert len(dataset.train.labels) + len(dataset.test.labels) == 4855
     assert not set(dataset.train.groups) & set(dataset.test.groups)
     assert (np.bincount(dataset.train.labels, minlength=7) > 0).all()
+
+
+def test_a_picture_is_never_on_both_sides(pictures):
+    folder, rows = pictures
+    file = write(folder, "path,label,split", [(p, y, "test" if i < 2 else "train") for p, y, i in rows])
+    with pytest.raises(DataError, match="named twice: by --test and by the column split"):
+        csv(request(file, test=str(file)))
+    plain = folder / "plain.csv"
+    plain.write_text("path,label\n" + "".join(f"{p},{y}\n" for p, y, _ in rows))
+    with pytest.raises(DataError, match="18 pictures are in the training and in the test part"):
+        csv(request(plain, test=str(plain)))
+    twice = write(folder, "path,label,split", [(p, y, s) for p, y, _ in rows for s in ("train", "test")])
+    with pytest.raises(DataError, match="is named twice"):
+        csv(request(twice))
+    test = csv(request(plain.rename(folder / "other.csv"), test=None))
+    assert len(test.test.labels)

@@ -68,3 +68,16 @@ def test_files_are_read_when_asked_for(tmp_path):
     (tmp_path / ".hidden.png").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("no picture")
     assert list_pictures(tmp_path) == paths
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_grey_of_32_bits_is_refused(tmp_path, mode):
+    path = saved(tmp_path, Image.new(mode, (4, 4), 1), "a.tif")
+    with pytest.raises(DataError, match="32 bits have no agreed range"):
+        decode(path, 4)
+
+
+def test_hidden_folders_are_left_out(tmp_path):
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    Image.fromarray(RGB).save(tmp_path / ".ipynb_checkpoints" / "a.png")
+    assert list_pictures(tmp_path) == []

@@ -309,3 +309,49 @@ def test_import_is_kept_for_resuming(tiny, tmp_path):
     script = f"from divaug.recipes import digits_lt; raise SystemExit(digits_lt.main(['--resume', {str(folder)!r}]))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_signal_in_the_last_epoch_stops_the_comparison(tiny, monkeypatch, capsys):
+    from divaug.signals import StopRequest
+
+    asked = iter(range(10_000))
+
+    def stop(self):  # as if a signal came with the very last step
+        if next(asked) >= 30:
+            self.signal_number = signal.SIGTERM
+        return self.signal_number is not None
+
+    monkeypatch.setattr(StopRequest, "__call__", stop)
+    assert run(*tiny, "--methods", "erm,ros", "--epochs", 2, "--batch-size", 16) == 143
+    assert "was finished" in capsys.readouterr().err
+    assert RunFolder("runs/tiny/erm/seed0").finished and not Path("runs/tiny/ros/seed0/config.toml").exists()
+
+
+def test_a_class_in_one_group_stays_in_training(pictures):
+    from divaug.assemble import load_data
+
+    lines = (pictures / "cells.csv").read_text().splitlines()
+    alone = [line.replace(line.split(",")[2], "lonely") if ",dark," in line else line for line in lines[1:]]
+    (pictures / "more.csv").write_text("\n".join([lines[0] + ",split", *[f"{line},train" for line in alone]]) + "\n")
+    body = (pictures / "more.csv").read_text().splitlines()
+    body[1], body[-1] = body[1].replace(",train", ",test").replace("slide0", "apart"), body[-1]
+    (pictures / "more.csv").write_text("\n".join(body) + "\n")
+    config = presets.resolve(
+        flags={"dataset": "csv", "path": str(pictures / "more.csv"), "image_size": 8, "val_frac": 0.3}
+    )
+    data = load_data(config)
+    assert (data.counts > 0).all() and not set(data.train.groups) & set(data.val.groups)
+    assert any("no validation picture" in note for note in data.notes)
+
+
+def test_a_sampler_must_draw_an_epoch(tiny, capsys, monkeypatch):
+    from divaug.samplers.uniform import Uniform
+
+    monkeypatch.setattr(Uniform, "draw", lambda self, rng, progress: torch.arange(5))
+    assert run(*tiny, "--method", "erm") == 1
+    assert "drew 5 pictures instead of" in capsys.readouterr().err
+
+
+def test_any_data_set_is_resized(tiny):
+    assert run(*tiny, "--method", "erm", "--image-size", 12, "--epochs", 1) == 0
+    assert RunFolder("runs/tiny/erm/seed0").manifest["image_shape"] == [12, 12, 1]

@@ -1,11 +1,11 @@
 """From rows of a user's own pictures to a Dataset: classes, the test part, sizes and normalisation."""
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from divaug.data.datasets._rows import Row, rows_of_csv, rows_of_folder
 from divaug.data.images import Dataset, Part, Request
 from divaug.data.pictures import PictureFiles
 from divaug.data.split import carve
@@ -16,24 +16,10 @@ RESIDENT_BYTES = 2 * 2**30  # decode everything once when it takes no more than 
 _NORMALISATION_SAMPLE = 2000
 
 
-@dataclass(frozen=True)
-class Row:
-    """One picture: file, label, and where known the part, the group and the source it belongs to."""
-
-    path: Path
-    label: str
-    split: str = ""
-    group: str = ""
-    source: str = ""
-
-
 def stated_test(request: Request) -> list[Row]:
     """Return the rows of ``--test``: a CSV or a folder, whichever it is; empty where none was given."""
     if request.test is None:
         return []
-    from divaug.data.datasets.csv import rows_of_csv
-    from divaug.data.datasets.image_folder import rows_of_folder
-
     path = Path(request.test)
     return rows_of_csv(path) if path.suffix.lower() == ".csv" else rows_of_folder(path)
 
