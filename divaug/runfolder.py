@@ -111,6 +111,10 @@ class RunFolder:
             DataError: The data are not those that the folder's run saw.
         """
         if not self.checkpoint.exists() and not self.finished:  # nothing was trained here yet
+            if (self.path / "config.toml").exists() and to_table(self.config) != to_table(
+                replace(config, experiment=self.experiment)
+            ):
+                (self.path / "mlflow_run_id.txt").unlink(missing_ok=True)  # that run had other parameters
             write_json(self.path / "manifest.json", manifest)
             write_json(self.path / "environment.json", environment())
             make_folder(self.checkpoint.parent)

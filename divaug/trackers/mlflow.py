@@ -16,6 +16,7 @@ from typing import Any
 from divaug.errors import Interrupted
 from divaug.files import exclusive, is_locked, make_folder
 
+RUN_ID = "mlflow_run_id.txt"  # in a run folder: the MLflow run that mirrors it
 _VALUE_LENGTH = 500  # older and remote servers refuse longer parameter values
 _BATCH_METRICS, _BATCH_PARAMS = 1000, 100
 
@@ -142,10 +143,9 @@ class MlflowTracker:
     def _open_run(self, experiment_id: str) -> None:
         from mlflow.exceptions import MlflowException
 
-        note = self.folder / "mlflow_run_id.txt"
-        if note.exists():
+        if noted := self._noted():
             try:
-                self.run_id = self._client.get_run(note.read_text(encoding="utf-8").strip()).info.run_id
+                self.run_id = self._client.get_run(noted).info.run_id
                 self._client.update_run(self.run_id, status="RUNNING")
                 history = self._client.get_metric_history(self.run_id, "train/loss")
                 self.steps = {point.step for point in history}
@@ -154,7 +154,7 @@ class MlflowTracker:
         if not self.run_id:
             run = self._client.create_run(experiment_id, run_name=self.run_name)
             self.run_id = run.info.run_id
-            note.write_text(self.run_id, encoding="utf-8")
+            (self.folder / RUN_ID).write_text(self.run_id, encoding="utf-8")
         mine = {
             "divaug.host": socket.gethostname(),
             "divaug.pid": str(os.getpid()),
@@ -163,13 +163,18 @@ class MlflowTracker:
         for key, value in {**self.tags, **mine}.items():
             self._client.set_tag(self.run_id, key, value[:_VALUE_LENGTH])
 
+    def _noted(self) -> str | None:
+        note = self.folder / RUN_ID
+        return note.read_text(encoding="utf-8").strip() if note.exists() else None
+
     def _sweep(self, experiment_id: str) -> None:
         """End runs whose process died without a word (kill -9, power cut) on this machine: KILLED, unless finished."""
         query = f"attributes.status = 'RUNNING' and tags.`divaug.host` = '{socket.gethostname()}'"
         for run in self._client.search_runs([experiment_id], query):
             folder = Path(run.data.tags.get("divaug.folder", ""))
             lock = folder / "run.lock"
-            if folder != self.folder and not (lock.exists() and is_locked(lock)):
+            ours = folder == self.folder  # locked by this process: any run of it but the noted one is dead
+            if run.info.run_id != self._noted() and (ours or not (lock.exists() and is_locked(lock))):
                 finished = (folder / "result.json").exists()
                 self._client.set_terminated(run.info.run_id, status="FINISHED" if finished else "KILLED")
 
