@@ -28,10 +28,11 @@ bench: .venv/core
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	touch $@
 
+# --no-compile: Python compiles what is used when it is used; compiling all of it takes a minute.
 .venv/core: .venv/pip pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet $(INDEX) -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --no-compile $(INDEX) -c constraints.txt -e .
 	touch $@
 
 .venv/dev: .venv/pip pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet $(INDEX) -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile $(INDEX) -c constraints.txt -e '.[dev]'
 	touch $@ .venv/core

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+MANY = 50  # epochs
+
 
 class Progress:
     """Tell how a run goes.
@@ -54,6 +56,8 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+        if epochs > MANY and "test/bal_acc" not in metrics:
+            return  # of many epochs only those that were evaluated get a line
         parts = [f"epoch {epoch + 1}/{epochs}", f"loss {metrics['train/loss']:.3f}"]
         if "test/bal_acc" in metrics:
             parts.append(f"test bal {100 * metrics['test/bal_acc']:.1f}")
