@@ -12,6 +12,11 @@ TINY = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def tiny_arguments():
+    return tuple(TINY)
+
+
 @pytest.fixture
 def tiny():
     return list(TINY)

@@ -22,7 +22,8 @@ def run(*argv):
     return digits_lt.main([str(a) for a in argv])
 
 
-def test_every_method_trains(tiny, capsys):
+def test_every_method_trains(tiny, capsys, monkeypatch):
+    monkeypatch.setattr("divaug.plots.run.draw_run", lambda *a: None)  # 28 figures take longer than all training
     names = ",".join(presets.names("methods"))
     assert run(*tiny, "--methods", names, "--epochs", 2) == 0
     out = capsys.readouterr().out
@@ -128,15 +129,20 @@ def wait_for(path, lines, process):
     raise AssertionError(f"{path} did not reach {lines} lines")
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
-)
-def test_a_run_goes_on_bit_exactly_after_a_signal(tiny, untimed, number, code):
-    # Phases, donors and a resampler, so that every stream is in use; enough epochs to be hit in the middle.
-    argv = ["--method", "cmo", "--sampler", "oversample", "--epochs", 14, "--eval-every", 5]
-    whole = Path("whole/tiny/cmo+sampler=oversample/seed0")
-    cut = Path("cut/tiny/cmo+sampler=oversample/seed0")
-    assert run(*tiny, *argv, "--output-dir", "whole") == 0
+# Phases, donors and a resampler, so that every stream is in use; enough epochs to be hit in the middle.
+LONG = ["--method", "cmo", "--sampler", "oversample", "--epochs", 14, "--eval-every", 5]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, tiny_arguments):
+    folder = tmp_path_factory.mktemp("whole")
+    assert run(*tiny_arguments, *LONG, "--output-dir", folder) == 0
+    return folder / "tiny" / "cmo+sampler=oversample" / "seed0"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_run_goes_on_bit_exactly_after_a_signal(tiny, untimed, uninterrupted, number, code):
+    argv, whole, cut = LONG, uninterrupted, Path("cut/tiny/cmo+sampler=oversample/seed0")
     process = subprocess.Popen(
         command(tiny, *argv, "--output-dir", "cut"), stderr=subprocess.PIPE, text=True, env={**os.environ}
     )
@@ -158,7 +164,8 @@ def test_a_run_goes_on_bit_exactly_after_a_signal(tiny, untimed, number, code):
     assert first == second
 
 
-def test_an_epoch_is_resumed_in_its_middle(tiny, untimed, monkeypatch):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_epoch_is_resumed_in_its_middle(tiny, untimed, monkeypatch, number, code):
     from divaug.signals import StopRequest
 
     argv = [*tiny, "--method", "remix", "--batch-size", 8]
@@ -167,12 +174,12 @@ def test_an_epoch_is_resumed_in_its_middle(tiny, untimed, monkeypatch):
 
     def stop(self):  # as if a signal came during the 31st step
         if next(asked) == 30:
-            self.signal_number = signal.SIGTERM
+            os.kill(os.getpid(), number)  # the handler that the context installed takes it
         return self.signal_number is not None
 
     with monkeypatch.context() as patch:
         patch.setattr(StopRequest, "__call__", stop)
-        assert run(*argv, "--output-dir", "cut") == 143
+        assert run(*argv, "--output-dir", "cut") == code
     state = torch.load("cut/tiny/remix/seed0/checkpoints/last.pt", weights_only=True)
     assert state["totals"] is not None and state["totals"]["steps"] > 0
     assert run(*argv, "--output-dir", "cut") == 0
