@@ -6,6 +6,7 @@ never stops training: the run folder is complete, and ``python -m divaug.recipes
 
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +18,10 @@ from divaug.errors import Interrupted
 from divaug.files import exclusive, is_locked, make_folder
 
 RUN_ID = "mlflow_run_id.txt"  # in a run folder: the MLflow run that mirrors it
+# MLflow draws a card a key and slows down with many: what is detail stays in the run folder (uploaded as files).
+_DETAIL = re.compile(
+    r"_mixed|test_clean|(views|train_clean)[/_](effective|magnitude)|growth_rarefied|views[/_]rarefied|final/views"
+)
 _VALUE_LENGTH = 500  # older and remote servers refuse longer parameter values
 _BATCH_METRICS, _BATCH_PARAMS = 1000, 100
 
@@ -44,7 +49,9 @@ def set_quiet_defaults() -> None:
 
 
 class MlflowTracker:
-    """Mirror one run; a context manager that ends it truthfully: FINISHED, FAILED, or KILLED when interrupted.
+    """Mirror one run's main numbers and its files; a context manager.
+
+    It ends the MLflow run truthfully: FINISHED, FAILED, or KILLED when interrupted.
 
     Args:
         uri: Tracking URI.
@@ -207,7 +214,7 @@ class MlflowTracker:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        points = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        points = [Metric(key, float(value), now, step) for key, value in metrics.items() if not _DETAIL.search(key)]
         for start in range(0, len(points), _BATCH_METRICS):
             self._client.log_batch(self.run_id, metrics=points[start : start + _BATCH_METRICS])
 
