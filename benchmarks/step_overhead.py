@@ -27,7 +27,7 @@ from divaug.pixel.crop_flip import CropFlip
 from divaug.samplers.uniform import Uniform
 from divaug.train import Stage, Totals, train_epoch
 
-ROUNDS, STEPS, ROWS = 7, 4, 128
+ROUNDS, STEPS, ROWS = 5, 3, 128
 
 
 def main() -> None:
