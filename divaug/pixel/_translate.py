@@ -15,13 +15,13 @@ class TranslatePlan:
     Attributes:
         down: Pixels by which the window moves down over the padded picture, within -reach to reach.
         right: The same to the right.
-        mirror: Whether the row is mirrored left to right.
+        flipped: Whether the row is mirrored left to right.
         reach: Largest shift that could be drawn.
     """
 
     down: Int[np.ndarray, "B"]
     right: Int[np.ndarray, "B"]
-    mirror: Bool[np.ndarray, "B"]
+    flipped: Bool[np.ndarray, "B"]
     reach: tuple[int, int]
 
 
@@ -39,7 +39,7 @@ def translate_one(image: UInt8[np.ndarray, "H W ch"], plan: TranslatePlan, i: in
     (pad_y, pad_x), top, left = plan.reach, plan.reach[0] + plan.down[i], plan.reach[1] + plan.right[i]
     padded = np.pad(image, ((pad_y, pad_y), (pad_x, pad_x), (0, 0)))
     window = padded[top : top + height, left : left + width]
-    return np.ascontiguousarray(window[:, ::-1] if plan.mirror[i] else window)
+    return np.ascontiguousarray(window[:, ::-1] if plan.flipped[i] else window)
 
 
 def translate(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UInt8[Tensor, "B H W ch"]:
@@ -50,7 +50,7 @@ def translate(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UInt8[T
     padded[:, pad_y : pad_y + height, pad_x : pad_x + width] = images
     # All windows of all pictures as a view; indexing copies only the one drawn: (B, ch, H, W).
     windows = padded.unfold(1, height, 1).unfold(2, width, 1)
-    pick = [torch.from_numpy(a).to(images.device) for a in (plan.down + pad_y, plan.right + pad_x, plan.mirror)]
+    pick = [torch.from_numpy(a).to(images.device) for a in (plan.down + pad_y, plan.right + pad_x, plan.flipped)]
     shifted = windows[torch.arange(rows, device=images.device), pick[0], pick[1]]
     mirrored = torch.where(pick[2][:, None, None, None], shifted.flip(3), shifted)
     return mirrored.permute(0, 2, 3, 1)

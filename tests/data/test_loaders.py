@@ -41,11 +41,18 @@ def cmo():
     return CMO(torch.from_numpy(PART.labels), torch.tensor([13, 12, 12]))
 
 
-@pytest.mark.parametrize(("workers", "method"), [(0, None), (2, "fork"), (1, "spawn"), (1, "forkserver")])
-@pytest.mark.parametrize("pixel", [CropFlip(), PIXEL.build("none", facts={})])
+@pytest.mark.parametrize(
+    ("workers", "method", "pixel"),
+    [
+        (0, None, CropFlip()),
+        (0, None, PIXEL.build("none", facts={})),
+        (2, "fork", CropFlip()),
+        (2, "fork", PIXEL.build("none", facts={})),
+        (1, "spawn", CropFlip()),
+        (1, "forkserver", CropFlip()),
+    ],
+)
 def test_streaming_equals_resident(workers, method, pixel):
-    if method in ("spawn", "forkserver") and not isinstance(pixel, CropFlip):
-        pytest.skip("starting fresh processes is slow; one component tells it")
     resident, order = epoch(loader(), pixel, cmo())
     streaming, _ = epoch(loader(streaming=True, workers=workers, start_method=method), pixel, cmo())
     assert len(resident) == len(streaming) == 5

@@ -18,7 +18,7 @@ def test_translate_against_a_pixel_loop():
     for b in range(4):
         for y in range(5):
             for x in range(7):
-                column = 6 - x if plan.mirror[b] else x
+                column = 6 - x if plan.flipped[b] else x
                 source_y, source_x = y + plan.down[b], column + plan.right[b]
                 inside = 0 <= source_y < 5 and 0 <= source_x < 7
                 expected = images[b, source_y, source_x] if inside else torch.zeros(2, dtype=torch.uint8)
@@ -30,12 +30,12 @@ def test_crop_flip_is_padding_by_four_of_32_and_half_mirrored():
     for shifts in (plan.down, plan.right):
         assert sorted(set(shifts)) == list(range(-4, 5))
         assert np.bincount(shifts + 4) / 6000 == pytest.approx(np.full(9, 1 / 9), abs=0.017)  # 4 sd
-    assert plan.mirror.mean() == pytest.approx(0.5, abs=0.026)  # 4 sd
+    assert plan.flipped.mean() == pytest.approx(0.5, abs=0.026)  # 4 sd
 
 
 def test_shift_is_one_pixel_of_eight_and_never_mirrors():
     plan = Shift().sample(LABELS, (8, 8), np.random.default_rng(0))
-    assert set(plan.down) == set(plan.right) == {-1, 0, 1} and not plan.mirror.any()
+    assert set(plan.down) == set(plan.right) == {-1, 0, 1} and not plan.flipped.any()
 
 
 def test_zero_strength_is_identity():
