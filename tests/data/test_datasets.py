@@ -1,6 +1,5 @@
 import gzip
 import pickle
-import urllib.error
 
 import numpy as np
 import pytest
@@ -104,9 +103,9 @@ def test_downloads_go_to_the_cache(tmp_path, monkeypatch):
     source = tmp_path / "mirror"
     source.mkdir()
     for name, content in {
-        "train-images-idx3-ubyte.gz": bytes(16) + bytes(range(256)) * 7 + bytes(784 - 1792 + 1008) * 0,
+        "train-images-idx3-ubyte.gz": b"",
         "train-labels-idx1-ubyte.gz": bytes(8) + bytes([1, 0]),
-        "t10k-images-idx3-ubyte.gz": bytes(16) + bytes(784),
+        "t10k-images-idx3-ubyte.gz": b"",
         "t10k-labels-idx1-ubyte.gz": bytes(8) + bytes([1]),
     }.items():
         body = content if "images" not in name else bytes(16) + bytes(784 * (2 if "train" in name else 1))
@@ -128,7 +127,6 @@ def test_downloads_go_to_the_cache(tmp_path, monkeypatch):
     )  # fmt: skip
     assert dataset.train.images.shape == (2, 28, 28, 1) and dataset.train.labels.tolist() == [1, 0]
     assert (tmp_path / "cache" / "divaug" / "Fake" / "raw" / "t10k-labels-idx1-ubyte.gz").exists()
-    assert urllib.error.URLError
 
 
 def test_real_cifar10_and_fashion_mnist(real_data):
