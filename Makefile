@@ -12,7 +12,7 @@ demo: .venv/core
 	$(BIN)/python -m divaug.recipes.digits_lt --output-dir runs/demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from divaug.data.loaders import Loader
 from divaug.data.longtail import Cut, cut
 from divaug.data.split import carve
 from divaug.errors import ConfigError, DataError
-from divaug.labels import count_classes, rank_groups
+from divaug.groups import count_classes, rank_groups
 from divaug.latent.monitor import TopKMonitor
 from divaug.models.network import Network, build_network
 from divaug.optim import build_optimizer

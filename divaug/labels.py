@@ -1,15 +1,11 @@
-"""Labels: the one target type, the one place where losses are weighted and reduced, and class groups."""
+"""Labels: the one target type, and the one place where losses are weighted and reduced."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-
-GROUPS = ("head", "mid", "tail")
-SHOTS = ("many", "medium", "few")
 
 
 @dataclass(frozen=True)
@@ -71,26 +67,3 @@ def mixed_loss(
         total = total + (scale * loss(logits, ids)).sum()
         norm = norm + scale.sum()
     return total / norm
-
-
-def count_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the number of pictures of every class, int64 ``(C,)``."""
-    return np.bincount(np.asarray(labels, dtype=np.int64), minlength=num_classes)
-
-
-def rank_groups(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Split classes into head, mid and tail by rank of their training count (terciles; ties by class index).
-
-    The head takes the larger part when C is not a multiple of three; with two classes mid is empty.
-    """
-    order = np.argsort(-np.asarray(counts), kind="stable")
-    head, tail = -(-len(order) // 3), max(1, len(order) // 3)
-    parts = order[:head], order[head : len(order) - tail], order[len(order) - tail :]
-    return {name: np.sort(part) for name, part in zip(GROUPS, parts, strict=True)}
-
-
-def shot_groups(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Split classes as Liu et al. (2019, arXiv:1904.05160) do: many > 100, medium 20 to 100, few < 20."""
-    counts = np.asarray(counts)
-    masks = counts > 100, (counts >= 20) & (counts <= 100), counts < 20
-    return {name: np.flatnonzero(mask) for name, mask in zip(SHOTS, masks, strict=True)}

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from divaug.labels import MixedLabels, rank_groups
+from divaug.groups import rank_groups
+from divaug.labels import MixedLabels
 from divaug.latent.monitor import TopKMonitor
 from divaug.metrics import (
     calibration_error,
@@ -86,9 +87,8 @@ def clean_statistics(
     outputs: Evaluation, head: Any, monitor: TopKMonitor, batch_size: int = 4096
 ) -> dict[str, np.ndarray]:
     """Measure unaugmented pictures from their embeddings with the settings of ``monitor``, which is not touched."""
-    counts = next(iter(monitor.counts.values()))
-    num_classes, feature_dim = counts.incidence.shape
-    clean = TopKMonitor(num_classes, feature_dim, k=counts.k, sizes=monitor.sizes)
+    num_classes, feature_dim = next(iter(monitor.counts.values())).sums.shape
+    clean = TopKMonitor(num_classes, feature_dim, k=monitor.ks, sizes=monitor.sizes)
     device = head.weight.device
     for start in range(0, len(outputs.labels), batch_size):
         z = torch.from_numpy(outputs.embeddings[start : start + batch_size]).to(device)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from divaug.labels import rank_groups, shot_groups
+from divaug.groups import rank_groups, shot_groups
 
 TAUS = np.arange(-1, 4.0001, 0.25)
 

@@ -11,7 +11,7 @@ import numpy as np
 from divaug.config import protocol_fingerprint
 from divaug.errors import DivaugError
 from divaug.files import make_folder, write_text
-from divaug.labels import GROUPS, rank_groups
+from divaug.groups import GROUPS, rank_groups
 from divaug.latent.rarefaction import ceiling
 from divaug.metrics import nanmean
 from divaug.runfolder import RunFolder

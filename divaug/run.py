@@ -12,7 +12,7 @@ from divaug.assemble import Built, Data, build, build_model, load_data, resolve,
 from divaug.config import Config
 from divaug.errors import DivaugError, Interrupted
 from divaug.files import write_json
-from divaug.labels import rank_groups
+from divaug.groups import rank_groups
 from divaug.models.network import Network
 from divaug.optim import learning_rate
 from divaug.progress import Progress

@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from divaug.labels import MixedLabels, count_classes, mixed_loss, rank_groups, shot_groups
+from divaug.groups import count_classes, rank_groups, shot_groups
+from divaug.labels import MixedLabels, mixed_loss
 from divaug.losses.ce import CrossEntropy
 
 LOGITS = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float32)

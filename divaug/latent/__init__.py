@@ -1,18 +1,41 @@
-"""Measurements of latent features: FE, CE, top-K sets, their statistics, and the monitor."""
+"""Measurements of latent features: FE, CE, top-K sets, their statistics, nulls, and the monitor.
+
+Everything on a bundle of ``Embeddings`` works without torch; ``extract``, ``TopKMonitor`` and ``TopKCounts`` need it.
+"""
 
 from importlib import import_module
 from typing import Any
 
-_PUBLIC = {
-    "TopKMonitor": "divaug.latent.monitor",
-    "TopKCounts": "divaug.latent.counts",
-    "classification_embeddings": "divaug.latent.topk",
-    "top_k_incidence": "divaug.latent.topk",
-    "adaptive_top_k": "divaug.latent.topk",
-    "rarefied_number": "divaug.latent.rarefaction",
-    "effective_number": "divaug.latent.statistics",
-    "class_top_k": "divaug.latent.statistics",
-}
+_MODULES = {
+    "alignment": ["align", "aligned_overlap"],
+    "counts": ["TopKCounts"],
+    "diversity": [
+        "affinity", "class_measures", "density_and_coverage", "effective_rank", "mean_cosine", "nc1", "size_matched",
+        "spectral_participation", "spectrum", "vendi_score",
+    ],
+    "embeddings": ["Embeddings"],
+    "extraction": ["extract", "load_weights"],
+    "gaps": ["magnitude_shift", "matched", "mean_shift", "predict_left_out", "profile_distance", "range_gap"],
+    "head_change": ["weight_change", "weight_norms"],
+    "instances": ["adaptive_top_k", "descending_ranks", "fixed_top_k", "k_curve"],
+    "monitor": ["TopKMonitor"],
+    "neighbours": ["adversary_shares", "archetypes", "nearest"],
+    "nulls": ["Null", "pairwise", "random_head", "shuffled_labels"],
+    "rarefaction": [
+        "ceiling", "chao2", "common_sizes", "rarefaction_curve", "rarefied_number", "sample_coverage", "view_richness",
+    ],
+    "sets": ["chance_overlap", "jaccard", "overlap", "rank_biased_overlap"],
+    "statistics": [
+        "class_magnitude", "class_statistics", "class_top_k", "density_ratio", "effective_number", "instance_sets",
+        "participation_ratio", "statistics_of", "top_share",
+    ],
+    "tables": [
+        "all_tables", "curves_table", "diversity_table", "gap_table", "magnitude_table", "neighbour_table",
+        "rarefaction_table", "statistics_table",
+    ],
+    "topk": ["classification_embeddings", "top_k_incidence"],
+}  # fmt: skip
+_PUBLIC = {name: f"divaug.latent.{module}" for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_PUBLIC)
 
 

@@ -1,5 +1,6 @@
 """Additive counts of top-K sets by class: integers and float64 sums that add up over batches and over ranks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,62 +12,88 @@ from divaug.latent.topk import top_k_incidence
 
 
 class TopKCounts:
-    """Incidence, number and sums of the features of every class, in O(C * D) memory.
+    """Incidence, number, sums and ranges of the features of every class, in O(len(ks) * C * D) memory.
 
     Args:
         num_classes: C.
         feature_dim: D.
-        k: Size of the top-K sets, 1 to D.
+        ks: Sizes of the top-K sets, each 1 to D; the first is the one reported without its size in the name.
 
     Attributes:
-        incidence: int64 ``(C, D)``: pictures of the class whose top-K set holds the feature.
+        incidence: int64 ``(len(ks), C, D)``: pictures of the class whose top-K set holds the feature.
         n: int64 ``(C,)``: pictures counted.
         sums: float64 ``(C, D)``: sums of the contributions.
+        lowest: float64 ``(C, D)``: smallest contribution of any picture; infinity without pictures.
+        highest: float64 ``(C, D)``: largest contribution; minus infinity without pictures.
     """
 
-    def __init__(self, num_classes: int, feature_dim: int, k: int) -> None:
-        if not 1 <= k <= feature_dim:
-            raise ValueError(f"top-k must lie in 1 to D = {feature_dim}, got {k}")
-        self.k = k
-        self.incidence = torch.zeros(num_classes, feature_dim, dtype=torch.int64)
+    def __init__(self, num_classes: int, feature_dim: int, ks: Sequence[int]) -> None:
+        for k in ks:
+            if not 1 <= k <= feature_dim:
+                raise ValueError(f"top-k must lie in 1 to D = {feature_dim}, got {k}")
+        if not ks or len(set(ks)) < len(ks):
+            raise ValueError(f"top-k needs different sizes, at least one, got {list(ks)}")
+        self.ks = tuple(ks)
+        shape = (num_classes, feature_dim)
+        self.incidence = torch.zeros(len(ks), *shape, dtype=torch.int64)
         self.n = torch.zeros(num_classes, dtype=torch.int64)
-        self.sums = torch.zeros(num_classes, feature_dim, dtype=torch.float64)
+        self.sums = torch.zeros(shape, dtype=torch.float64)
+        self.lowest = torch.full(shape, torch.inf, dtype=torch.float64)
+        self.highest = torch.full(shape, -torch.inf, dtype=torch.float64)
 
     def update(self, contributions: Float[Tensor, "B D"], classes: Int[Tensor, "B"]) -> None:
         """Count a batch of contributions (CE or FE) to the classes of its rows."""
+        if not len(classes):
+            return
         if self.n.device != contributions.device:
-            self.incidence, self.n, self.sums = (
-                t.to(contributions.device) for t in (self.incidence, self.n, self.sums)
-            )
-        features, belongs = top_k_incidence(contributions, self.k)
-        cells = (classes[:, None] * self.incidence.shape[1] + features).flatten()
-        self.incidence.view(-1).index_add_(0, cells, belongs.flatten().long())
+            for name, tensor in self._tensors().items():
+                setattr(self, name, tensor.to(contributions.device))
+        features, belongs = top_k_incidence(contributions, max(self.ks))
+        cells = classes[:, None] * self.sums.shape[1] + features
+        for incidence, k in zip(self.incidence, self.ks, strict=True):
+            incidence.view(-1).index_add_(0, cells[:, :k].flatten(), belongs[:, :k].flatten().long())
         self.n.index_add_(0, classes, torch.ones_like(classes))
-        self.sums.index_add_(0, classes, contributions.double())
+        values = contributions.double()
+        self.sums.index_add_(0, classes, values)
+        rows = classes[:, None].expand_as(values)
+        self.lowest.scatter_reduce_(0, rows, values, "amin")
+        self.highest.scatter_reduce_(0, rows, values, "amax")
 
     def merge(self, other: "TopKCounts") -> None:
-        """Add the counts of another part of the pictures; they must have the same K and shape."""
-        if (other.k, other.incidence.shape) != (self.k, self.incidence.shape):
-            raise ValueError(f"cannot merge K={other.k}, {tuple(other.incidence.shape)} into K={self.k}, "
-                             f"{tuple(self.incidence.shape)}")  # fmt: skip
-        for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
-            mine.add_(theirs.to(mine.device))
+        """Add the counts of another part of the pictures, exactly; they must have the same Ks and shape."""
+        if (other.ks, other.incidence.shape) != (self.ks, self.incidence.shape):
+            raise ValueError(f"cannot merge K={list(other.ks)}, {tuple(other.sums.shape)} into K={list(self.ks)}, "
+                             f"{tuple(self.sums.shape)}")  # fmt: skip
+        device = self.n.device
+        for name in ("incidence", "n", "sums"):
+            getattr(self, name).add_(getattr(other, name).to(device))
+        torch.minimum(self.lowest, other.lowest.to(device), out=self.lowest)
+        torch.maximum(self.highest, other.highest.to(device), out=self.highest)
 
     def reset(self) -> None:
         """Forget everything counted."""
-        for tensor in self._tensors():
+        for tensor in (self.incidence, self.n, self.sums):
             tensor.zero_()
+        self.lowest.fill_(torch.inf)
+        self.highest.fill_(-torch.inf)
 
-    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.incidence, self.n, self.sums
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in ("incidence", "n", "sums", "lowest", "highest")}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts for a checkpoint."""
-        return {"k": self.k, "incidence": self.incidence, "n": self.n, "sums": self.sums}
+        return {"ks": list(self.ks), **self._tensors()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore counts from a checkpoint."""
-        self.k, self.incidence, self.n, self.sums = (state[key].clone() if key != "k" else state[key] for key in state)
+        """Restore counts from a checkpoint.
+
+        Raises:
+            ValueError: They were counted for other Ks.
+        """
+        if tuple(state["ks"]) != self.ks:
+            raise ValueError(f"the checkpoint counts K={list(state['ks'])}, this monitor K={list(self.ks)}")
+        for name in self._tensors():
+            setattr(self, name, state[name].clone())
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return incidence, n and mean contributions (NaN for classes without pictures) as numpy arrays."""

@@ -21,13 +21,13 @@ class TopKMonitor:
     """Count the top-K classification embeddings (CE) of every class over a stream of batches.
 
     Every row counts towards the class of its largest label weight (ties: the first), with that class's CE; rows made
-    of more than one picture are kept apart from plain ones. Memory is O(C * D) whatever the number of pictures.
-    Training is bit-identical with the monitor on or off.
+    of more than one picture are kept apart from plain ones. Memory is O(K-list * C * D) whatever the number of
+    pictures. Training is bit-identical with the monitor on or off.
 
     Args:
         num_classes: C.
         feature_dim: D.
-        k: K of the top-K sets, 1 to D.
+        k: K of the top-K sets, 1 to D; or several, the first being the one named without its size.
         sizes: Sample sizes m of the rarefied numbers.
 
     Example:
@@ -40,9 +40,12 @@ class TopKMonitor:
     recognised; numbers are also rarefied to a common sample size.
     """
 
-    def __init__(self, num_classes: int, feature_dim: int, *, k: int = 10, sizes: Sequence[int] = (5, 20)) -> None:
+    def __init__(
+        self, num_classes: int, feature_dim: int, *, k: int | Sequence[int] = 10, sizes: Sequence[int] = (5, 20)
+    ) -> None:
         self.sizes = tuple(sizes)
-        self.counts = {kind: TopKCounts(num_classes, feature_dim, k) for kind in (PLAIN, MIXED)}
+        self.ks = (k,) if isinstance(k, int) else tuple(k)
+        self.counts = {kind: TopKCounts(num_classes, feature_dim, self.ks) for kind in (PLAIN, MIXED)}
 
     @torch.no_grad()
     def update(self, z: Float[Tensor, "B D"], target: MixedLabels, head: Any) -> None:
@@ -51,12 +54,15 @@ class TopKMonitor:
         Args:
             z: Embeddings, before any feature augmentation.
             target: Their labels.
-            head: The classifier, with ``factors(z)`` (divaug's heads) or a ``weight`` (any linear layer).
+            head: The classifier, with ``factors(z)`` (divaug's heads) or a ``weight`` (any linear layer); None in the
+                space of a label-free encoder, where the sets are of the largest FE.
         """
         z = z.detach().float()
-        features, weight = head.factors(z) if hasattr(head, "factors") else (z, head.weight)
         classes = target.dominant()
-        contributions = classification_embeddings(features, weight.detach().float(), classes)
+        contributions = z
+        if head is not None:
+            features, weight = head.factors(z) if hasattr(head, "factors") else (z, head.weight)
+            contributions = classification_embeddings(features, weight.detach().float(), classes)
         mixed = target.is_mixed()
         if not mixed.any():
             self.counts[PLAIN].update(contributions, classes)
@@ -69,7 +75,8 @@ class TopKMonitor:
 
         ``n`` rows; ``number`` distinct top-K features, grows with n; ``rarefied_M`` the number expected in M rows;
         ``effective`` number of features by frequency of use; ``magnitude`` mean CE over the class's top-K. All over
-        plain rows; the same with the suffix ``_mixed`` over mixed rows, where there are any.
+        plain rows; the same with the suffix ``_mixed`` over mixed rows, where there are any. For a second and further
+        K the names end in ``_topK``, for example ``number_top20``.
         """
         values = self._statistics(self.counts[PLAIN])
         if self.counts[MIXED].n.any():
@@ -77,15 +84,18 @@ class TopKMonitor:
         return values
 
     def _statistics(self, counts: TopKCounts) -> dict[str, np.ndarray]:
-        incidence, n, mean = counts.arrays()
+        every_incidence, n, mean = counts.arrays()
         some = n > 0
-        values = {
-            "n": n.astype(np.float64),
-            "number": np.where(some, (incidence > 0).sum(1), np.nan),
-            "effective": effective_number(incidence.astype(np.float64)),
-            "magnitude": np.where(some, class_magnitude(np.nan_to_num(mean), counts.k), np.nan),
-        }
-        return values | {f"rarefied_{m}": rarefied_number(incidence, n, m) for m in self.sizes}
+        values = {"n": n.astype(np.float64)}
+        for k, incidence in zip(counts.ks, every_incidence, strict=True):
+            suffix = "" if k == counts.ks[0] else f"_top{k}"
+            values |= {
+                f"number{suffix}": np.where(some, (incidence > 0).sum(1), np.nan),
+                f"effective{suffix}": effective_number(incidence.astype(np.float64)),
+                f"magnitude{suffix}": np.where(some, class_magnitude(np.nan_to_num(mean), k), np.nan),
+            }
+            values |= {f"rarefied_{m}{suffix}": rarefied_number(incidence, n, m) for m in self.sizes}
+        return values
 
     def reset(self) -> None:
         """Forget everything counted."""

@@ -1,7 +1,12 @@
-"""Species-richness numbers of top-K sets at a common sample size."""
+"""Species-richness numbers of top-K sets: at a common sample size, at the sample's completeness, and of views."""
+
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.special import gammaln
+
+SATURATED = 0.9
 
 
 def rarefied_number(incidence: Int[np.ndarray, "*C D"], n: Int[np.ndarray, "*C"], m: int) -> Float[np.ndarray, "*C"]:
@@ -43,3 +48,103 @@ def rarefied_number(incidence: Int[np.ndarray, "*C D"], n: Int[np.ndarray, "*C"]
 def ceiling(dimensions: int, m: int, k: int) -> int:
     """Return the largest value that a rarefied number can take: min(D, m * K)."""
     return min(dimensions, m * k)
+
+
+def rarefaction_curve(
+    incidence: Int[np.ndarray, "D"], n: int, points: int = 40
+) -> tuple[Int[np.ndarray, "p"], Float[np.ndarray, "p"]]:
+    """Return sample sizes m from 1 to n, at most ``points`` of them on a logarithmic scale, and the number at each."""
+    sizes = np.unique(np.geomspace(1, n, min(points, n)).round().astype(np.int64)) if n else np.empty(0, np.int64)
+    found = np.asarray(incidence, dtype=np.float64)
+    # Whole curves may reach m in the thousands: logs of gamma functions, good to 1e-9 at these sizes.
+    missed = n - found >= sizes[:, None]
+    logs = _log_choose(np.maximum(n - found, sizes[:, None]), sizes[:, None]) - _log_choose(n, sizes[:, None])
+    return sizes, (1 - np.where(missed, np.exp(logs), 0.0)).sum(1)
+
+
+def _log_choose(n: np.ndarray | int, m: np.ndarray) -> np.ndarray:
+    return gammaln(np.add(n, 1.0)) - gammaln(m + 1.0) - gammaln(np.subtract(n, m) + 1.0)
+
+
+def sample_coverage(incidence: Int[np.ndarray, "D"], n: int) -> float:
+    """Return the estimated completeness of a sample: the share of all uses of features that belong to known ones.
+
+    1 - f1/U * (n-1) f1 / ((n-1) f1 + 2 f2), with U all incidences, f1 and f2 the features used once and twice.
+    NaN without incidences.
+
+    Reference:
+        Chao and Jost, Coverage-based rarefaction and extrapolation, Ecology 93, 2012 (incidence form: Chao et al.,
+        Ecological Monographs 84, 2014).
+
+    Differs from the paper: nothing; without a feature used twice its bias-corrected form is taken.
+    """
+    uses, once, twice = int(incidence.sum()), int((incidence == 1).sum()), int((incidence == 2).sum())
+    if uses == 0:
+        return float("nan")
+    if once == 0 or n < 2:
+        return 1.0 if once == 0 else 0.0
+    if twice:
+        unseen = (n - 1) * once / ((n - 1) * once + 2 * twice)
+    else:
+        unseen = (n - 1) * (once - 1) / ((n - 1) * (once - 1) + 2)
+    return 1 - once / uses * unseen
+
+
+def chao2(incidence: Int[np.ndarray, "D"], n: int) -> float:
+    """Return Chao's lower bound for the number of features that a class uses at all, seen or not.
+
+    observed + (n-1)/n * f1^2 / (2 f2), bias-corrected f1 (f1-1) / (2 (f2+1)) where no feature is used twice.
+
+    It cannot help where D is small: it then estimates numbers above D, which do not exist, and is cut there; and with
+    views of the same pictures features "used once" are not rare ones.
+
+    Reference:
+        Chao, Estimating the population size for capture-recapture data, Biometrics 43, 1987.
+
+    Differs from the paper: never above D, since there are no more features.
+    """
+    if n < 1:
+        return float("nan")
+    observed, once, twice = (int(x.sum()) for x in (incidence > 0, incidence == 1, incidence == 2))
+    unseen = once**2 / (2 * twice) if twice else once * (once - 1) / 2
+    return min(float(len(incidence)), observed + (n - 1) / n * unseen)
+
+
+def common_sizes(counts: Int[np.ndarray, "C"], sizes: Sequence[int] = (5, 20)) -> list[int]:
+    """Return the sample sizes m to report: the given ones, and the largest that all classes with pictures reach."""
+    return sorted({*sizes, int(counts[counts > 0].min())})
+
+
+def view_richness(sets: Bool[np.ndarray, "V D"], images: Int[np.ndarray, "V"], m: int) -> tuple[float, float]:
+    """Return the richness of augmented views within pictures and between them.
+
+    Views of a picture are not independent samples, so the two are never one number.
+
+    Args:
+        sets: Top-K set of every view.
+        images: Picture of which each is a view.
+        m: Number of sets drawn in either case, >= 1.
+
+    Returns:
+        ``within``: distinct features expected in m views of one picture, a mean over the pictures with at least m
+        views. ``between``: expected in one random view each of m pictures. NaN where there are not so many.
+
+    Differs from the paper: it has no such numbers.
+    """
+    pictures, inverse, views = np.unique(images, return_inverse=True, return_counts=True)
+    uses = np.zeros((len(pictures), sets.shape[1]), dtype=np.int64)
+    np.add.at(uses, inverse, sets)
+    enough = views >= m
+    within = float(rarefied_number(uses[enough], views[enough], m).mean()) if enough.any() else float("nan")
+    if len(pictures) < m:
+        return within, float("nan")
+    # One random view a picture misses a feature with probability q; over all m-subsets of pictures the product of
+    # q has the mean e_m(q) / C(n, m). The recurrence keeps means, which stay within [0, 1], instead of sums.
+    missed = 1 - uses / views[:, None]
+    means = np.zeros((m + 1, sets.shape[1]))
+    means[0] = 1
+    for seen, q in enumerate(missed):
+        for size in range(min(m, seen + 1), 0, -1):
+            share = size / (seen + 1)  # of the subsets of this size of seen + 1 pictures, those with the newest one
+            means[size] = (1 - share) * means[size] + share * q * means[size - 1]
+    return within, float((1 - means[m]).sum())

@@ -1,7 +1,14 @@
-"""Statistics of one class's features."""
+"""The statistics of one class's features: frequency, number, magnitude, identity, and how concentrated they are."""
+
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+
+from divaug.latent.embeddings import Embeddings
+from divaug.latent.instances import adaptive_top_k, fixed_top_k
+
+ADAPTIVE = "adaptive"
 
 
 def effective_number(frequency: Float[np.ndarray, "*C D"]) -> Float[np.ndarray, "*C"]:
@@ -19,11 +26,162 @@ def effective_number(frequency: Float[np.ndarray, "*C D"]) -> Float[np.ndarray, 
     return np.where(total[..., 0] > 0, np.exp(-(share * logs).sum(-1)), np.nan)
 
 
+def participation_ratio(values: Float[np.ndarray, "*C D"]) -> Float[np.ndarray, "*C"]:
+    """Return (sum v)^2 / sum v^2 over positive values: 1 (one of them has all) to D (equal), NaN where none is > 0."""
+    positive = np.maximum(values, 0.0)
+    squares = (positive**2).sum(-1)
+    ratio = np.divide(positive.sum(-1) ** 2, squares, out=np.full(squares.shape, np.nan), where=squares > 0)
+    return np.asarray(ratio)
+
+
 def class_top_k(mean_ce: Float[np.ndarray, "*C D"], k: int) -> Int[np.ndarray, "*C K"]:
-    """Return the k features of largest mean CE of each class, ties to the lower index (the class's top-K CE)."""
+    """Return the k features of largest mean CE (or FE) of each class, ties to the lower index: the class's top-K."""
     return np.argsort(-mean_ce, axis=-1, kind="stable")[..., :k]
 
 
 def class_magnitude(mean_ce: Float[np.ndarray, "*C D"], k: int) -> Float[np.ndarray, "*C"]:
     """Return the mean CE over each class's top-K features."""
     return np.take_along_axis(mean_ce, class_top_k(mean_ce, k), axis=-1).mean(-1)
+
+
+def top_share(mean_ce: Float[np.ndarray, "D"], share: float = 0.1, of: str = "positive") -> float:
+    """Return the part of a class's mean CE that its largest features carry.
+
+    Args:
+        mean_ce: Mean CE of the class.
+        share: Share of the features that count as largest, rounded down, at least one.
+        of: ``positive``: relative to the sum of positive CE, 0 to 1; ``all``: to the sum of all, as the authors do,
+            which may exceed 1 or be negative. NaN where that sum is 0.
+
+    Reference:
+        Dablain et al., arXiv:2407.10165 (``img_CE_top``).
+    """
+    largest = np.sort(mean_ce)[::-1][: max(1, int(share * len(mean_ce)))].sum()
+    total = np.maximum(mean_ce, 0).sum() if of == "positive" else mean_ce.sum()
+    return float(largest / total) if total else float("nan")
+
+
+def density_ratio(
+    reference: Float[np.ndarray, "n D"], adversary: Float[np.ndarray, "m D"], k: int, *, per_image: bool = True
+) -> Float[np.ndarray, "K"]:
+    """Return how often an adversary class uses a reference class's top-K FE, relative to the class itself.
+
+    For each of the reference class's k features of largest mean FE: pictures of the adversary whose own top-K holds
+    it, over pictures of the reference class whose own top-K does. NaN where the reference class never uses it.
+
+    Args:
+        reference: FE of the reference class.
+        adversary: FE of the other class.
+        k: K.
+        per_image: Divide by the sizes of the classes; without, a class of 5000 beats one of 50 by construction.
+
+    Differs from the paper: size-normalised by default (its "FE density" is not); NaN for 0 / 0; zeros in no set.
+    """
+    top = class_top_k(reference.mean(0), k)
+    ours = fixed_top_k(reference, k)[:, top].sum(0).astype(np.float64)
+    theirs = fixed_top_k(adversary, k)[:, top].sum(0).astype(np.float64)
+    if per_image:
+        ours, theirs = ours / len(reference), theirs / max(1, len(adversary))
+    return np.asarray(np.divide(theirs, ours, out=np.full(k, np.nan), where=ours > 0))
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """What the pictures of one instance group of a class say about its features.
+
+    Attributes:
+        n: Pictures.
+        frequency: phi, share of pictures whose top-K set holds each feature, ``(D,)``; NaN without pictures.
+        magnitude: m, mean signed CE over all pictures, ``(D,)``; NaN without pictures.
+        top: Identity: the k features of largest magnitude.
+        number: Distinct features in some picture's set; grows with n.
+        per_image: Mean size of a picture's set (its sum of frequencies).
+    """
+
+    n: int
+    frequency: np.ndarray
+    magnitude: np.ndarray
+    top: np.ndarray
+    number: int
+    per_image: float
+
+    def number_above(self, tau: float) -> int:
+        """Return the number of features used by more than a share tau of the pictures."""
+        return int((self.frequency > tau).sum())
+
+    @property
+    def effective(self) -> float:
+        """Effective number of features by frequency of use."""
+        return float(effective_number(np.nan_to_num(self.frequency)))
+
+    @property
+    def participation(self) -> float:
+        """Participation ratio of positive magnitudes."""
+        return float(participation_ratio(np.nan_to_num(self.magnitude)))
+
+    @property
+    def frequency_magnitude_correlation(self) -> float:
+        """Pearson correlation over features of frequency and magnitude; NaN where one of them is constant."""
+        if not self.n or np.ptp(self.frequency) == 0 or np.ptp(self.magnitude) == 0:
+            return float("nan")
+        return float(np.corrcoef(self.frequency, self.magnitude)[0, 1])
+
+
+def instance_sets(
+    embeddings: Embeddings,
+    rows: Int[np.ndarray, "n"],
+    contributions: Float[np.ndarray, "n D"],
+    k: int | str,
+    ce_class: str | int = "true",
+) -> Bool[np.ndarray, "n D"]:
+    """Return the top-K sets of pictures: fixed K, or ``adaptive`` (which needs a head)."""
+    if isinstance(k, int):
+        return fixed_top_k(contributions, k)
+    if k != ADAPTIVE or not embeddings.has_head:
+        raise ValueError(f"k must be a number, or 'adaptive' where there is a head, got {k!r}")
+    classes = embeddings.classes_of(rows, ce_class)
+    bias = np.zeros(len(rows)) if embeddings.bias is None else embeddings.bias[classes].astype(np.float64)
+    return adaptive_top_k(contributions, bias, embeddings.rivals(rows, ce_class), embeddings.scale)
+
+
+def class_statistics(
+    embeddings: Embeddings,
+    c: int,
+    *,
+    k: int | str = 10,
+    group: str = "TP",
+    ce_class: str | int = "true",
+    identity_k: int = 10,
+) -> ClassStatistics:
+    """Measure one class's features.
+
+    Args:
+        embeddings: The pictures.
+        c: Class.
+        k: K of the pictures' top-K sets, or ``adaptive``: as many as the prediction needs.
+        group: ``member``, ``TP``, ``FN`` or ``FP``; see ``Embeddings.rows``. The authors' published files are of TP.
+        ce_class: Whose weights: ``true``, ``pred`` or a class; for ``FP``, ``true`` is the pictures' own label.
+        identity_k: Size of ``top``.
+
+    Reference:
+        Dablain et al., arXiv:2210.09465 and arXiv:2407.10165.
+
+    Differs from the paper: only CE > 0 enter a set; sets of errors use the bias of the class that is measured.
+    """
+    rows = embeddings.rows(c, group)
+    contributions = embeddings.contributions(rows, ce_class)
+    return statistics_of(contributions, instance_sets(embeddings, rows, contributions, k, ce_class), identity_k)
+
+
+def statistics_of(
+    contributions: Float[np.ndarray, "n D"], sets: Bool[np.ndarray, "n D"], identity_k: int = 10
+) -> ClassStatistics:
+    """Return the statistics of pictures with these contributions and these top-K sets."""
+    n, dimensions = contributions.shape
+    if n == 0:
+        nothing = np.full(dimensions, np.nan)
+        return ClassStatistics(0, nothing, nothing, np.empty(0, dtype=np.int64), 0, float("nan"))
+    counts, magnitude = sets.sum(0), contributions.mean(0)
+    return ClassStatistics(
+        n, counts / n, magnitude, class_top_k(magnitude, identity_k), int((counts > 0).sum()), float(counts.sum() / n)
+    )

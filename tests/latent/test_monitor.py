@@ -34,7 +34,7 @@ def test_counts_against_a_slow_loop():
         ours.update(Z[part], MixedLabels.hard(LABELS[part]), HEAD)
     incidence, sums = slow(Z, LABELS, HEAD.weight.detach().numpy(), 3)
     counts = ours.counts["plain"]
-    assert (counts.incidence.numpy() == incidence).all()
+    assert (counts.incidence[0].numpy() == incidence).all()
     assert counts.n.tolist() == torch.bincount(LABELS, minlength=4).tolist()
     np.testing.assert_allclose(counts.sums.numpy(), sums, rtol=1e-5)
     values = ours.compute()
@@ -106,5 +106,51 @@ def test_it_works_on_any_linear_layer_and_touches_nothing(global_rngs_untouched)
 def test_bad_values_are_named():
     with pytest.raises(ValueError, match="top-k must lie in 1 to D = 8, got 9"):
         TopKMonitor(4, 8, k=9)
-    with pytest.raises(ValueError, match="cannot merge K=2"):
-        TopKCounts(4, 8, 3).merge(TopKCounts(4, 8, 2))
+    with pytest.raises(ValueError, match=r"cannot merge K=\[2\]"):
+        TopKCounts(4, 8, [3]).merge(TopKCounts(4, 8, [2]))
+    with pytest.raises(ValueError, match="different sizes, at least one"):
+        TopKCounts(4, 8, [3, 3])
+    with pytest.raises(ValueError, match=r"counts K=\[3\], this monitor K=\[2, 5\]"):
+        TopKCounts(4, 8, [2, 5]).load_state_dict(TopKCounts(4, 8, [3]).state_dict())
+
+
+def test_several_k_at_once_are_what_each_alone_counts():
+    both = TopKMonitor(4, 8, k=(3, 5, 1), sizes=(2,))
+    for part in torch.arange(40).split(7):
+        both.update(Z[part], MixedLabels.hard(LABELS[part]), HEAD)
+    values = both.compute()
+    for k in (3, 5, 1):
+        alone = TopKMonitor(4, 8, k=k, sizes=(2,))
+        alone.update(Z, MixedLabels.hard(LABELS), HEAD)
+        suffix = "" if k == 3 else f"_top{k}"
+        for name in ("number", "effective", "magnitude", "rarefied_2"):
+            np.testing.assert_allclose(values[name + suffix], alone.compute()[name], rtol=1e-6)
+
+
+def test_ranges_and_counts_merge_exactly_and_are_restored():
+    whole, parts = TopKMonitor(4, 8, k=(3, 2)), [TopKMonitor(4, 8, k=(3, 2)) for _ in range(3)]
+    for rank, part in enumerate(torch.arange(40).chunk(3)):
+        whole.update(Z[part], MixedLabels.hard(LABELS[part]), HEAD)
+        parts[rank].update(Z[part], MixedLabels.hard(LABELS[part]), HEAD)
+    merged = TopKMonitor(4, 8, k=(3, 2))
+    merged.load_state_dict(parts[2].state_dict())
+    for part in parts[:2]:
+        merged.merge(part)
+    for name in ("incidence", "n", "lowest", "highest"):
+        assert torch.equal(getattr(merged.counts["plain"], name), getattr(whole.counts["plain"], name))
+    torch.testing.assert_close(merged.counts["plain"].sums, whole.counts["plain"].sums)
+    ce = Z * HEAD.weight.detach()[LABELS]
+    for c in range(3):
+        assert torch.equal(whole.counts["plain"].highest[c], ce[c == LABELS].amax(0).double())
+        assert torch.equal(whole.counts["plain"].lowest[c], ce[c == LABELS].amin(0).double())
+    assert whole.counts["plain"].highest[3].eq(-torch.inf).all()
+
+
+def test_in_an_encoders_space_the_sets_are_of_features():
+    ours = monitor()
+    ours.update(Z, MixedLabels.hard(LABELS), None)
+    incidence = np.zeros((4, 8), int)
+    for row, c in zip(Z.tolist(), LABELS.tolist(), strict=True):
+        for d in sorted(range(8), key=lambda d: (-row[d], d))[:3]:
+            incidence[c, d] += row[d] > 0
+    assert (ours.counts["plain"].incidence[0].numpy() == incidence).all()

@@ -1,0 +1,186 @@
+"""Rival measures of diversity, of embeddings (FE). Every one of them grows or shrinks with n: compare at one size."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Measures = Mapping[str, float]
+
+
+def spectrum(features: Float[np.ndarray, "n D"], *, centre: bool = True) -> Float[np.ndarray, "r"]:
+    """Return the eigenvalues of the features' scatter matrix divided by n, largest first, min(n, D) of them.
+
+    The smaller of the (D, D) and the (n, n) matrix is decomposed; they share their eigenvalues > 0.
+
+    Args:
+        features: FE of one class, n >= 1.
+        centre: Subtract the mean. Without, the mean's own direction, which all ReLU features share, comes first.
+    """
+    rows = features.astype(np.float64)
+    if centre:
+        rows = rows - rows.mean(0)
+    product = rows @ rows.T if rows.shape[0] < rows.shape[1] else rows.T @ rows
+    return np.maximum(np.linalg.eigvalsh(product)[::-1] / len(rows), 0.0)
+
+
+def _entropy_number(shares: np.ndarray) -> float:
+    total = shares.sum()
+    if total <= 0:
+        return 1.0 if len(shares) else float("nan")  # all pictures alike: one thing
+    p = shares[shares > 0] / total
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def vendi_score(eigenvalues: Float[np.ndarray, "r"]) -> float:
+    """Return exp(entropy) of the shares of the eigenvalues: the effective number of distinct pictures, 1 to min(n, D).
+
+    Reference:
+        Friedman and Dieng, TMLR 2023, arXiv:2210.02410.
+
+    Differs from the paper: the kernel is linear, and divided by its trace instead of having ones on its diagonal; give
+    the spectrum of rows of length one, not centred, for the paper's cosine kernel.
+    """
+    return _entropy_number(eigenvalues)
+
+
+def effective_rank(eigenvalues: Float[np.ndarray, "r"]) -> float:
+    """Return exp(entropy) of the shares of the singular values (roots of the eigenvalues), 1 to min(n, D).
+
+    Reference:
+        Roy and Vetterli, EUSIPCO 2007; Garrido et al. (RankMe), ICML 2023, arXiv:2210.02885.
+
+    Differs from the paper: exact zeros are left out instead of adding an epsilon; RankMe does not centre.
+    """
+    return _entropy_number(np.sqrt(eigenvalues))
+
+
+def spectral_participation(eigenvalues: Float[np.ndarray, "r"]) -> float:
+    """Return (sum of eigenvalues)^2 / sum of their squares, 1 to min(n, D)."""
+    squares = (eigenvalues**2).sum()
+    return float(eigenvalues.sum() ** 2 / squares) if squares > 0 else 1.0
+
+
+def mean_cosine(features: Float[np.ndarray, "n D"]) -> float:
+    """Return the mean cosine of two different pictures, -1 to 1; NaN for one picture. Rows of zeros have cosine 0."""
+    n = len(features)
+    if n < 2:
+        return float("nan")
+    rows = features.astype(np.float64)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    return float(((unit.sum(0) ** 2).sum() - (unit**2).sum()) / (n * (n - 1)))
+
+
+def class_measures(features: Float[np.ndarray, "n D"]) -> dict[str, float]:
+    """Return all measures of one class's pictures that need nothing else, from one eigendecomposition.
+
+    ``vendi``, ``effective_rank``, ``participation_ratio``, ``variance`` (trace of the covariance, divisor n - 1) and
+    ``mean_cosine``.
+    """
+    eigenvalues = spectrum(features)
+    n = len(features)
+    return {
+        "vendi": vendi_score(eigenvalues),
+        "effective_rank": effective_rank(eigenvalues),
+        "participation_ratio": spectral_participation(eigenvalues),
+        "variance": float(eigenvalues.sum() * n / (n - 1)) if n > 1 else float("nan"),
+        "mean_cosine": mean_cosine(features),
+    }
+
+
+def density_and_coverage(
+    held_out: Float[np.ndarray, "n D"], features: Float[np.ndarray, "m D"], k: int = 5
+) -> dict[str, float]:
+    """Return how well pictures cover held-out pictures of the same class.
+
+    A ball round every held-out picture reaches to its k-th nearest held-out neighbour. ``density``: balls that a
+    picture lies in, mean, over k. ``coverage``: share of balls with a picture inside, 0 to 1.
+
+    Args:
+        held_out: FE of real pictures not trained on; NaN is returned for k or fewer.
+        features: FE of the pictures that are judged.
+        k: Neighbours, >= 1.
+
+    Reference:
+        Naeem et al., ICML 2020, arXiv:2002.09797.
+
+    Differs from the paper: nothing.
+    """
+    from sklearn.metrics import pairwise_distances
+
+    if len(held_out) <= k or not len(features):
+        return {"density": float("nan"), "coverage": float("nan")}
+    radii = np.partition(pairwise_distances(held_out), k, axis=1)[:, k]  # the nearest, at 0, is the picture itself
+    inside = pairwise_distances(held_out, features) < radii[:, None]
+    return {"density": float(inside.sum(0).mean() / k), "coverage": float(inside.any(1).mean())}
+
+
+def size_matched(
+    features: Float[np.ndarray, "n D"],
+    size: int,
+    measure: Callable[[np.ndarray], Measures],
+    rng: np.random.Generator,
+    draws: int = 20,
+) -> dict[str, tuple[float, float, float]]:
+    """Return mean, 2.5 % and 97.5 % quantile of measures over subsets of one size, drawn without replacement.
+
+    A class of exactly that size is measured once.
+
+    Raises:
+        ValueError: There are fewer pictures than ``size``.
+    """
+    if not 1 <= size <= len(features):
+        raise ValueError(f"cannot draw {size} of {len(features)} pictures")
+    times = 1 if len(features) == size else draws
+    values = [measure(features[rng.choice(len(features), size, replace=False)]) for _ in range(times)]
+    found = {}
+    for name in values[0]:
+        drawn = [v[name] for v in values]
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        found[name] = float(np.mean(drawn)), float(low), float(high)
+    return found
+
+
+def nc1(features: Float[np.ndarray, "N D"], labels: Int[np.ndarray, "N"]) -> float:
+    """Return the variability collapse NC1: trace(within-class covariance x pseudo-inverse of between-class) / C.
+
+    0 when every class has collapsed to its mean. Classes are weighted equally, whatever their size. NaN where all
+    class means coincide.
+
+    Reference:
+        Papyan, Han and Donoho, PNAS 2020, arXiv:2008.08186.
+
+    Differs from the paper: it has balanced classes; here the global mean is the mean of class means, and the
+    within-class covariance the mean of the classes' covariances.
+    """
+    classes = np.unique(labels)
+    means = np.stack([features[labels == c].mean(0, dtype=np.float64) for c in classes])
+    centred = means - means.mean(0)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    kept = singular > singular.max(initial=0) * 1e-7  # one of them is zero but for rounding
+    if not kept.any():
+        return float("nan")
+    # In the span of the class means the pseudo-inverse is a division by the between-class variances.
+    project = directions[kept].T / (singular[kept] / np.sqrt(len(classes)))
+    trace = 0.0
+    for mean, c in zip(means, classes, strict=True):
+        residual = (features[labels == c] - mean) @ project
+        trace += (residual**2).sum() / len(residual)
+    return float(trace / len(classes) / len(classes))
+
+
+def affinity(
+    clean_logits: Float[np.ndarray, "N C"], augmented_logits: Float[np.ndarray, "N C"], labels: Int[np.ndarray, "N"]
+) -> float:
+    """Return the accuracy of a model trained on clean pictures on augmented ones, relative to that on clean ones.
+
+    1 where the augmentation leaves the pictures as recognisable as they were; NaN where no clean one is recognised.
+
+    Reference:
+        Gontijo-Lopes et al., Affinity and Diversity, 2020, arXiv:2002.08973.
+
+    Differs from the paper: nothing; a ratio of accuracies.
+    """
+    clean = (clean_logits.argmax(1) == labels).mean()
+    return float((augmented_logits.argmax(1) == labels).mean() / clean) if clean else float("nan")

@@ -1,0 +1,185 @@
+"""How test pictures differ from training pictures in latent space: magnitude of the class top-K, range, mean."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from divaug.latent.embeddings import Embeddings
+from divaug.latent.statistics import class_top_k
+
+REPEATS = 200
+
+
+def range_gap(train: Float[np.ndarray, "n D"], test: Float[np.ndarray, "m D"], tail: float = 0.0) -> float:
+    """Return how far the test range hangs over the training range, summed over features (L1), >= 0.
+
+    Strongly biased by size: from one and the same distribution (D = 64, 1000 test pictures) 64 for 50 training
+    pictures, 20 for 500, 3 for 5000. Use ``matched_gap`` to compare classes.
+
+    Args:
+        train: FE of a class's training pictures.
+        test: FE of its test pictures.
+        tail: Share cut off at either end before taking the range: 0 for minimum and maximum, 0.01 for quantiles.
+
+    Returns:
+        The gap; NaN where either has no picture.
+
+    Reference:
+        Dablain, Bellinger, Krawczyk and Chawla, Efficient Augmentation for Imbalanced Deep Learning, arXiv:2207.06080.
+
+    Differs from the paper: its text gives no formula; this is the published description's Manhattan overhang.
+    """
+    if not len(train) or not len(test):
+        return float("nan")
+    if tail:
+        low, high = np.quantile(train, (tail, 1 - tail), axis=0)
+        test_low, test_high = np.quantile(test, (tail, 1 - tail), axis=0)
+    else:
+        low, high, test_low, test_high = train.min(0), train.max(0), test.min(0), test.max(0)
+    return float((np.maximum(test_high - high, 0) + np.maximum(low - test_low, 0)).sum(dtype=np.float64))
+
+
+def mean_shift(train: Float[np.ndarray, "n D"], test: Float[np.ndarray, "m D"]) -> float:
+    """Return the Euclidean distance of the means of training and test FE; NaN where either has no picture.
+
+    Reference:
+        Ye et al., Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning, arXiv:2001.01385.
+
+    Differs from the paper: formula from its abstract.
+    """
+    if not len(train) or not len(test):
+        return float("nan")
+    return float(np.linalg.norm(train.mean(0, dtype=np.float64) - test.mean(0, dtype=np.float64)))
+
+
+class Resampled(NamedTuple):
+    """A statistic over resamples: mean, 2.5 % and 97.5 % quantiles, and its mean where nothing is to be found."""
+
+    value: float
+    low: float
+    high: float
+    null: float
+
+
+def matched(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    train: Float[np.ndarray, "n D"],
+    test: Float[np.ndarray, "m D"],
+    rng: np.random.Generator,
+    repeats: int = REPEATS,
+) -> Resampled:
+    """Return a train-test statistic at equal sizes: both resampled to the smaller of the two.
+
+    The null deals the pooled pictures out at random to a "training" and a "test" half of that same size: what the
+    statistic is when test pictures come from where training pictures come from.
+
+    Args:
+        statistic: ``(train, test) -> float``, for example ``range_gap``.
+        train: FE of a class's training pictures.
+        test: FE of its test pictures.
+        rng: Draws the subsets.
+        repeats: Resamples, >= 1.
+    """
+    size = min(len(train), len(test))
+    if not size:
+        return Resampled(*[float("nan")] * 4)
+
+    def draw(rows: np.ndarray) -> np.ndarray:
+        return rows if len(rows) == size else rows[rng.choice(len(rows), size, replace=False)]
+
+    times = repeats if len(train) != len(test) else 1
+    values = [statistic(draw(train), draw(test)) for _ in range(times)]
+    pool = np.concatenate([train, test])
+    null = []
+    for _ in range(repeats):
+        dealt = rng.choice(len(pool), 2 * size, replace=False)
+        null.append(statistic(pool[dealt[:size]], pool[dealt[size:]]))
+    low, high = np.quantile(values, (0.025, 0.975))
+    return Resampled(float(np.mean(values)), float(low), float(high), float(np.mean(null)))
+
+
+class MagnitudeShift(NamedTuple):
+    """Train-test comparison of the magnitude of a class's top-K, in forms that are not circular.
+
+    Comparing recognised with missed test pictures is: a missed picture was selected for a low logit, which is the sum
+    of its CE. So ``ce`` and ``fe`` are of all members, and ``shape`` has the sum divided out.
+
+    Attributes:
+        top: The class's top-K, from recognised training pictures (all members where none is recognised).
+        ce: Mean CE over ``top``, test members over training members; 1 for no difference.
+        fe: The same of FE.
+        shape: Half the L1 distance of the positive mean CE of test and training members, each summing to 1; 0 to 1.
+        train_magnitude: Mean CE over ``top`` of training members.
+        train_margin: Mean logit margin of training members, the trivial baseline (NaN without a head).
+        test_margin: Mean logit margin of test members.
+    """
+
+    top: np.ndarray
+    ce: float
+    fe: float
+    shape: float
+    train_magnitude: float
+    train_margin: float
+    test_margin: float
+
+
+def magnitude_shift(train: Embeddings, test: Embeddings, c: int, k: int = 10) -> MagnitudeShift:
+    """Compare the magnitude of a class's top-K in training and test pictures; see ``MagnitudeShift``.
+
+    Reference:
+        Dablain et al., arXiv:2210.09465 (the claim; no code and no formula are published).
+    """
+    ours, theirs = train.rows(c), test.rows(c)
+    if not len(ours) or not len(theirs):
+        return MagnitudeShift(np.empty(0, dtype=np.int64), *[float("nan")] * 6)
+    recognised = train.rows(c, "TP") if train.has_head else ours
+    source = recognised if len(recognised) else ours
+    top = class_top_k(train.contributions(source).mean(0), k)
+    ce = train.contributions(ours).mean(0), test.contributions(theirs).mean(0)
+    fe = train.features[ours].mean(0, dtype=np.float64), test.features[theirs].mean(0, dtype=np.float64)
+    return MagnitudeShift(
+        top, _ratio(ce[1][top].mean(), ce[0][top].mean()), _ratio(fe[1][top].mean(), fe[0][top].mean()),
+        profile_distance(*ce), float(ce[0][top].mean()), mean_margin(train, ours), mean_margin(test, theirs),
+    )  # fmt: skip
+
+
+def profile_distance(a: Float[np.ndarray, "D"], b: Float[np.ndarray, "D"]) -> float:
+    """Return half the L1 distance of two profiles' positive parts, each scaled to sum 1: 0 (one shape) to 1."""
+    parts = [np.maximum(x, 0.0) for x in (a, b)]
+    if not all(part.sum() > 0 for part in parts):
+        return float("nan")
+    return float(np.abs(parts[0] / parts[0].sum() - parts[1] / parts[1].sum()).sum() / 2)
+
+
+def mean_margin(embeddings: Embeddings, rows: Int[np.ndarray, "n"]) -> float:
+    """Return the mean of true logit minus largest other logit; NaN without a head."""
+    if embeddings.logits is None or not len(rows):
+        return float("nan")
+    own = embeddings.logits[rows, embeddings.labels[rows]].astype(np.float64)
+    return float((own - embeddings.rivals(rows, "true")).mean())
+
+
+def _ratio(a: float, b: float) -> float:
+    return float(a / b) if b else float("nan")
+
+
+def predict_left_out(predictors: Float[np.ndarray, "C p"], outcome: Float[np.ndarray, "C"]) -> float:
+    """Return R^2 of predicting each class's outcome by least squares from the other classes.
+
+    Below 0 is worse than their mean. For asking whether quantities known before testing (training magnitude, top-share)
+    foretell test recall. NaN for fewer than p + 3 classes, or a constant outcome.
+    """
+    known = ~(np.isnan(predictors).any(1) | np.isnan(outcome))
+    x, y = predictors[known], outcome[known]
+    if len(y) < x.shape[1] + 3 or np.ptp(y) == 0:
+        return float("nan")
+    design = np.column_stack([np.ones(len(y)), x])
+    errors, baseline = [], []
+    for i in range(len(y)):
+        rest = np.arange(len(y)) != i
+        fitted = np.linalg.lstsq(design[rest], y[rest], rcond=None)[0]
+        errors.append(y[i] - design[i] @ fitted)
+        baseline.append(y[i] - y[rest].mean())
+    return float(1 - np.square(errors).sum() / np.square(baseline).sum())
