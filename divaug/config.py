@@ -84,7 +84,9 @@ class Config:
     )  # fmt: skip
     split_seed: int = _key("data", "seed of the training cut and of carved splits", 0)
     val_frac: float = _key("data", "share of the cut carved off for validation, in [0, 1)", 0.0)
-    max_per_class: int | None = _key("data", "keep at most so many training pictures a class", None)
+    max_per_class: int | None = _key(
+        "data", "treat the data set as having at most so many training pictures a class", None
+    )
     loader: str = _key(
         "data",
         "resident arrays or streaming workers",

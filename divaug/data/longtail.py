@@ -107,13 +107,15 @@ def cut(
             first n are kept, as LDAM-DRW and its descendants do with seed 0. ``nested``: each class has a stream of
             its own, so a smaller cut lies within a larger one and another class order changes nothing else.
         seed: Seed of the choice.
-        max_per_class: Keep at most so many pictures a class.
+        max_per_class: Treat the data set as having at most so many pictures a class; the profile is laid over that.
 
     Raises:
         DataError: A class would keep no picture, or has fewer than ``counts`` asks for.
     """
     labels = np.asarray(labels)
     available = np.bincount(labels, minlength=num_classes)
+    if max_per_class is not None:
+        available = np.minimum(available, max_per_class)
     if profile == "custom":
         kept = np.asarray(counts, dtype=np.int64)
         if len(kept) != num_classes:
@@ -124,8 +126,6 @@ def cut(
         kept = profile_counts(profile, available, factor, ranks)
         controls = profile.startswith("balanced")
         group_counts = profile_counts("exp", available, factor, ranks) if controls else kept
-    if max_per_class is not None:
-        kept = np.minimum(kept, max_per_class)
     if short := np.flatnonzero(kept > available).tolist():
         raise DataError(f"classes {short} have only {available[short].tolist()} images, {kept[short].tolist()} asked")
     chosen = []

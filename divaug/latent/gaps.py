@@ -1,6 +1,6 @@
 """How test pictures differ from training pictures in latent space: magnitude of the class top-K, range, mean."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,16 +10,20 @@ from divaug.latent.embeddings import Embeddings
 from divaug.latent.statistics import class_top_k
 
 REPEATS = 200
+BATCH = 2**21  # numbers drawn at once
+NULL_REPEATS = 50  # a mean needs fewer than quantiles do
 
 
-def range_gap(train: Float[np.ndarray, "n D"], test: Float[np.ndarray, "m D"], tail: float = 0.0) -> float:
+def range_gap(
+    train: Float[np.ndarray, "*a n D"], test: Float[np.ndarray, "*b m D"], tail: float = 0.0
+) -> Float[np.ndarray, "*c"]:
     """Return how far the test range hangs over the training range, summed over features (L1), >= 0.
 
     Strongly biased by size: from one and the same distribution (D = 64, 1000 test pictures) 64 for 50 training
-    pictures, 20 for 500, 3 for 5000. Use ``matched_gap`` to compare classes.
+    pictures, 20 for 500, 3 for 5000. Use ``matched`` to compare classes.
 
     Args:
-        train: FE of a class's training pictures.
+        train: FE of a class's training pictures; leading axes, if any, are resamples.
         test: FE of its test pictures.
         tail: Share cut off at either end before taking the range: 0 for minimum and maximum, 0.01 for quantiles.
 
@@ -31,17 +35,20 @@ def range_gap(train: Float[np.ndarray, "n D"], test: Float[np.ndarray, "m D"], t
 
     Differs from the paper: its text gives no formula; this is the published description's Manhattan overhang.
     """
-    if not len(train) or not len(test):
-        return float("nan")
+    if not train.shape[-2] or not test.shape[-2]:
+        return np.array(np.nan)
+    (low, high), (test_low, test_high) = _range(train, tail), _range(test, tail)
+    return np.asarray((np.maximum(test_high - high, 0) + np.maximum(low - test_low, 0)).sum(-1, dtype=np.float64))
+
+
+def _range(rows: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
     if tail:
-        low, high = np.quantile(train, (tail, 1 - tail), axis=0)
-        test_low, test_high = np.quantile(test, (tail, 1 - tail), axis=0)
-    else:
-        low, high, test_low, test_high = train.min(0), train.max(0), test.min(0), test.max(0)
-    return float((np.maximum(test_high - high, 0) + np.maximum(low - test_low, 0)).sum(dtype=np.float64))
+        low, high = np.quantile(rows, (tail, 1 - tail), axis=-2)
+        return low, high
+    return rows.min(-2), rows.max(-2)
 
 
-def mean_shift(train: Float[np.ndarray, "n D"], test: Float[np.ndarray, "m D"]) -> float:
+def mean_shift(train: Float[np.ndarray, "*a n D"], test: Float[np.ndarray, "*b m D"]) -> Float[np.ndarray, "*c"]:
     """Return the Euclidean distance of the means of training and test FE; NaN where either has no picture.
 
     Reference:
@@ -49,9 +56,9 @@ def mean_shift(train: Float[np.ndarray, "n D"], test: Float[np.ndarray, "m D"]) 
 
     Differs from the paper: formula from its abstract.
     """
-    if not len(train) or not len(test):
-        return float("nan")
-    return float(np.linalg.norm(train.mean(0, dtype=np.float64) - test.mean(0, dtype=np.float64)))
+    if not train.shape[-2] or not test.shape[-2]:
+        return np.array(np.nan)
+    return np.asarray(np.linalg.norm(train.mean(-2) - test.mean(-2), axis=-1), dtype=np.float64)
 
 
 class Resampled(NamedTuple):
@@ -64,40 +71,57 @@ class Resampled(NamedTuple):
 
 
 def matched(
-    statistic: Callable[[np.ndarray, np.ndarray], float],
+    statistics: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]],
     train: Float[np.ndarray, "n D"],
     test: Float[np.ndarray, "m D"],
     rng: np.random.Generator,
     repeats: int = REPEATS,
-) -> Resampled:
-    """Return a train-test statistic at equal sizes: both resampled to the smaller of the two.
+) -> dict[str, Resampled]:
+    """Return train-test statistics at equal sizes: both parts resampled to the smaller of the two.
 
-    The null deals the pooled pictures out at random to a "training" and a "test" half of that same size: what the
+    The null deals the pooled pictures out at random to a "training" and a "test" half of that same size: what a
     statistic is when test pictures come from where training pictures come from.
 
     Args:
-        statistic: ``(train, test) -> float``, for example ``range_gap``.
+        statistics: Name to function of ``(..., n, D)`` arrays, for example ``range_gap``; all are taken of the same
+            draws.
         train: FE of a class's training pictures.
         test: FE of its test pictures.
         rng: Draws the subsets.
-        repeats: Resamples, >= 1.
+        repeats: Resamples, >= 1; the null takes 50 of them at most.
     """
     size = min(len(train), len(test))
     if not size:
-        return Resampled(*[float("nan")] * 4)
+        return {name: Resampled(*[float("nan")] * 4) for name in statistics}
 
-    def draw(rows: np.ndarray) -> np.ndarray:
-        return rows if len(rows) == size else rows[rng.choice(len(rows), size, replace=False)]
-
-    times = repeats if len(train) != len(test) else 1
-    values = [statistic(draw(train), draw(test)) for _ in range(times)]
+    values: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
+    null: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
     pool = np.concatenate([train, test])
-    null = []
-    for _ in range(repeats):
-        dealt = rng.choice(len(pool), 2 * size, replace=False)
-        null.append(statistic(pool[dealt[:size]], pool[dealt[size:]]))
-    low, high = np.quantile(values, (0.025, 0.975))
-    return Resampled(float(np.mean(values)), float(low), float(high), float(np.mean(null)))
+    at_once = max(1, BATCH // (2 * size * pool.shape[1]))
+    times = repeats if len(train) != len(test) else 1
+    for start in range(0, times, at_once):
+        draws = min(at_once, times - start)
+        pair = (rows if len(rows) == size else rows[_subsets(rng, len(rows), size, draws)] for rows in (train, test))
+        ours, theirs = pair
+        for name, statistic in statistics.items():
+            values[name].append(np.atleast_1d(statistic(ours, theirs)))
+    times = min(repeats, NULL_REPEATS)
+    for start in range(0, times, at_once):
+        dealt = pool[_subsets(rng, len(pool), 2 * size, min(at_once, times - start))]
+        for name, statistic in statistics.items():
+            null[name].append(statistic(dealt[:, :size], dealt[:, size:]))
+    found = {}
+    for name in statistics:
+        drawn = np.concatenate(values[name])
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        mean_null = np.concatenate(null[name]).mean()
+        found[name] = Resampled(float(drawn.mean()), float(low), float(high), float(mean_null))
+    return found
+
+
+def _subsets(rng: np.random.Generator, n: int, size: int, draws: int) -> np.ndarray:
+    """Draw subsets of range(n) without replacement, each in random order, ``(draws, size)``."""
+    return np.stack([rng.choice(n, size, replace=False) for _ in range(draws)])
 
 
 class MagnitudeShift(NamedTuple):

@@ -93,7 +93,6 @@ class ClassStatistics:
         n: Pictures.
         frequency: phi, share of pictures whose top-K set holds each feature, ``(D,)``; NaN without pictures.
         magnitude: m, mean signed CE over all pictures, ``(D,)``; NaN without pictures.
-        top: Identity: the k features of largest magnitude.
         number: Distinct features in some picture's set; grows with n.
         per_image: Mean size of a picture's set (its sum of frequencies).
     """
@@ -101,9 +100,12 @@ class ClassStatistics:
     n: int
     frequency: np.ndarray
     magnitude: np.ndarray
-    top: np.ndarray
     number: int
     per_image: float
+
+    def top(self, k: int = 10) -> Int[np.ndarray, "K"]:
+        """Return the class's top-K, its identity: the k features of largest magnitude; empty without pictures."""
+        return class_top_k(self.magnitude, k) if self.n else np.empty(0, dtype=np.int64)
 
     def number_above(self, tau: float) -> int:
         """Return the number of features used by more than a share tau of the pictures."""
@@ -133,15 +135,16 @@ def instance_sets(
     contributions: Float[np.ndarray, "n D"],
     k: int | str,
     ce_class: str | int = "true",
+    order: Int[np.ndarray, "n D"] | None = None,
 ) -> Bool[np.ndarray, "n D"]:
     """Return the top-K sets of pictures: fixed K, or ``adaptive`` (which needs a head)."""
     if isinstance(k, int):
-        return fixed_top_k(contributions, k)
+        return fixed_top_k(contributions, k, order)
     if k != ADAPTIVE or not embeddings.has_head:
         raise ValueError(f"k must be a number, or 'adaptive' where there is a head, got {k!r}")
     classes = embeddings.classes_of(rows, ce_class)
     bias = np.zeros(len(rows)) if embeddings.bias is None else embeddings.bias[classes].astype(np.float64)
-    return adaptive_top_k(contributions, bias, embeddings.rivals(rows, ce_class), embeddings.scale)
+    return adaptive_top_k(contributions, bias, embeddings.rivals(rows, ce_class), embeddings.scale, order)
 
 
 def class_statistics(
@@ -151,7 +154,6 @@ def class_statistics(
     k: int | str = 10,
     group: str = "TP",
     ce_class: str | int = "true",
-    identity_k: int = 10,
 ) -> ClassStatistics:
     """Measure one class's features.
 
@@ -161,7 +163,6 @@ def class_statistics(
         k: K of the pictures' top-K sets, or ``adaptive``: as many as the prediction needs.
         group: ``member``, ``TP``, ``FN`` or ``FP``; see ``Embeddings.rows``. The authors' published files are of TP.
         ce_class: Whose weights: ``true``, ``pred`` or a class; for ``FP``, ``true`` is the pictures' own label.
-        identity_k: Size of ``top``.
 
     Reference:
         Dablain et al., arXiv:2210.09465 and arXiv:2407.10165.
@@ -170,18 +171,14 @@ def class_statistics(
     """
     rows = embeddings.rows(c, group)
     contributions = embeddings.contributions(rows, ce_class)
-    return statistics_of(contributions, instance_sets(embeddings, rows, contributions, k, ce_class), identity_k)
+    return statistics_of(contributions, instance_sets(embeddings, rows, contributions, k, ce_class))
 
 
-def statistics_of(
-    contributions: Float[np.ndarray, "n D"], sets: Bool[np.ndarray, "n D"], identity_k: int = 10
-) -> ClassStatistics:
+def statistics_of(contributions: Float[np.ndarray, "n D"], sets: Bool[np.ndarray, "n D"]) -> ClassStatistics:
     """Return the statistics of pictures with these contributions and these top-K sets."""
     n, dimensions = contributions.shape
     if n == 0:
         nothing = np.full(dimensions, np.nan)
-        return ClassStatistics(0, nothing, nothing, np.empty(0, dtype=np.int64), 0, float("nan"))
-    counts, magnitude = sets.sum(0), contributions.mean(0)
-    return ClassStatistics(
-        n, counts / n, magnitude, class_top_k(magnitude, identity_k), int((counts > 0).sum()), float(counts.sum() / n)
-    )
+        return ClassStatistics(0, nothing, nothing, 0, float("nan"))
+    counts = sets.sum(0)
+    return ClassStatistics(n, counts / n, contributions.mean(0), int((counts > 0).sum()), float(counts.sum() / n))

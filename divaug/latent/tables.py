@@ -1,6 +1,8 @@
 """Tidy tables of all measurements: one row a class and measure, with n, group, K, value, interval and null."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from divaug.latent.diversity import class_measures, density_and_coverage, nc1, s
 from divaug.latent.embeddings import INSTANCE_GROUPS, Embeddings
 from divaug.latent.gaps import magnitude_shift, matched, mean_shift, range_gap
 from divaug.latent.head_change import weight_norms
-from divaug.latent.instances import descending_ranks, k_curve
+from divaug.latent.instances import descending_order, k_curve
 from divaug.latent.neighbours import ARCHETYPES, adversary_shares, archetypes, nearest
 from divaug.latent.rarefaction import (
     SATURATED,
@@ -23,7 +25,8 @@ from divaug.latent.rarefaction import (
 from divaug.latent.statistics import ADAPTIVE, instance_sets, participation_ratio, statistics_of, top_share
 
 COLUMNS = ("class", "class_name", "tercile", "n", "group", "K", "measure", "value", "low", "high", "null")
-MAX_QUERIES = 5000  # pictures whose neighbours are looked up, over all classes; each costs N * D
+MAX_QUERIES = 5000  # pictures whose neighbours are looked up, over all classes,
+MAX_PRODUCTS = 2.5e11  # as long as queries * N * D stays below this
 CURVE_POINTS = 64
 
 
@@ -44,6 +47,18 @@ class _Rows:
         )
         row = {**of_class, "n": n, "group": group, "K": "" if k is None else str(k), "measure": measure}
         self.rows.append({**row, "value": value, **more})
+
+    def each_class(self, work: Callable[[int, "_Rows"], None]) -> None:
+        """Do the work of every class, several at once: numpy leaves the interpreter free meanwhile."""
+
+        def one(c: int) -> list[dict[str, Any]]:
+            own = _Rows(self.embeddings)
+            work(c, own)
+            return own.rows
+
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for rows in pool.map(one, range(self.embeddings.num_classes)):
+                self.rows += rows
 
     def frame(self, *columns: str) -> Any:
         import pandas as pd
@@ -72,7 +87,8 @@ def statistics_table(
     if not embeddings.has_head:
         ks, groups = [k for k in ks if k != ADAPTIVE], ["member"]
     ks = [k for k in ks if k == ADAPTIVE or int(k) <= embeddings.dimensions]
-    for c in range(embeddings.num_classes):
+
+    def of_class(c: int, out: _Rows) -> None:
         members = embeddings.rows(c)
         measured = _contributions(embeddings, members, ks, ce_class)
         recognised = embeddings.predictions[members] == c if embeddings.has_head else np.ones(len(members), dtype=bool)
@@ -105,6 +121,8 @@ def statistics_table(
             out.add(c, "magnitude", float(descending[:10].mean()), n=len(contributions), group=group, k=10)
             out.add(c, "participation_ratio", float(participation_ratio(magnitude)), n=len(contributions), group=group)
             out.add(c, "top_share", top_share(magnitude), n=len(contributions), group=group)
+
+    out.each_class(of_class)
     return out.frame()
 
 
@@ -113,12 +131,8 @@ def _contributions(
 ) -> tuple[np.ndarray, dict[int | str, np.ndarray]]:
     """Return contributions and the sets at every K, with one sort for all fixed K."""
     values = embeddings.contributions(rows, ce_class)
-    ranks = descending_ranks(values)
-    sets = {
-        k: instance_sets(embeddings, rows, values, k, ce_class) if k == ADAPTIVE else (ranks < k) & (values > 0)
-        for k in ks
-    }
-    return values, sets
+    order = descending_order(values)
+    return values, {k: instance_sets(embeddings, rows, values, k, ce_class, order) for k in ks}
 
 
 def rarefaction_table(embeddings: Embeddings, k: int = 10, sizes: Sequence[int] = (5, 20)) -> Any:
@@ -129,7 +143,8 @@ def rarefaction_table(embeddings: Embeddings, k: int = 10, sizes: Sequence[int] 
     """
     out = _Rows(embeddings)
     largest = int(embeddings.counts[embeddings.counts > 0].min())
-    for c in range(embeddings.num_classes):
+
+    def of_class(c: int, out: _Rows) -> None:
         rows = embeddings.rows(c)
         n = len(rows)
         incidence = instance_sets(embeddings, rows, embeddings.contributions(rows), k).sum(0)
@@ -143,6 +158,8 @@ def rarefaction_table(embeddings: Embeddings, k: int = 10, sizes: Sequence[int] 
         out.add(c, "number", float((incidence > 0).sum()), n=n, k=k, ceiling=ceiling(embeddings.dimensions, n, k))
         out.add(c, "sample_coverage", sample_coverage(incidence, n), n=n, k=k)
         out.add(c, "chao2", chao2(incidence, n), n=n, k=k)
+
+    out.each_class(of_class)
     return out.frame("m", "ceiling", "used", "saturated", "largest_common")
 
 
@@ -154,15 +171,19 @@ def curves_table(embeddings: Embeddings, k: int = 10) -> Any:
     out = _Rows(embeddings)
     d = embeddings.dimensions
     points = np.arange(1, d + 1) if d <= 128 else np.unique(np.geomspace(1, d, CURVE_POINTS).round().astype(int))
-    for c in range(embeddings.num_classes):
+
+    def of_class(c: int, out: _Rows) -> None:
         rows = embeddings.rows(c)
         values = embeddings.contributions(rows)
-        curve = k_curve(values)
+        order = descending_order(values)
+        curve = k_curve(values, order)
         for x in points:
             out.add(c, "k_curve", float(curve[x - 1]), n=len(rows), k=int(x), x=int(x))
-        incidence = instance_sets(embeddings, rows, values, k).sum(0)
+        incidence = instance_sets(embeddings, rows, values, k, order=order).sum(0)
         for x, value in zip(*rarefaction_curve(incidence, len(rows)), strict=True):
             out.add(c, "rarefaction_curve", float(value), n=len(rows), k=k, x=int(x))
+
+    out.each_class(of_class)
     return out.frame("x")
 
 
@@ -219,25 +240,26 @@ def gap_table(train: Embeddings, test: Embeddings, *, repeats: int = 200, seed: 
     ``null`` what equal parts of the pooled pictures show.
     """
     out = _Rows(train)
-    for c in range(train.num_classes):
+    for c in range(train.num_classes):  # one after another: threads only get in the way of many small draws
         ours = train.features[train.rows(c)]
         for group in ("member", "TP", "FN") if test.has_head else ("member",):
             theirs = test.features[test.rows(c, group)]
             n = min(len(ours), len(theirs))
-            out.add(c, "gap_raw", range_gap(ours, theirs), n=len(ours), group=group)
+            out.add(c, "gap_raw", float(range_gap(ours, theirs)), n=len(ours), group=group)
             if group != "member":
                 continue
-            out.add(c, "gap_quantile", range_gap(ours, theirs, 0.01), n=len(ours), group=group)
-            for measure, statistic in (("gap_matched", range_gap), ("mean_shift_matched", mean_shift)):
-                found = matched(statistic, ours, theirs, np.random.default_rng([seed, c]), repeats)
-                out.add(c, measure, found.value, n=n, low=found.low, high=found.high, null=found.null)
+            out.add(c, "gap_quantile", float(range_gap(ours, theirs, 0.01)), n=len(ours), group=group)
+            rng, statistics = np.random.default_rng([seed, c]), {"gap": range_gap, "mean_shift": mean_shift}
+            for measure, found in matched(statistics, ours, theirs, rng, repeats).items():
+                out.add(c, f"{measure}_matched", found.value, n=n, low=found.low, high=found.high, null=found.null)
     return out.frame()
 
 
 def magnitude_table(train: Embeddings, test: Embeddings, k: int = 10) -> Any:
     """Return the train-test comparison of the class top-K's magnitude in its non-circular forms; see ``gaps``."""
     out = _Rows(train)
-    for c in range(train.num_classes):
+
+    def of_class(c: int, out: _Rows) -> None:
         found = magnitude_shift(train, test, c, k)
         values = {
             "test_over_train_ce": found.ce, "test_over_train_fe": found.fe, "shape_distance": found.shape,
@@ -250,17 +272,21 @@ def magnitude_table(train: Embeddings, test: Embeddings, k: int = 10) -> Any:
             n = int(test.counts[c])
             recall = len(test.rows(c, "TP")) / n if n else float("nan")
             out.add(c, "test_recall", recall, n=n)
+
+    out.each_class(of_class)
     return out.frame()
 
 
 def neighbour_table(embeddings: Embeddings, *, seed: int = 0) -> Any:
     """Return the shares of archetypes of every class, the adversaries of its missed pictures, and weight norms.
 
-    At most ``MAX_QUERIES`` pictures are looked up, the same number of every class as far as it has them; n says how
-    many. Their neighbours are searched among all pictures. ``adversary:NAME`` rows are the shares of other classes.
+    At most ``MAX_QUERIES`` pictures are looked up (fewer where N * D is above 5e7), the same number of every class as
+    far as it has them; n says how many. Their neighbours are searched among all pictures. ``adversary:NAME`` rows are
+    the shares of other classes.
     """
     out = _Rows(embeddings)
-    each = max(1, MAX_QUERIES // embeddings.num_classes)
+    queries = min(MAX_QUERIES, int(MAX_PRODUCTS / embeddings.features.size))
+    each = max(1, queries // embeddings.num_classes)
     groups = ("member", "FN") if embeddings.has_head else ("member",)
     looked_up = {
         (c, group): _at_most(embeddings.rows(c, group), each, seed, c)

@@ -72,6 +72,7 @@ def test_controls_keep_the_long_tails_groups():
 def test_custom_counts_and_a_cap():
     assert cut(LABELS, 4, profile="custom", counts=(3, 40, 1, 2)).counts.tolist() == [3, 40, 1, 2]
     assert cut(LABELS, 4, profile="natural", max_per_class=7).counts.tolist() == [7] * 4
+    assert cut(LABELS, 4, factor=10.0, max_per_class=20).counts.tolist() == [20, 9, 4, 2]  # the factor stays
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_index_identity_across_networks_is_chance_without_alignment():
     rng, raw, aligned = np.random.default_rng(0), [], []
     for _ in range(30):
         order = rng.permutation(40)
-        top = class_statistics(first, 0).top
+        top = class_statistics(first, 0).top()
         renumbered = np.argsort(order)[top]  # the same features under the second network's numbers
         raw.append(overlap(top, renumbered))
         aligned.append(aligned_overlap(align(first.features, first.features[:, order]), top, renumbered))

@@ -21,6 +21,10 @@ def half_normal(n, seed, d=64):
     return np.abs(np.random.default_rng(seed).normal(size=(n, d)))
 
 
+def one(statistic, *args, **kwargs):
+    return matched({"it": statistic}, *args, **kwargs)["it"]
+
+
 def test_golden_gap():
     assert range_gap(np.array([[0, 1], [2, 3.0]]), np.array([[-1, 2], [2.5, 2.5]])) == 1.5
 
@@ -45,17 +49,17 @@ def test_the_raw_gap_follows_from_size_alone_and_the_matched_one_does_not():
         assert np.mean(gaps) == pytest.approx(expected, abs=2.0)
     rng = np.random.default_rng(0)
     for n in (50, 500):
-        found = matched(range_gap, half_normal(n, 1), half_normal(1000, 2), rng, repeats=60)
+        found = one(range_gap, half_normal(n, 1), half_normal(1000, 2), rng, repeats=60)
         assert found.value == pytest.approx(found.null, rel=0.25)
 
 
 def test_matched_sees_a_real_difference():
     rng = np.random.default_rng(0)
-    found = matched(mean_shift, half_normal(50, 1), half_normal(400, 2) + 0.5, rng)
+    found = one(mean_shift, half_normal(50, 1), half_normal(400, 2) + 0.5, rng)
     assert found.low > 2 * found.null and found.low <= found.value <= found.high
-    equal = matched(mean_shift, half_normal(50, 1), half_normal(50, 2), rng)
+    equal = one(mean_shift, half_normal(50, 1), half_normal(50, 2), rng)
     assert equal.low == equal.value == equal.high  # equal sizes: nothing to draw
-    assert all(np.isnan(v) for v in matched(range_gap, half_normal(0, 1), half_normal(5, 2), rng))
+    assert all(np.isnan(v) for v in one(range_gap, half_normal(0, 1), half_normal(5, 2), rng))
 
 
 def test_quantile_gap_forgets_a_single_outlier():

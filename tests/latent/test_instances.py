@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from divaug.latent.instances import adaptive_top_k, descending_ranks, fixed_top_k, k_curve
+from divaug.latent.instances import adaptive_top_k, descending_order, fixed_top_k, k_curve
 
 from .golden import CE_PRED, LOGITS, PRED, RUNNER_UP, B, random_bundle
 
@@ -65,7 +65,7 @@ def test_the_curve_is_the_union_at_every_k(values):
 
 def test_without_pictures():
     assert k_curve(np.empty((0, 3))).tolist() == [0, 0, 0]
-    assert descending_ranks(np.empty((0, 3))).shape == (0, 3)
+    assert descending_order(np.empty((0, 3))).shape == (0, 3)
 
 
 @settings(max_examples=50, deadline=None)

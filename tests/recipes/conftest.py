@@ -8,7 +8,7 @@ from PIL import Image
 
 TINY = [
     "--tracking", "off", "--progress", "none", "--dataset", "digits", "--epochs", "4", "--imbalance-factor", "5",
-    "--max-per-class", "24", "--model.widths", "[8]", "--top-k", "4", "--experiment", "tiny", "--device", "cpu", "--eval-every", "1",
+    "--max-per-class", "46", "--model.widths", "[8]", "--top-k", "4", "--experiment", "tiny", "--device", "cpu", "--eval-every", "1",
 ]  # fmt: skip
 
 

@@ -251,7 +251,7 @@ def test_a_loop_that_loses_rows_is_caught(tiny, capsys, monkeypatch):
 
 
 def test_folder_lt_on_a_folder_and_on_a_csv(tiny, pictures, capsys):
-    options = [a for a in tiny if a not in ("--dataset", "digits", "--imbalance-factor", "5", "--max-per-class", "24")]
+    options = [a for a in tiny if a not in ("--dataset", "digits", "--imbalance-factor", "5", "--max-per-class", "46")]
     options[options.index("[8]")] = "[8,8]"
     assert folder_lt.main([str(pictures / "cells.csv"), *options, "--method", "erm", "--image-size", "16"]) == 0
     out = capsys.readouterr().out
