@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from divaug.config import DEFAULT, FAMILY_OF, Component, Config
+from divaug.data.halves import half
 from divaug.data.images import Dataset, Part, Request
 from divaug.data.loaders import Loader
 from divaug.data.longtail import Cut, cut
@@ -80,6 +81,8 @@ def load_data(config: Config) -> Data:
         DataError: Data missing, damaged, or a class without a picture.
     """
     dataset = _dataset(config)
+    if config.data_part != "all":
+        dataset = replace(dataset, train=dataset.train.take(half(dataset.train, config.data_part)))
     num_classes = dataset.num_classes
     if config.profile == "custom" and len(config.counts) != num_classes:
         raise ConfigError(f"counts names {len(config.counts)} classes, {config.dataset} has {num_classes}")
@@ -223,9 +226,10 @@ def build(config: Config, data: Data) -> Built:
     sizes = tuple(sorted({5, 20, int(data.cut.counts.min())}))
     monitor = None
     if config.monitor:
-        if config.top_k > feature_dim:
-            raise ConfigError(f"top-k must lie in 1 to D = {feature_dim}, got {config.top_k}")
-        monitor = TopKMonitor(data.dataset.num_classes, feature_dim, k=config.top_k, sizes=sizes)
+        ks = (config.top_k, *config.more_top_k)
+        if max(ks) > feature_dim:
+            raise ConfigError(f"top-k must lie in 1 to D = {feature_dim}, got {max(ks)}")
+        monitor = TopKMonitor(data.dataset.num_classes, feature_dim, k=ks, sizes=sizes)
     facts = {
         "labels": torch.from_numpy(data.train.labels),
         "class_counts": torch.from_numpy(data.counts),

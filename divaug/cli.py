@@ -31,6 +31,8 @@ class Request:
         print_config: Print the configurations as TOML, and stop.
         quiet: Print results only.
         resume_from: A run folder named by --resume, or None.
+        smoke: Whether --smoke was given.
+        extra: Values of the recipe's own flags.
     """
 
     configs: list[Config]
@@ -38,6 +40,8 @@ class Request:
     print_config: bool
     quiet: bool
     resume_from: str | None
+    smoke: bool
+    extra: dict[str, Any]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -81,6 +85,7 @@ def parse(
     methods: Sequence[str] = (),
     smoke: Mapping[str, Any] | None = None,
     positional: tuple[str, str] | None = None,
+    own_flags: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> Request | None:
     """Read a command line; None where it only asked for information, which is then printed.
 
@@ -92,12 +97,15 @@ def parse(
         methods: Methods compared where none is named.
         smoke: Values that --smoke sets.
         positional: Key and help of a positional argument.
+        own_flags: Adds the recipe's own flags, whose values come back in ``Request.extra``.
 
     Raises:
         ConfigError: Anything unknown, wrong or contradictory.
     """
     argv, component_flags = _take_component_options(argv)
     parser = _build_parser(program, description, recipe, methods, positional)
+    shared = {action.dest for action in parser._actions}
+    own_flags(parser)
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         flags = [flag for action in parser._actions for flag in action.option_strings]
@@ -136,8 +144,9 @@ def parse(
     for config in configs:
         _refuse_without_effect(config, layers["flags"])
     return Request(
-        configs, bool(given.get("dry_run")), bool(given.get("print_config")), bool(given.get("quiet")), resume_from
-    )
+        configs, bool(given.get("dry_run")), bool(given.get("print_config")), bool(given.get("quiet")), resume_from,
+        bool(given.get("smoke")), {key: value for key, value in vars(known).items() if key not in shared},
+    )  # fmt: skip
 
 
 def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
@@ -281,7 +290,7 @@ def _add_flag(group: Any, key: str, metadata: Mapping[str, Any], default: Any) -
             flag, action=argparse.BooleanOptionalAction, default=None, help=f"{text} (default: {default})"
         )
     elif isinstance(default, tuple):
-        kind = int if key == "counts" else float
+        kind = int if key in ("counts", "more_top_k") else float
         shown = ",".join(str(value) for value in default) or "none"
         group.add_argument(flag, type=_list_of(kind), metavar="A,B", help=f"{text} (default: {shown})")
     else:

@@ -87,6 +87,10 @@ class Config:
     max_per_class: int | None = _key(
         "data", "treat the data set as having at most so many training pictures a class", None
     )
+    data_part: str = _key(
+        "data", "half of the training pictures to use: b is what common encoders learn on by default", "all",
+        choices=("all", "a", "b"),
+    )  # fmt: skip
     loader: str = _key(
         "data",
         "resident arrays or streaming workers",
@@ -134,6 +138,8 @@ class Config:
         (0.0, 0.5, 1.0),
     )
     top_k: int = _key("latent monitor", "K of the top-K embeddings", 10)
+    more_top_k: tuple[int, ...] = _key("latent monitor", "further K, counted beside it", ())
+    encoder: str | None = _key("latent monitor", "common encoder in whose space everything is measured again", None)
     eval_every: int = _key("latent monitor", "epochs between evaluations; the last epoch always is", 1)
 
     seed: int = _key("run", "training seed", 0, kind="seed")
@@ -166,6 +172,7 @@ class Config:
             ("drop", 0 < self.drop <= 1, "must lie in (0, 1]"),
             ("monitor_at", all(0 <= m <= 1 for m in self.monitor_at), "must lie in [0, 1]"),
             ("top_k", self.top_k >= 1, "must be >= 1"),
+            ("more_top_k", all(k >= 1 and k != self.top_k for k in self.more_top_k), "must be >= 1 and not top-k"),
             ("eval_every", self.eval_every >= 1, "must be >= 1"),
             ("workers", self.workers >= 0, "must be >= 0"),
             ("workers", not (self.workers and self.loader == "resident"), "are for the streaming loader"),
@@ -347,4 +354,6 @@ def digest(values: Any, length: int = 8) -> str:
 def protocol_fingerprint(config: Config) -> str:
     """Return a hash of every key that two runs must share to be compared fairly."""
     table = to_table(config) | {"model": config.model.table()}  # the head belongs to the method
+    if config.encoder is not None:
+        table["encoder"] = config.encoder.rsplit("/", 1)[-1]  # its name has a hash of its content; folders differ
     return digest({key: table.get(key) for key in keys_of_kind("protocol")})

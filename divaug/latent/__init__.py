@@ -18,6 +18,7 @@ _MODULES = {
     "gaps": ["magnitude_shift", "matched", "mean_shift", "predict_left_out", "profile_distance", "range_gap"],
     "head_change": ["weight_change", "weight_norms"],
     "instances": ["adaptive_top_k", "descending_order", "fixed_top_k", "k_curve"],
+    "masking": ["alike_in_magnitude", "masked_recall", "recall_lost"],
     "monitor": ["TopKMonitor"],
     "neighbours": ["adversary_shares", "archetypes", "nearest"],
     "nulls": ["Null", "pairwise", "random_head", "shuffled_labels"],

@@ -153,13 +153,17 @@ class Embeddings:
             rows: Pictures.
             ce_class: Whose weights: ``true`` (each picture's label), ``pred`` (its prediction) or a class.
         """
-        features = self.features[rows].astype(np.float64)
         if self.weight is None:
-            return features
-        classes = self.classes_of(rows, ce_class)
+            return self.features[rows].astype(np.float64)
+        features, weight = self.factors(rows)
+        return features * weight[self.classes_of(rows, ce_class)]
+
+    def factors(self, rows: Int[np.ndarray, "n"]) -> tuple[Float[np.ndarray, "n D"], Float[np.ndarray, "C D"]]:
+        """Return in float64 what a CE is the product of: FE and weights, both normalised for a cosine head."""
+        features = self.features[rows].astype(np.float64)
         if self.cosine:
             features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-        return features * self._unit_weight[classes]
+        return features, self._unit_weight
 
     def classes_of(self, rows: Int[np.ndarray, "n"], ce_class: str | int) -> Int[np.ndarray, "n"]:
         """Return the class whose weights each row takes; see ``contributions``."""
@@ -205,11 +209,9 @@ class Embeddings:
             return self
         bias = 0.0 if self.bias is None else self.bias.astype(np.float64)
         for start in range(0, len(self.labels), _ROWS):
-            features = self.features[start : start + _ROWS].astype(np.float64)
-            if self.cosine:
-                features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
             logits = self.logits[start : start + _ROWS]
-            error = np.abs(self.scale * (features @ self._unit_weight.T) + bias - logits).max(initial=0)
+            features, weight = self.factors(np.arange(start, start + len(logits)))
+            error = np.abs(self.scale * (features @ weight.T) + bias - logits).max(initial=0)
             if not error <= TOLERANCE * max(1.0, float(np.abs(logits).max(initial=0))):
                 raise DataError(
                     f"the logits are not scale * (FE x weight) + bias (off by {error:.3g}): the layer named is not "

@@ -67,8 +67,5 @@ def random_head(embeddings: Embeddings, rng: np.random.Generator) -> Embeddings:
         raise ValueError("an encoder has no head to draw anew")
     weight = rng.normal(0, embeddings.weight.std(), embeddings.weight.shape)
     bare = replace(embeddings, weight=weight, bias=None)
-    sums = bare.features.astype(np.float64)
-    if bare.cosine:
-        sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-        weight = weight / np.linalg.norm(weight, axis=1, keepdims=True)
-    return replace(bare, logits=bare.scale * sums @ weight.T)
+    features, factors = bare.factors(np.arange(len(bare.labels)))
+    return replace(bare, logits=bare.scale * features @ factors.T)

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+from divaug.recipes import digits_lt, fragility
+
+
+def test_the_recipe_from_start_to_report(capsys, monkeypatch):
+    monkeypatch.setattr("divaug.plots.run.draw_run", lambda *a: None)  # a second a run
+    argv = ["--smoke", "--seed", "0", "--methods", "erm", "--epochs", "1", "--model.widths", "[24]", "--quiet"]
+    assert fragility.main(argv) == 0
+    out = capsys.readouterr().out
+    assert out.count("not decided") == 6 and "report.html" in out
+    (folder,) = Path("runs/fragility").iterdir()
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3 and "http" not in page.replace("http-equiv", "")
+    assert "| claim |" in (folder / "report.md").read_text()
+    assert {"evidence.csv", "verdicts.csv", "effects.png", "masking.png", "patches.png"} <= {
+        p.name for p in folder.iterdir()
+    }
+    assert Path("runs/mlflow.db").exists()
+    assert fragility.main([*argv, "--dry-run"]) == 0
+    assert "erm_exp_patch-rare-90" in capsys.readouterr().out
+
+
+def test_the_recipe_on_finished_runs(tiny, capsys):
+    assert digits_lt.main([*tiny, "--method", "erm"]) == 0
+    assert fragility.main(["runs/tiny/erm/seed0/checkpoints/last.pt", "--class", "3"]) == 0
+    latent = Path("runs/tiny/erm/seed0/latent")
+    page = (latent / "latent_report.html").read_text()
+    assert page.count("data:image/png") == 7 and "authors" in page
+    assert {"card_3.png", "gap.png", "statistics.csv", "embeddings"} <= {p.name for p in latent.iterdir()}
+    assert fragility.main(["runs/tiny/erm", "--class", "none"]) == 1
+    assert "no class is named 'none'" in capsys.readouterr().err
+    assert fragility.main(["nowhere"]) == 1
