@@ -13,6 +13,7 @@ from divaug.data.images import Dataset, Part, Request
 from divaug.data.loaders import Loader
 from divaug.data.longtail import Cut, cut
 from divaug.data.split import carve
+from divaug.encoder import CommonSpace, Encoder
 from divaug.errors import ConfigError, DataError
 from divaug.groups import count_classes, rank_groups
 from divaug.latent.monitor import TopKMonitor
@@ -185,6 +186,7 @@ class Built:
     optimizer: torch.optim.Optimizer
     stages: list[Stage]
     monitor: TopKMonitor | None
+    space: CommonSpace | None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -193,7 +195,7 @@ class Built:
             "model": self.model,
             "optimizer": self.optimizer,
             "stages": self.stages,
-            "monitor": self.monitor,
+            "monitors": [m for m in (self.monitor, self.space and self.space.monitor) if m is not None],
         }
 
 
@@ -224,9 +226,12 @@ def build(config: Config, data: Data) -> Built:
     )  # fmt: skip
     feature_dim = model.backbone.feature_dim
     sizes = tuple(sorted({5, 20, int(data.cut.counts.min())}))
-    monitor = None
+    monitor, space, ks = None, None, (config.top_k, *config.more_top_k)
+    if config.encoder is not None:
+        encoder, source = Encoder.load(config.encoder), data.dataset
+        encoder.fits(data.train, source.mean, source.std, allow_overlap=config.allow_overlap)
+        space = CommonSpace(encoder, source.num_classes, ks=ks, sizes=sizes, device=device)
     if config.monitor:
-        ks = (config.top_k, *config.more_top_k)
         if max(ks) > feature_dim:
             raise ConfigError(f"top-k must lie in 1 to D = {feature_dim}, got {max(ks)}")
         monitor = TopKMonitor(data.dataset.num_classes, feature_dim, k=ks, sizes=sizes)
@@ -242,7 +247,7 @@ def build(config: Config, data: Data) -> Built:
     stages = build_stages(config, facts, device, data.dataset.pixel)
     return Built(
         device, config.precision == "bf16", train, None if data.val is None else loader(data.val, 500),
-        loader(data.test, 500), model, optimizer, stages, monitor,
+        loader(data.test, 500), model, optimizer, stages, monitor, space,
     )  # fmt: skip
 
 

@@ -140,6 +140,9 @@ class Config:
     top_k: int = _key("latent monitor", "K of the top-K embeddings", 10)
     more_top_k: tuple[int, ...] = _key("latent monitor", "further K, counted beside it", ())
     encoder: str | None = _key("latent monitor", "common encoder in whose space everything is measured again", None)
+    allow_overlap: bool = _key(
+        "latent monitor", "accept an encoder that has seen training pictures", False, kind="where"
+    )
     eval_every: int = _key("latent monitor", "epochs between evaluations; the last epoch always is", 1)
 
     seed: int = _key("run", "training seed", 0, kind="seed")

@@ -1,5 +1,6 @@
-"""Embeddings of a run's pictures: by its trained network, by an untrained one, and of altered pictures."""
+"""Embeddings of a run's pictures: by its own network, an untrained one or a common encoder."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -7,12 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from divaug.assemble import Data, build_model, find_device
+from divaug.assemble import Data, build, build_model, find_device, stage_at
 from divaug.config import Config
 from divaug.data.images import Part
 from divaug.data.loaders import Loader
+from divaug.encoder import Encoder
 from divaug.latent.embeddings import Embeddings
 from divaug.latent.extraction import extract
+from divaug.rng import stream
 
 BATCH = 500
 
@@ -70,3 +73,39 @@ def untrained(config: Config, data: Data) -> nn.Module:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return model.eval()
+
+
+def encode(encoder: Encoder, data: Data, split: str) -> Embeddings:
+    """Return a part's clean pictures in a common encoder's space; there is no head there."""
+    part = getattr(data, split)
+    features = encoder.features(loader_of(data, part, torch.device("cpu")).in_order())
+    return _space(features, part.labels, data, split)
+
+
+def encode_views(encoder: Encoder, config: Config, data: Data, epochs: Iterable[int]) -> Embeddings:
+    """Return in a common encoder's space the views that a run's epochs presented: exactly those, their draws replayed.
+
+    A mixed view counts to its largest label, and as a view of the picture that the sampler drew.
+    """
+    built = build(replace(config, encoder=None, device="cpu"), data)
+    features, labels, images = [], [], []
+    for epoch in epochs:
+        stage = stage_at(built.stages, epoch)
+        drawn = stage.sampler.draw(stream(config.seed, "sampler", epoch), epoch / config.epochs).numpy()
+        batches = built.train.epoch(
+            drawn, pixel=stage.pixel, mix=stage.mix, seed=config.seed, epoch=epoch, first_step=0
+        )
+        for step, batch in enumerate(batches):
+            plan = stage.mix.sample(batch.labels, batch.size, stream(config.seed, "mix", epoch, step))
+            views, target = stage.mix.apply(batch.images, batch.labels, plan, batch.donors)
+            features.append(encoder(views).numpy())
+            labels.append(target.dominant().numpy())
+            images.append(batch.indices)
+    return _space(np.concatenate(features), np.concatenate(labels), data, "views", np.concatenate(images))
+
+
+def _space(features: np.ndarray, labels: np.ndarray, data: Data, split: str, images: Any = None) -> Embeddings:
+    return Embeddings(
+        features, labels, tuple(data.dataset.class_names), split=split, images=images,
+        class_counts=tuple(data.cut.group_counts.tolist()),
+    )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from divaug.assemble import Built
 from divaug.groups import rank_groups
 from divaug.labels import MixedLabels
 from divaug.latent.monitor import TopKMonitor
@@ -95,6 +96,15 @@ def clean_statistics(
         labels = torch.from_numpy(outputs.labels[start : start + batch_size]).to(device)
         clean.update(z, MixedLabels.hard(labels), head)
     return clean.compute()
+
+
+def add_common_space(row: Row, built: Built, group_counts: np.ndarray) -> None:
+    """Add what a common encoder sees: the epoch's views, and clean training and test pictures."""
+    assert built.space is not None
+    add_latent(row, "encoder_views", built.space.monitor.compute(), group_counts)
+    for name, loader in (("train", built.train), ("test", built.test)):
+        add_latent(row, f"encoder_{name}_clean", built.space.clean(name, loader.in_order), group_counts)
+    built.space.monitor.reset()
 
 
 def final_result(rows: list[Row], outputs: Evaluation, cut_counts: np.ndarray) -> dict[str, float]:

@@ -119,12 +119,15 @@ def _table(runs: dict[str, list[RunFolder]]) -> str:
     m = rarefied_size(first.manifest)
     diverse = f"final/train_clean_rarefied_{m}_tail"
     top = _ceiling(first, m)
-    rows = [["method", "seeds", *_COLUMNS, f"top-K tail m={m}", "seconds"]]
+    common = f"final/encoder_views_rarefied_{m}_tail"
+    judged = any(common in f.result for folders in runs.values() for f in folders)
+    rows = [["method", "seeds", *_COLUMNS, f"top-K tail m={m}", *([f"common m={m}"] if judged else []), "seconds"]]
     for label, folders in runs.items():
         cells = [mean_sd([_number(f, key) for f in folders]) for key in _COLUMNS.values()]
         latent = mean_sd([_number(f, diverse) for f in folders], scale=1.0)
         seconds = mean_sd([_number(f, "final/train_seconds") for f in folders], scale=1.0, digits=0)
-        rows.append([label, str(len(folders)), *cells, latent, seconds])
+        encoded = [mean_sd([_number(f, common) for f in folders], scale=1.0)] if judged else []
+        rows.append([label, str(len(folders)), *cells, latent, *encoded, seconds])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)])
@@ -139,6 +142,11 @@ def _table(runs: dict[str, list[RunFolder]]) -> str:
         notes.append(
             f"top-K tail: distinct top-{first.config.top_k} CE expected in {m} clean training pictures of a tail "
             f"class; ceiling {top}; classes with fewer are left out."
+        )
+    if judged:
+        notes.append(
+            f"common: distinct top-{first.config.top_k} FE expected in {m} plain views of a tail class's last epoch, in"
+            " the common encoder's space."
         )
     if any(len(folders) < 6 for folders in runs.values()):
         notes.append("Fewer than six seeds: differences cannot be significant in an exact two-sided paired test.")

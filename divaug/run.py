@@ -106,6 +106,7 @@ def _train(
         finished = train.train_epoch(
             built.model, batches, stage, built.optimizer, totals=totals, learning_rate=rate, seed=config.seed,
             epoch=epoch, device=built.device, bf16=built.bf16, monitor=built.monitor, after_step=after_step,
+            watch=built.space.observe if built.space is not None and epoch in clean_epochs else None,
         )  # fmt: skip
         if not finished and totals.steps < steps:
             train.save(folder.checkpoint, epoch=epoch, totals=totals, **built.state)
@@ -132,6 +133,8 @@ def _train(
                 measure.add_latent(row, "train_clean", measure.clean_statistics(clean, head, built.monitor), groups)
                 measure.add_latent(row, "test_clean", measure.clean_statistics(outputs, head, built.monitor), groups)
             built.monitor.reset()
+        if built.space is not None and epoch in clean_epochs:
+            measure.add_common_space(row, built, groups)
         row["metrics"]["train/epoch_seconds"] = time.perf_counter() - started
         folder.metrics.append(row)
         rows.append(row)

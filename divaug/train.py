@@ -85,6 +85,7 @@ def train_epoch(
     device: torch.device,
     bf16: bool = False,
     monitor: Any = None,
+    watch: Callable[[Tensor, Any], None] | None = None,
     after_step: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train over the batches of an epoch.
@@ -101,6 +102,7 @@ def train_epoch(
         device: Where the model is.
         bf16: Run the backbone under bfloat16 autocast; the head and the loss stay in float32.
         monitor: A latent monitor, or None.
+        watch: Shown every batch's pictures and target after mixing (a common encoder's monitor), or None.
         after_step: Called after every step; True stops the epoch there.
 
     Returns:
@@ -118,6 +120,8 @@ def train_epoch(
         plan = stage.mix.sample(batch.labels, batch.size, stream(seed, "mix", epoch, step))
         labels = batch.labels.to(device, non_blocking=True)
         images, target = stage.mix.apply(batch.images, labels, plan, batch.donors)
+        if watch is not None:
+            watch(images, target)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             z = model.features(images)
         z = z.float()  # the head in full precision: bfloat16 logits tie, and ties go to the first, largest, class
@@ -190,7 +194,7 @@ def save(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     stages: Sequence[Stage],
-    monitor: Any = None,
+    monitors: Sequence[Any] = (),
     totals: Totals | None = None,
 ) -> None:
     """Write atomically the state from which ``epoch`` goes on: at its beginning, or with ``totals`` in its middle.
@@ -204,7 +208,7 @@ def save(
         "optimizer": optimizer.state_dict(),
         "features": [stage.feature.state_dict() for stage in stages],
         "totals": None if totals is None else vars(totals),
-        "monitor": None if totals is None or monitor is None else monitor.state_dict(),
+        "monitors": [] if totals is None else [monitor.state_dict() for monitor in monitors],
     }
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
@@ -232,7 +236,7 @@ def load(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     stages: Sequence[Stage],
-    monitor: Any = None,
+    monitors: Sequence[Any] = (),
 ) -> tuple[int, Totals | None, int]:
     """Restore what ``save`` wrote; return the epoch to go on with, its totals so far, and the threads of the writer."""
     state = read_checkpoint(path)
@@ -240,7 +244,7 @@ def load(
     optimizer.load_state_dict(state["optimizer"])
     for stage, feature in zip(stages, state["features"], strict=True):
         stage.feature.load_state_dict(feature)
-    if monitor is not None and state["monitor"] is not None:
-        monitor.load_state_dict(state["monitor"])
+    for monitor, counted in zip(monitors, state["monitors"], strict=bool(state["monitors"])):
+        monitor.load_state_dict(counted)
     totals = None if state["totals"] is None else Totals(**state["totals"])
     return state["epoch"], totals, state["threads"]

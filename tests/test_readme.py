@@ -21,7 +21,7 @@ CONSOLE = [
 
 
 def test_the_blocks_are_all_there():
-    assert (len(PYTHON), len(CONSOLE)) == (3, 12)
+    assert (len(PYTHON), len(CONSOLE)) == (4, 15)
 
 
 def run(code):
@@ -34,12 +34,17 @@ def test_training_from_python():
     assert 0 <= float(run(PYTHON[0])) <= 1
 
 
+def test_measuring_a_network(tmp_path):
+    out = run(PYTHON[1])
+    assert "rarefied_5" in out and Path("bundle.npz").exists() and Path("bundle.json").exists()
+
+
 def test_a_custom_augmentation_of_ten_lines(tmp_path, capsys):
     from divaug.recipes import digits_lt
 
-    body = [line for line in PYTHON[1].splitlines() if line and not line.startswith(("#", "from"))]
+    body = [line for line in PYTHON[2].splitlines() if line and not line.startswith(("#", "from"))]
     assert len(body) == 10
-    (tmp_path / "my_augs.py").write_text(PYTHON[1])
+    (tmp_path / "my_augs.py").write_text(PYTHON[2])
     (command,) = [line for line in CONSOLE if "my_augs" in line]
     argv = shlex.split(command)[3:]
     assert digits_lt.main([*argv, "--smoke", "--tracking", "off", "--progress", "none"]) == 0
@@ -47,7 +52,7 @@ def test_a_custom_augmentation_of_ten_lines(tmp_path, capsys):
 
 
 def test_a_plain_loop_of_fifteen_lines():
-    code = PYTHON[2]
+    code = PYTHON[3]
     loop = [line for line in code.splitlines() if line and not line.startswith(("import", "from", "print"))]
     assert len(loop) <= 15
     assert run(code).startswith("[")

@@ -24,6 +24,8 @@ Evidence = dict[int, dict[str, float]]  # class -> measure -> value
 def class_rows(embeddings: Embeddings, match: int, seed: int = 0, prefix: str = "") -> Evidence:
     """Return how many features the classes' pictures use and how large they are, raw and in ``match`` pictures.
 
+    In an encoder's space the features are the largest FE, and nothing is relative to a logit.
+
     Args:
         embeddings: Training pictures.
         match: Pictures to which every class is brought; the smallest class's number in the long-tailed cut.
@@ -39,18 +41,18 @@ def class_rows(embeddings: Embeddings, match: int, seed: int = 0, prefix: str = 
         values = embeddings.contributions(rows)
         order = descending_order(values)
         fixed = instance_sets(embeddings, rows, values, k, order=order)
-        adaptive = instance_sets(embeddings, rows, values, ADAPTIVE, order=order)
-        assert embeddings.logits is not None
-        winning = float(embeddings.logits[rows].max(1).mean()) / embeddings.scale
-        recognised = embeddings.predictions[rows] == c
         found = {
             "number_raw": float(fixed.any(0).sum()),
             "effective_raw": float(effective_number(fixed.sum(0).astype(np.float64))),
-            "adaptive_number_raw": float(adaptive[recognised].any(0).sum()),
-            "adaptive_per_image": float(adaptive[recognised].sum(1).mean()) if recognised.any() else float("nan"),
             "magnitude_raw": float(values.mean(0).max()),
             "top_share_raw": top_share(values.mean(0)),
         }
+        winning = 1.0
+        if embeddings.logits is not None:
+            winning = float(embeddings.logits[rows].max(1).mean()) / embeddings.scale
+            needed = instance_sets(embeddings, rows, values, ADAPTIVE, order=order)[embeddings.predictions[rows] == c]
+            found["adaptive_number_raw"] = float(needed.any(0).sum())
+            found["adaptive_per_image"] = float(needed.sum(1).mean()) if len(needed) else float("nan")
         for m in {*SIZES, match}:
             found[f"rarefied_{m}"] = float(rarefied_number(fixed.sum(0), np.array(len(rows)), m))
         found |= _in_subsets(values, fixed, winning, match, np.random.default_rng([seed, c]))

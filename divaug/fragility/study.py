@@ -9,7 +9,8 @@ import numpy as np
 
 from divaug.assemble import load_data
 from divaug.config import Config, protocol_fingerprint
-from divaug.embed import embed, untrained
+from divaug.embed import embed, encode, untrained
+from divaug.encoder import Encoder
 from divaug.errors import DataError
 from divaug.files import make_folder, write_text
 from divaug.fragility.evidence import class_rows, patch_rows, recall_rows, table_of
@@ -29,7 +30,7 @@ def evidence_of(arm: Arm, base: Config) -> Any:
     whole = data
     if arm.planted:
         data = with_patch(data, arm.planted, arm.share, base.seed)
-    folder = run(config, folder_of(arm, base), data)
+    folder = run(replace(config, encoder=None), folder_of(arm, base), data)
     model = load(folder)
     train, test = embed(model, data, "train"), embed(model, data, "test")
     match = max(SMALLEST_MATCH, int(data.cut.group_counts.min()))
@@ -38,6 +39,10 @@ def evidence_of(arm: Arm, base: Config) -> Any:
     if plain:
         bare = embed(untrained(config, data), data, "train")
         parts.append(class_rows(bare, match, base.seed, "untrained_"))
+    if base.encoder is not None:
+        encoder = Encoder.load(base.encoder)
+        encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=base.allow_overlap)
+        parts.append(class_rows(encode(encoder, data, "train"), match, base.seed, "encoder_"))
     if not arm.repeat:
         targets = (arm.planted,) if arm.planted else ("rare", "frequent")
         patched = embed(

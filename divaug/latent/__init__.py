@@ -32,7 +32,7 @@ _MODULES = {
     ],
     "tables": [
         "all_tables", "curves_table", "diversity_table", "gap_table", "magnitude_table", "neighbour_table",
-        "rarefaction_table", "statistics_table",
+        "rarefaction_table", "statistics_table", "views_table",
     ],
     "topk": ["classification_embeddings", "top_k_incidence"],
 }  # fmt: skip

@@ -21,6 +21,7 @@ from divaug.latent.rarefaction import (
     rarefaction_curve,
     rarefied_number,
     sample_coverage,
+    view_richness,
 )
 from divaug.latent.statistics import ADAPTIVE, instance_sets, participation_ratio, statistics_of, top_share
 
@@ -309,6 +310,39 @@ def neighbour_table(embeddings: Embeddings, *, seed: int = 0) -> Any:
         for c, norm in enumerate(weight_norms(embeddings.weight)):
             out.add(c, "weight_norm", float(norm), n=int(embeddings.counts[c]))
     return out.frame()
+
+
+def views_table(embeddings: Embeddings, k: int = 10, sizes: Sequence[int] = (5, 20)) -> Any:
+    """Return the richness of augmented views by class; every measure's name says that it is of views.
+
+    ``rarefied_M_views`` is expected in M views drawn from all of them, which are no independent pictures;
+    ``within_M_views`` in M views of one picture, ``between_M_views`` in one view each of M pictures.
+
+    Args:
+        embeddings: Views, with ``images`` naming the picture of each.
+        k: K of the sets.
+        sizes: M.
+
+    Raises:
+        ValueError: The bundle does not say which picture a row is a view of.
+    """
+    if embeddings.images is None:
+        raise ValueError("views need embeddings.images: the picture of which each row is a view")
+    images, out = embeddings.images, _Rows(embeddings)
+
+    def of_class(c: int, out: _Rows) -> None:
+        rows = embeddings.rows(c)
+        if not len(rows):
+            return
+        sets = instance_sets(embeddings, rows, embeddings.contributions(rows), min(k, embeddings.dimensions))
+        for m in sizes:
+            within, between = view_richness(sets, images[rows], m)
+            whole = float(rarefied_number(sets.sum(0), np.array(len(rows)), m))
+            for name, value in (("rarefied", whole), ("within", within), ("between", between)):
+                out.add(c, f"{name}_{m}_views", value, n=len(rows), k=k, m=m)
+
+    out.each_class(of_class)
+    return out.frame("m")
 
 
 def _at_most(rows: np.ndarray, most: int, seed: int, c: int) -> np.ndarray:

@@ -126,9 +126,25 @@ def _report_runs(request: cli.Request, runs: list[str], command: str) -> int:
         ])  # fmt: skip
         document.heading("Diversity of embeddings at equal size")
         document.table(tables["diversity"][["class_name", "tercile", "n", "size", "measure", "value", "low", "high"]])
+        if request.configs[0].encoder is not None:
+            _add_common_space(document, request.configs[0], data, out, config.top_k)
         files = document.write(out, "latent_report")
         print(f"{folder.label}, seed {config.seed}: " + "  ".join(os.path.relpath(f) for f in files))
     return 0
+
+
+def _add_common_space(document: Any, wanted: Any, data: Any, out: Path, k: int) -> None:
+    from divaug.embed import encode
+    from divaug.encoder import Encoder
+    from divaug.latent.tables import all_tables
+
+    encoder = Encoder.load(wanted.encoder)
+    encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=wanted.allow_overlap)
+    tables = all_tables(encode(encoder, data, "train"), encode(encoder, data, "test"), k)
+    document.heading(f"In the space of {Path(wanted.encoder).name} (top-K FE; there are no class weights)")
+    for name, table in tables.items():
+        table.to_csv(out / f"{name}_encoder.csv", index=False, float_format="%.6g")
+    document.table(tables["diversity"][["class_name", "tercile", "n", "size", "measure", "value", "low", "high"]])
 
 
 def _show(verdicts: Any, files: list[Path]) -> None:

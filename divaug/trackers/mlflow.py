@@ -20,7 +20,7 @@ from divaug.files import exclusive, is_locked, make_folder
 RUN_ID = "mlflow_run_id.txt"  # in a run folder: the MLflow run that mirrors it
 # MLflow draws a card a key and slows down with many: what is detail stays in the run folder (uploaded as files).
 _DETAIL = re.compile(
-    r"_mixed|test_clean|(views|train_clean)[/_](effective|magnitude)|growth_rarefied|views[/_]rarefied|final/views"
+    r"_mixed|test_clean|_top\d+_|(views|train_clean)[/_](effective|magnitude)|growth_rarefied|views[/_]rarefied|final/views"
 )
 _VALUE_LENGTH = 500  # older and remote servers refuse longer parameter values
 _BATCH_METRICS, _BATCH_PARAMS = 1000, 100

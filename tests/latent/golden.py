@@ -29,7 +29,7 @@ def random_bundle(seed=0, n=60, d=12, c=4, counts=None, cosine=False, **changes)
     features = np.maximum(rng.normal(size=(len(labels), d)) + 0.7 * weight[labels], 0)
     bias = None if cosine else rng.normal(size=c) * 0.1
     if cosine:
-        unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+        unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
         logits = 30 * unit @ (weight / np.linalg.norm(weight, axis=1, keepdims=True)).T
     else:
         logits = features @ weight.T + bias

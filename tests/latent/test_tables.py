@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from divaug.latent.rarefaction import rarefied_number
+from divaug.latent.instances import fixed_top_k
+from divaug.latent.rarefaction import rarefied_number, view_richness
 from divaug.latent.statistics import class_statistics, instance_sets
 from divaug.latent.tables import (
     COLUMNS,
@@ -15,6 +16,7 @@ from divaug.latent.tables import (
     neighbour_table,
     rarefaction_table,
     statistics_table,
+    views_table,
 )
 
 from .golden import bundle, random_bundle
@@ -129,3 +131,16 @@ def test_an_encoders_space_has_the_same_tables_without_predictions():
 def test_a_k_above_d_is_left_out():
     table = statistics_table(bundle(), (3, 10))
     assert set(table[table["measure"] == "number"]["K"]) == {"3"}
+
+
+def test_views_are_named_and_need_their_pictures():
+    with pytest.raises(ValueError, match="the picture of which each row is a view"):
+        views_table(TRAIN)
+    views = replace(_bare(TRAIN), images=np.arange(108) // 6)
+    table = views_table(views, 5, (3,))
+    assert all(m.endswith("_views") for m in table["measure"])
+    sets = fixed_top_k(TRAIN.features[:60].astype(float), 5)
+    within, between = view_richness(sets, np.arange(60) // 6, 3)
+    assert value(table, "within_3_views", 0)["value"] == pytest.approx(within)
+    assert value(table, "between_3_views", 0)["value"] == pytest.approx(between)
+    assert np.isnan(value(table, "between_3_views", 3)["value"])  # one picture

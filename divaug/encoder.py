@@ -1,0 +1,153 @@
+"""The common encoder: a frozen, label-free network in whose space runs are measured that have not shaped it."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from divaug.data.halves import picture_digests
+from divaug.data.images import Part
+from divaug.errors import ConfigError
+from divaug.labels import MixedLabels
+from divaug.latent.monitor import TopKMonitor
+from divaug.models.network import build_network
+
+SMALLEST = 256  # dimensions: with few, top-K sets of all classes overlap whatever the pictures are
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A trained backbone with the record of what it saw.
+
+    Attributes:
+        backbone: Normalised pictures ``(B, ch, H, W)`` to FE ``(B, E)``; in evaluation mode, without gradients.
+        manifest: Model, data, normalisation, picture shape, how well it solves its own task.
+        seen: Digests of the training pictures, uint64, sorted.
+    """
+
+    backbone: Any
+    manifest: dict[str, Any]
+    seen: np.ndarray
+
+    @property
+    def dimensions(self) -> int:
+        """E."""
+        return self.backbone.feature_dim
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the FE of normalised pictures, in float32."""
+        return self.backbone(images).float()
+
+    def features(self, batches: Iterable[tuple[Tensor, Tensor]]) -> np.ndarray:
+        """Return the FE of pictures in order, float32 ``(N, E)``."""
+        return np.concatenate([self(images).cpu().numpy() for images, _ in batches])
+
+    def fits(self, part: Part, mean: tuple[float, ...], std: tuple[float, ...], *, allow_overlap: bool = False) -> None:
+        """Make sure that the encoder can judge runs trained on these pictures.
+
+        Args:
+            part: Their training pictures.
+            mean: Channel means of their normalisation.
+            std: Channel standard deviations.
+            allow_overlap: Accept pictures that the encoder was trained on.
+
+        Raises:
+            ConfigError: Pictures of another shape or normalisation, or pictures that it has seen.
+        """
+        shape = list(part.images.shape[1:])
+        if shape != self.manifest["image_shape"]:
+            raise ConfigError(f"the encoder sees pictures of {self.manifest['image_shape']}, these are {shape}")
+        if not np.allclose([*mean, *std], [*self.manifest["mean"], *self.manifest["std"]], atol=1e-4):
+            raise ConfigError("the encoder was trained with another normalisation than these pictures have")
+        if allow_overlap:
+            return
+        known = int(np.isin(picture_digests(part), self.seen).sum())
+        if known:
+            raise ConfigError(
+                f"the encoder has been trained on {known} of these {len(part.labels)} training pictures: it would be "
+                "no neutral judge of them. Train on the other half (--data-part a), or say --allow-overlap"
+            )
+
+    def save(self, stem: Path) -> Path:
+        """Write ``STEM-HASH.pt``, the hash being of its weights; return the path."""
+        state = {name: tensor.cpu() for name, tensor in self.backbone.state_dict().items()}
+        content = hashlib.sha256(b"".join(np.ascontiguousarray(t.numpy()).tobytes() for t in state.values()))
+        path = stem.with_name(f"{stem.name}-{content.hexdigest()[:8]}.pt")
+        seen = torch.from_numpy(self.seen.astype(np.uint64).view(np.int64).copy())
+        temporary = path.with_suffix(".tmp")
+        torch.save({"format": _FORMAT, "manifest": self.manifest, "seen": seen, "backbone": state}, temporary)
+        temporary.replace(path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Encoder":
+        """Read an encoder without running code from the file.
+
+        Raises:
+            ConfigError: The file is missing, damaged or no encoder.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises by kind of damage
+            raise ConfigError(
+                f"encoder {path} cannot be read: {error}; python -m divaug.recipes.encoder makes one"
+            ) from error
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            raise ConfigError(f"{path} is no encoder; python -m divaug.recipes.encoder makes one")
+        manifest = content["manifest"]
+        height, width, channels = manifest["image_shape"]
+        network = build_network(
+            manifest["model"]["name"], 4, channels=channels, size=(height, width), seed=0,
+            **{k: v for k, v in manifest["model"].items() if k != "name"},
+        )  # fmt: skip
+        network.backbone.load_state_dict(content["backbone"])
+        network.backbone.requires_grad_(requires_grad=False)
+        return cls(network.backbone.eval(), manifest, content["seen"].numpy().view(np.uint64))
+
+
+class CommonSpace:
+    """An encoder beside a run: follows the views that training presents, and measures clean pictures, by top-K FE.
+
+    There are no class weights in this space, so the sets are of the largest features, never CE.
+
+    Args:
+        encoder: The encoder.
+        num_classes: C.
+        ks: K of the sets.
+        sizes: Sample sizes m of the rarefied numbers.
+        device: Where pictures are.
+    """
+
+    def __init__(
+        self, encoder: Encoder, num_classes: int, *, ks: tuple[int, ...], sizes: tuple[int, ...], device: torch.device
+    ) -> None:
+        encoder.backbone.to(device)
+        self.encoder = encoder
+        self._new = lambda: TopKMonitor(num_classes, encoder.dimensions, k=ks, sizes=sizes)
+        self.monitor = self._new()
+        self._clean: dict[str, dict[str, np.ndarray]] = {}
+
+    def observe(self, images: Tensor, target: Any) -> None:
+        """Count a batch as training sees it, after pixel augmentation and mixing."""
+        self.monitor.update(self.encoder(images), target, None)
+
+    def clean(self, name: str, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]]) -> dict[str, np.ndarray]:
+        """Return the statistics of a part's clean pictures; they never change, so they are computed once.
+
+        Args:
+            name: The part.
+            batches: Makes its batches in order.
+        """
+        if name not in self._clean:
+            monitor = self._new()
+            for images, labels in batches():
+                monitor.update(self.encoder(images), MixedLabels.hard(labels.to(images.device)), None)
+            self._clean[name] = monitor.compute()
+        return self._clean[name]

@@ -1,0 +1,93 @@
+"""Compare finished runs: the table and figures again, and with --encoder their diversity in one common space.
+
+    python -m divaug.recipes.compare runs/cifar10-exp100-fast
+    python -m divaug.recipes.compare runs/cifar10-exp100-fast-1a2b3c4d --encoder runs/encoders/cifar10-b-1a2b3c4d.pt
+
+Runs of different protocols are never lined up in one table. The encoder (python -m divaug.recipes.encoder) must not
+have seen the runs' training pictures. In its space everything is of top-K FE: clean training pictures, which are the
+same for all methods on one cut, and the views of each run's last five epochs, which are not.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from divaug import cli
+
+EPOCHS = 5  # whose views are replayed: a picture must have several for its own richness
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe; see the module's docstring."""
+
+    def work(arguments: list[str]) -> int:
+        parser = argparse.ArgumentParser(
+            "divaug.recipes.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders of them")
+        parser.add_argument("--encoder", metavar="FILE", help="common encoder in whose space to measure")
+        parser.add_argument("--allow-overlap", action="store_true", help="accept pictures that the encoder has seen")
+        parser.add_argument("--report", metavar="DIR", help="where figures go (default: report, beside the methods)")
+        parser.add_argument("-v", action="store_true", help="show where an error comes from")
+        chosen = parser.parse_args(arguments)
+        os.environ.setdefault("MPLBACKEND", "Agg")
+
+        from divaug.report import compare, write_report
+        from divaug.runfolder import find_runs
+
+        for comparison in compare(find_runs(chosen.runs)):
+            print(comparison.text)
+            first = next(iter(comparison.runs.values()))[0]
+            folder = Path(chosen.report) if chosen.report else first.path.parents[1] / "report"
+            files = write_report(folder, comparison)
+            if chosen.encoder is not None:
+                table = _in_common_space(comparison.runs, chosen.encoder, chosen.allow_overlap)
+                files.append(folder / "common_space.csv")
+                table.to_csv(files[-1], index=False, float_format="%.5g")
+                print(f"\nin the space of {os.path.basename(chosen.encoder)}\n{_summary(table)}")
+            print("\nfiles: " + "  ".join(os.path.relpath(file) for file in files) + "\n")
+        return 0
+
+    return cli.main("compare", argv, work)
+
+
+def _in_common_space(runs: dict[str, list[Any]], file: str, allow_overlap: bool) -> Any:
+    """Return tidy tables of all runs in the encoder's space, with columns for method and seed."""
+    import pandas as pd
+
+    from divaug.assemble import load_data
+    from divaug.embed import encode, encode_views
+    from divaug.encoder import Encoder
+    from divaug.latent.tables import diversity_table, rarefaction_table, views_table
+
+    encoder, tables = Encoder.load(file), []
+    for label, folders in runs.items():
+        for folder in folders:
+            config = folder.config
+            data = load_data(config)
+            encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=allow_overlap)
+            clean, held_out = encode(encoder, data, "train"), encode(encoder, data, "test")
+            views = encode_views(encoder, config, data, range(max(0, config.epochs - EPOCHS), config.epochs))
+            found = [
+                rarefaction_table(clean, config.top_k), diversity_table(clean, held_out),
+                views_table(views, config.top_k), diversity_table(views, held_out, size=20),
+            ]  # fmt: skip
+            found[-1]["measure"] += "_views"
+            tables += [table.assign(method=label, seed=config.seed) for table in found]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _summary(table: Any) -> str:
+    """Return means over seeds and the tail's classes: a row a method, a column a measure."""
+    shown = ["rarefied_5", "vendi", "rarefied_5_views", "within_5_views", "between_5_views", "vendi_views",
+             "coverage_views"]  # fmt: skip
+    tail = table[(table["tercile"] == "tail") & table["measure"].isin(shown)]
+    wide = tail.pivot_table(index="method", columns="measure", values="value", sort=False)
+    return "tail classes, mean over seeds\n" + wide[[m for m in shown if m in wide]].round(2).to_string()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""Train a common encoder without labels: rotation prediction on one half of the training pictures.
+
+    python -m divaug.recipes.encoder --dataset cifar10
+    python -m divaug.recipes.cifar_lt --data-part a --encoder runs/encoders/cifar10-b-1a2b3c4d.pt
+
+It learns on half b (--data-part b, every picture of it, whatever the imbalance); the runs that it judges train on half
+a. A number measured in a run's own space is an outcome of its training; in the common space runs can be compared.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from divaug import cli
+from divaug.config import dump
+
+RECIPE = {"dataset": "cifar10", "profile": "natural", "data_part": "b"}
+SMOKE = {"dataset": "digits", "epochs": 2, "max_per_class": 30}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe; see the module's docstring."""
+
+    def work(arguments: list[str]) -> int:
+        request = cli.parse("divaug.recipes.encoder", __doc__ or "", arguments, RECIPE, methods=("erm",), smoke=SMOKE)
+        if request is None:
+            return 0
+        config = request.configs[0]
+        if request.print_config or request.dry_run:
+            print(dump(config) if request.print_config else f"half {config.data_part} of {config.dataset}")
+            return 0
+        from divaug.assemble import load_data, resolve
+        from divaug.encoder import Encoder
+        from divaug.pretext import train_encoder
+
+        data = load_data(config)
+        path = train_encoder(resolve(config, data), data, Path(config.output_dir) / "encoders")
+        manifest = Encoder.load(path).manifest
+        print(
+            f"{path}\n{manifest['pictures']} pictures of half {manifest['data_part']}; turns told: "
+            f"{100 * manifest['train_accuracy']:.1f} % in training, {100 * manifest['test_accuracy']:.1f} % in testing "
+            "(25 % by chance)"
+        )
+        return 0
+
+    return cli.main("encoder", argv, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

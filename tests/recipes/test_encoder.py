@@ -1,0 +1,187 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from divaug import presets
+from divaug.assemble import load_data
+from divaug.config import Component, protocol_fingerprint
+from divaug.data.images import Part
+from divaug.embed import encode, encode_views
+from divaug.encoder import CommonSpace, Encoder
+from divaug.errors import ConfigError, Interrupted
+from divaug.labels import MixedLabels
+from divaug.pretext import Rotations, train_encoder
+from divaug.recipes import compare, digits_lt, encoder
+from divaug.runfolder import RunFolder
+
+WIDE = ("whitened_cnn", {"widths": [8, 256]})
+
+
+def config(**keys):
+    flags = {"profile": "natural", "data_part": "b", "epochs": 1, "batch_size": 128, "model": {"name": WIDE[0], **WIDE[1]},
+             "progress": "none", "max_per_class": 20, **keys}  # fmt: skip
+    return presets.resolve(recipe={"dataset": "digits"}, flags=flags)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    wanted = config()
+    return train_encoder(wanted, load_data(wanted), tmp_path_factory.mktemp("encoders"))
+
+
+def test_pictures_are_turned_and_the_turn_is_the_label():
+    images = torch.rand(3, 1, 5, 5)
+    turned, target = Rotations().apply(images, torch.zeros(3, dtype=torch.int64), None)
+    assert target.ids[:, 0].tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    for row, turn in enumerate(target.ids[:, 0].tolist()):
+        assert np.array_equal(turned[row].numpy(), np.rot90(images[row % 3].numpy(), turn, (1, 2)))
+
+
+def test_it_learns_on_half_b_and_remembers_what_it_saw(trained):
+    found = Encoder.load(trained)
+    data = load_data(config())
+    assert len(found.seen) == len(data.train.labels) == found.manifest["pictures"] == 200
+    assert trained.name.startswith("digits-b-") and found.dimensions == 256 and not found.backbone.training
+    assert 0 < found.manifest["test_accuracy"] < 1 and not any(p.requires_grad for p in found.backbone.parameters())
+    mean, std = data.dataset.mean, data.dataset.std
+    found.fits(load_data(config(data_part="a")).train, mean, std)
+    with pytest.raises(ConfigError, match=r"trained on 200 of these 200 training pictures.*--data-part a"):
+        found.fits(data.train, mean, std)
+    found.fits(data.train, mean, std, allow_overlap=True)
+    with pytest.raises(ConfigError, match="another normalisation"):
+        found.fits(data.train, (0.1,), std)
+    with pytest.raises(ConfigError, match=r"sees pictures of \[8, 8, 1\], these are \[9, 9, 1\]"):
+        found.fits(Part(np.zeros((1, 9, 9, 1), np.uint8), np.array([0])), mean, std)
+
+
+def test_labels_are_never_looked_at(trained, tmp_path):
+    data = load_data(config())
+    blind = replace(data, train=replace(data.train, labels=np.roll(data.train.labels, 7)))
+    assert train_encoder(config(), blind, tmp_path).name == trained.name  # the name holds a hash of the weights
+
+
+def test_it_goes_on_bit_exactly_where_it_was_stopped(tmp_path, monkeypatch):
+    from divaug.signals import StopRequest
+
+    wanted = config(epochs=2)
+    data = load_data(wanted)
+    whole = train_encoder(wanted, data, tmp_path / "whole")
+    asked = iter(range(1000))
+
+    def stop(self):
+        if next(asked) == 3:
+            self.signal_number = 15
+        return self.signal_number is not None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StopRequest, "__call__", stop)
+        with pytest.raises(Interrupted):
+            train_encoder(wanted, data, tmp_path / "cut")
+    assert [p.suffix for p in (tmp_path / "cut").iterdir()] == [".part"]
+    assert train_encoder(wanted, data, tmp_path / "cut").name == whole.name
+    assert [p.suffix for p in (tmp_path / "cut").iterdir()] == [".pt"]
+
+
+def test_what_cannot_be_an_encoder_is_refused(tmp_path):
+    data = load_data(config())
+    with pytest.raises(ConfigError, match="D >= 256, resnet20 has 64"):
+        train_encoder(replace(config(), model=Component("resnet20")), data, tmp_path)
+    narrow = config(model={"name": "whitened_cnn", "widths": [8, 16]})
+    assert Encoder.load(train_encoder(narrow, data, tmp_path)).dimensions == 256  # the last width is raised
+    oblong = replace(data, train=replace(data.train, images=data.train.images[:, :6]))
+    with pytest.raises(ConfigError, match="6x8 cannot be turned"):
+        train_encoder(config(), oblong, tmp_path)
+    (tmp_path / "bad.pt").write_bytes(b"x")
+    torch.save({"a": 1}, tmp_path / "other.pt")
+    for name, message in (("bad", "cannot be read"), ("none", "cannot be read"), ("other", "is no encoder")):
+        with pytest.raises(ConfigError, match=message):
+            Encoder.load(tmp_path / f"{name}.pt")
+
+
+def test_the_fingerprint_knows_an_encoder_by_its_name_not_its_folder():
+    one, moved, other = (
+        protocol_fingerprint(replace(config(), encoder=e)) for e in ("a/x-1.pt", "b/x-1.pt", "a/x-2.pt")
+    )
+    assert one == moved != other
+
+
+def test_the_common_space_counts_largest_features(trained):
+    found = Encoder.load(trained)
+    space = CommonSpace(found, 10, ks=(10, 3), sizes=(5,), device=torch.device("cpu"))
+    data = load_data(config(data_part="a"))
+    bundle = encode(found, data, "train")
+    assert not bundle.has_head and bundle.features.shape == (200, 256)
+    images = torch.from_numpy(data.train.images).permute(0, 3, 1, 2).float() / 255
+    images = (images - data.dataset.mean[0]) / data.dataset.std[0]
+    space.observe(images, MixedLabels.hard(torch.from_numpy(data.train.labels)))
+    values = space.monitor.compute()
+    clean = space.clean("train", lambda: [(images, torch.from_numpy(data.train.labels))])
+    for c in range(10):
+        tops = np.argsort(-bundle.features[data.train.labels == c], axis=1, kind="stable")[:, :10]
+        assert abs(values["number"][c] - len(np.unique(tops))) <= 1  # rounding of the picture's last bits may swap ties
+        assert clean["number"][c] == values["number"][c] and "number_top3" in values
+    assert space.clean("train", lambda: pytest.fail("computed twice")) is clean
+
+
+def test_a_run_is_measured_beside_and_not_changed(tiny, trained, untimed, monkeypatch, capsys):
+    argv = [*tiny, "--method", "cmo", "--data-part", "a", "--more-top-k", "2"]
+    assert digits_lt.main(argv) == 0
+    assert digits_lt.main([*argv, "--encoder", str(trained), "--experiment", "judged"]) == 0
+    assert "common m=5" in capsys.readouterr().out
+    plain, judged = (untimed(Path(f"runs/{e}/cmo/seed0")) for e in ("tiny", "judged"))
+    for a, b in zip(plain, judged, strict=True):
+        assert {k: v for k, v in b["metrics"].items() if not k.startswith("encoder_")} == a["metrics"]
+    assert "encoder_views/rarefied_5_tail" in judged[0]["metrics"] and "views/number_top2_tail" in judged[0]["metrics"]
+    assert not any(k.startswith("encoder_") for k in judged[1]["metrics"])  # first, middle and last epoch
+    assert (
+        judged[0]["metrics"]["encoder_train_clean/number_tail"]
+        == judged[3]["metrics"]["encoder_train_clean/number_tail"]
+    )
+
+    from divaug.signals import StopRequest
+
+    asked = iter(range(1000))
+
+    def stopped(self):
+        if next(asked) >= 4:
+            self.signal_number = 15
+        return self.signal_number is not None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StopRequest, "__call__", stopped)
+        assert digits_lt.main([*argv, "--encoder", str(trained), "--experiment", "cut"]) == 143
+    assert digits_lt.main([*argv, "--encoder", str(trained), "--experiment", "cut"]) == 0
+    assert untimed(Path("runs/cut/cmo/seed0")) == judged  # what the encoder counted of half an epoch is not lost
+
+    assert digits_lt.main([*tiny, "--method", "erm", "--encoder", str(trained)]) == 2  # both halves
+    assert "no neutral judge" in capsys.readouterr().err
+
+    assert compare.main(["runs/tiny", "--encoder", str(trained)]) == 0
+    out = capsys.readouterr().out
+    assert "between_5_views" in out and "cmo" in out
+    table = Path("runs/tiny/report/common_space.csv").read_text()
+    assert "within_5_views" in table and "coverage_views" in table
+    assert compare.main(["nowhere"]) == 1
+
+
+def test_replayed_views_are_those_that_were_presented(tiny, trained):
+    assert digits_lt.main([*tiny, "--method", "cutmix", "--data-part", "a", "--encoder", str(trained)]) == 0
+    folder = RunFolder("runs/tiny/cutmix/seed0")
+    data = load_data(folder.config)
+    views = encode_views(Encoder.load(trained), folder.config, data, [3])
+    seen = folder.metrics.rows()[3]["per_class"]
+    logged = np.array(seen["encoder_views/n"]) + np.array(seen.get("encoder_views/n_mixed", 0))
+    assert views.counts.tolist() == logged.tolist() and sorted(views.images) == list(range(len(data.train.labels)))
+
+
+def test_the_recipe(capsys):
+    assert (
+        encoder.main(["--smoke", "--epochs", "1", "--quiet", "--progress", "none", "--model.widths", "[8, 256]"]) == 0
+    )
+    out = capsys.readouterr().out.splitlines()
+    assert Path(out[0]).exists() and "300 pictures of half b; turns told:" in out[1]
+    assert json.dumps(Encoder.load(out[0]).manifest)
