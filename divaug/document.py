@@ -18,6 +18,7 @@ img { max-width: 100%; height: auto; }
 figure { margin: 1.5rem 0; }
 figcaption { color: #444; font-size: 14px; }
 code { background: #f2f2f2; padding: 1px 4px; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
 

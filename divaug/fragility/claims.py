@@ -7,6 +7,7 @@ scale ("matched"), so that it can be seen where that changes the answer.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,11 @@ class Row:
         kind: "raw" or "matched".
         method: Method of the networks.
         direction: +1 or -1, the sign that the claim predicts; 0 where it says only that there is a difference.
-        primary: Whether the claim is judged by this row, and Holm's correction counts it.
         values: The effect by seed.
+        primary: Whether the claim is judged by this row, and Holm's correction counts it.
         null: What the same statistic is by seed where nothing differs but the seed; None where 0 is the null.
         scale: What an effect is a share of, for reading it; NaN where it is a share already.
+        pair: Rows of one claim with the same word here ask the same, raw and matched; "" stands alone.
     """
 
     claim: str
@@ -35,10 +37,11 @@ class Row:
     kind: str
     method: str
     direction: int
-    primary: bool
     values: np.ndarray
+    primary: bool = False
     null: np.ndarray | None = None
     scale: float = float("nan")
+    pair: str = ""
 
 
 class Evidence:
@@ -106,257 +109,126 @@ def rows_of(table: Any, methods: Sequence[str]) -> list[Row]:
     rows: list[Row] = []
     for method in methods:
         first = method == methods[0]
-        for make in (_c0, _c1, _c2, _c4):
+        for make in (_c0, _c1, _c2, _c2b, _c4):
             rows += make(found, method, first)
-    rows += _c2b(found, methods[0])
     return [row for row in rows if np.isfinite(row.values).any()]
 
 
 def _c0(e: Evidence, method: str, first: bool) -> list[Row]:
-    arm = f"{method}_exp"
-    top, tail = e.per_seed(arm, "lost_top_10", ["tail"]), ["tail"]
+    def lost(kind: str, tercile: str) -> np.ndarray:
+        return e.per_seed(f"{method}_exp", f"lost_{kind}_10", [tercile])
+
+    make = partial(Row, "C0", method=method, direction=1)
+    over_random = lost("top", "tail") - lost("random", "tail")
+    over_matched = lost("top", "tail") - lost("matched", "tail")
+    asked = "recall that rare classes lose with their top-10 CE, over "
+    head = lost("top", "head") - lost("matched", "head")
     return [
-        Row(
-            "C0",
-            "recall that rare classes lose with their top-10 CE, over random features",
-            "lost_top - lost_random",
-            "raw",
-            method,
-            1,
-            False,
-            top - e.per_seed(arm, "lost_random_10", tail),
-        ),
-        Row(
-            "C0",
-            "the same over features as large in FE",
-            "lost_top - lost_matched",
-            "matched",
-            method,
-            1,
-            first,
-            top - e.per_seed(arm, "lost_matched_10", tail),
-        ),
-        Row(
-            "C0",
-            "rare classes lose more than frequent ones, over features as large",
-            "tail - head",
-            "matched",
-            method,
-            1,
-            False,
-            top
-            - e.per_seed(arm, "lost_matched_10", tail)
-            - e.per_seed(arm, "lost_top_10", ["head"])
-            + e.per_seed(arm, "lost_matched_10", ["head"]),
-        ),
-    ]
+        make(asked + "random features", "lost_top - lost_random", "raw", values=over_random, pair="top"),
+        make(asked + "features as large in FE", "lost_top - lost_matched", "matched", values=over_matched,
+             primary=first, pair="top"),
+        make("rare classes lose more than frequent ones, over features as large", "tail - head", "matched",
+             values=over_matched - head),
+    ]  # fmt: skip
 
 
 def _c1(e: Evidence, method: str, first: bool) -> list[Row]:
-    arm = f"{method}_exp"
-    dimensions = float(e.table["dimensions"].iloc[0]) if len(e.table) else float("nan")
+    arm, dimensions = f"{method}_exp", float(e.table["dimensions"].iloc[0])
+    make = partial(Row, "C1", method=method, direction=-1, pair="number", scale=dimensions)
+    fewer = e.per_seed(arm, "effective_matched") - e.per_seed(arm, "untrained_effective_matched")
     return [
-        Row(
-            "C1",
-            "a class uses fewer than half of all features (effective number)",
-            "effective_raw - D / 2",
-            "raw",
-            method,
-            -1,
-            False,
-            e.per_seed(arm, "effective_raw") - dimensions / 2,
-            scale=dimensions,
-        ),
-        Row(
-            "C1",
-            "a class uses fewer features than in an untrained network, at equal n",
-            "effective_matched",
-            "matched",
-            method,
-            -1,
-            first,
-            e.per_seed(arm, "effective_matched") - e.per_seed(arm, "untrained_effective_matched"),
-            scale=dimensions,
-        ),
-    ]
+        make("a class uses fewer than half of all features (effective number)", "effective_raw - D / 2", "raw",
+             values=e.per_seed(arm, "effective_raw") - dimensions / 2),
+        make("a class uses fewer features than in an untrained network, at equal n", "effective_matched", "matched",
+             values=fewer, primary=first),
+    ]  # fmt: skip
+
+
+_NUMBER, _LARGEST = "number of top-K CE", "magnitude of the largest CE"
+_C2 = (
+    (_NUMBER, "raw", "number_raw", False),
+    (_NUMBER, "matched", "rarefied_5", False),
+    (_NUMBER, "matched", "effective_matched", True),
+    (_LARGEST, "raw", "magnitude_raw", False),
+    (_LARGEST, "matched", "magnitude_matched", True),
+    ("share of the top tenth of features", "raw", "top_share_raw", False),
+    ("share of the top tenth of features", "matched", "top_share_matched", False),
+)
 
 
 def _c2(e: Evidence, method: str, first: bool) -> list[Row]:
     rows = []
-    pairs = [
-        ("number of top-K CE", "raw", "number_raw", False),
-        ("number of top-K CE", "matched", "rarefied_5", False),
-        ("number of top-K CE", "matched", "effective_matched", True),
-        ("magnitude of the largest CE", "raw", "magnitude_raw", False),
-        ("magnitude of the largest CE", "matched", "magnitude_matched", True),
-        ("share of the top tenth of features", "matched", "top_share_matched", False),
-    ]
     for control in ("balanced_small", "balanced"):
         arm, other, again = f"{method}_exp", f"{method}_{control}", f"{method}_exp_other-seed"
         if not e.has(other):
             continue
-        for what, kind, measure, primary in pairs:
-            effect = e.difference(arm, other, measure, "tail")
-            null = e.difference(arm, again, measure, "tail") if e.has(again) else None
-            reference = float(np.nanmean(e.per_seed(other, measure, ["tail"])))
-            asked = f"{what} of rare classes: imbalanced against {control}"
-            judged = first and primary and control == "balanced_small"
-            rows.append(Row("C2", asked, measure, kind, method, 0, judged, effect, null, reference))
+        for what, kind, measure, primary in _C2:
+            rows.append(
+                Row(
+                    "C2", f"{what} of rare classes: imbalanced against {control}", f"{measure}, {control}", kind,
+                    method, 0, e.difference(arm, other, measure, "tail"), first and primary and control == "balanced_small",
+                    e.difference(arm, again, measure, "tail") if e.has(again) else None,
+                    float(np.nanmean(e.per_seed(other, measure, ["tail"]))), f"{what}, {control}",
+                )
+            )  # fmt: skip
     return rows
 
 
-def _c2b(e: Evidence, method: str) -> list[Row]:
-    rows = []
-    shares = sorted(e.table.loc[e.table["share"] > 0, "share"].unique())
+def _c2b(e: Evidence, method: str, first: bool) -> list[Row]:
+    shares = sorted(e.table.loc[(e.table["share"] > 0) & (e.table["method"] == method), "share"].unique())
     if not shares:
-        return rows
+        return []
+    p, spread = np.array([0.0, *shares]), np.array([0.0, *shares]) - np.mean([0.0, *shares])
 
     def by_share(where: str, measure: str) -> np.ndarray:
         tercile = ["tail"] if where == "rare" else ["head"]
-        plain = e.per_seed(f"{method}_exp", measure, tercile)
-        planted = [e.per_seed(f"{method}_exp_patch-{where}-{round(100 * p)}", measure, tercile) for p in shares]
-        return np.column_stack([plain, *planted])
+        arms = [f"{method}_exp", *(f"{method}_exp_patch-{where}-{round(100 * share)}" for share in shares)]
+        return np.column_stack([e.per_seed(arm, measure, tercile) for arm in arms])
 
-    p = np.array([0.0, *shares])
-    lost = {}
+    make, rows, lost = partial(Row, "C2b", kind="matched", method=method, direction=1), [], {}
     for where in ("rare", "frequent"):
-        entered = by_share(where, "patch_in_top")
-        slope = ((entered - entered.mean(1, keepdims=True)) * (p - p.mean())).sum(1) / ((p - p.mean()) ** 2).sum()
-        recall = by_share(where, "patch_recall_clean")
+        slope = by_share(where, "patch_in_top") @ spread / (spread**2).sum()
+        recall, drawn = by_share(where, "patch_recall_clean"), by_share(where, "patch_draws_others")
         lost[where] = recall[:, 0] - recall[:, -1]
-        rows.append(
-            Row(
-                "C2b",
-                f"a planted patch's features enter a {where} class's top-K as its share grows",
-                "slope of patch_in_top",
-                "matched",
-                method,
-                1,
-                where == "rare",
-                slope,
-            )
-        )
-        rows.append(
-            Row(
-                "C2b",
-                f"a {where} class loses recall on clean pictures with the patch in {100 * p[-1]:.0f} %",
-                "recall lost",
-                "matched",
-                method,
-                1,
-                False,
-                lost[where],
-            )
-        )
-        drawn = by_share(where, "patch_draws_others")
-        rows.append(
-            Row(
-                "C2b",
-                f"the patch draws other classes' pictures to the {where} class",
-                "share drawn",
-                "matched",
-                method,
-                1,
-                False,
-                drawn[:, -1],
-            )
-        )
-    rows.append(
-        Row(
-            "C2b",
-            "a rare class loses more by the patch than a frequent one",
-            "difference",
-            "matched",
-            method,
-            1,
-            False,
-            lost["rare"] - lost["frequent"],
-        )
-    )
-    return rows
+        rows += [
+            make(f"a planted patch's features enter a {where} class's top-K as its share grows",
+                 f"slope of patch_in_top, {where}", values=slope, primary=first and where == "rare"),
+            make(f"a {where} class loses recall on clean pictures with the patch in {100 * p[-1]:.0f} % of its own",
+                 f"recall lost, {where}", values=lost[where]),
+            make(f"the patch draws other classes' pictures to the {where} class", f"share drawn, {where}",
+                 values=drawn[:, -1]),
+        ]  # fmt: skip
+    more = "a rare class loses more by the patch than a frequent one"
+    return [*rows, make(more, "recall lost, rare - frequent", values=lost["rare"] - lost["frequent"])]
+
+
+_C4 = (
+    ("the raw range gap", "gap_raw", False, "exp", "gap"),
+    ("the size-matched gap above its null, given class size,", "gap_excess", True, "exp", "gap"),
+    ("the loss of CE magnitude", "ce_loss", False, "exp", "ce"),
+    ("the loss of CE magnitude, given class size,", "ce_loss", True, "exp", "ce"),
+    ("the loss of FE magnitude", "fe_loss", False, "exp", "fe"),
+    ("the loss of FE magnitude, given class size,", "fe_loss", True, "exp", "fe"),
+    ("the loss of FE magnitude, in classes of one size,", "fe_loss", False, "balanced_small", "fe"),
+    ("the change of the CE's shape", "shape_distance", False, "exp", "shape"),
+    ("the change of the CE's shape, given class size,", "shape_distance", True, "exp", "shape"),
+    ("the loss of logit margin (trivial baseline)", "margin_loss", False, "exp", ""),
+)
 
 
 def _c4(e: Evidence, method: str, first: bool) -> list[Row]:
-    def correlation(arm: str, measure: str, partial: bool = False) -> np.ndarray:
-        def one(classes: Any) -> float:
+    rows = []
+    for what, measure, given_size, cut, pair in _C4:
+
+        def one(classes: Any, measure: str = measure, given_size: bool = given_size) -> float:
             drop = (classes["train_recall"] - classes["test_recall"]).to_numpy(dtype=float)
-            given = np.log(classes["n"].to_numpy(dtype=float)) if partial else None
+            given = np.log(classes["n"].to_numpy(dtype=float)) if given_size else None
             return spearman(classes[measure].to_numpy(dtype=float), drop, given)
 
-        return e.over_classes(arm, one)
-
-    arm, small = f"{method}_exp", f"{method}_balanced_small"
-    asked = "across classes, {} goes with the recall lost from train to test"
-    return [
-        Row("C4", asked.format("the raw range gap"), "gap_raw", "raw", method, 1, False, correlation(arm, "gap_raw")),
-        Row(
-            "C4",
-            asked.format("the loss of CE magnitude"),
-            "ce_loss",
-            "raw",
-            method,
-            1,
-            False,
-            correlation(arm, "ce_loss"),
-        ),
-        Row(
-            "C4",
-            asked.format("the loss of CE magnitude, given class size,"),
-            "ce_loss | log n",
-            "matched",
-            method,
-            1,
-            False,
-            correlation(arm, "ce_loss", True),
-        ),
-        Row(
-            "C4",
-            asked.format("the loss of FE magnitude, given class size,"),
-            "fe_loss | log n",
-            "matched",
-            method,
-            1,
-            first,
-            correlation(arm, "fe_loss", True),
-        ),
-        Row(
-            "C4",
-            asked.format("the change of the CE's shape, given class size,"),
-            "shape_distance | log n",
-            "matched",
-            method,
-            1,
-            False,
-            correlation(arm, "shape_distance", True),
-        ),
-        Row(
-            "C4",
-            asked.format("the size-matched gap above its null, given class size,"),
-            "gap_excess | log n",
-            "matched",
-            method,
-            1,
-            False,
-            correlation(arm, "gap_excess", True),
-        ),
-        Row(
-            "C4",
-            asked.format("the loss of FE magnitude, in classes of one size,"),
-            "fe_loss, balanced_small",
-            "matched",
-            method,
-            1,
-            False,
-            correlation(small, "fe_loss"),
-        ),
-        Row(
-            "C4",
-            asked.format("the loss of logit margin (trivial baseline)"),
-            "margin_loss",
-            "raw",
-            method,
-            1,
-            False,
-            correlation(arm, "margin_loss"),
-        ),
-    ]
+        name = measure + (" | log n" if given_size else "") + (f", {cut}" if cut != "exp" else "")
+        matched = given_size or cut != "exp"
+        asked = f"across classes, {what} goes with the recall lost from train to test"
+        values = e.over_classes(f"{method}_{cut}", one)
+        judged = first and name == "fe_loss | log n"
+        rows.append(Row("C4", asked, name, "matched" if matched else "raw", method, 1, values, judged, pair=pair))
+    return rows

@@ -129,10 +129,10 @@ def _figures(folder: Path, table: Any, methods: Sequence[str]) -> list[tuple[Pat
     if not rows:
         return []
     found = Evidence(table)
-    labels = [f"{row.claim} {row.statement} [{row.measure}]" for row in rows]
+    labels = [f"{row.claim}  {row.measure}" for row in rows]
     nulls = [None if row.null is None else null_interval(row.null) for row in rows]
     figures = [
-        (plots.effects(folder / "effects.png", [_short(text) for text in labels], [row.values for row in rows], nulls),
+        (plots.effects(folder / "effects.png", labels, [row.values for row in rows], nulls),
          f"All effects, {methods[0]}: each on the scale of its own spread over seeds."),
     ]  # fmt: skip
     arm = f"{methods[0]}_exp"
@@ -166,7 +166,3 @@ def _patch_figure(folder: Path, found: Evidence, method: str, shares: list[float
             values = np.column_stack([found.per_seed(arm, measure, [tercile]) for arm in arms])
             panels[title][which] = values[~np.isnan(values).any(1)]
     return plots.patches(folder / "patches.png", [0.0, *shares], panels)
-
-
-def _short(text: str, most: int = 92) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -50,7 +50,7 @@ def judge(table: Any, methods: Sequence[str]) -> Any:
                 "claim": row.claim, "statement": row.statement, "measure": row.measure, "kind": row.kind,
                 "method": row.method, "primary": row.primary, "n": len(known), "effect": known.mean(), "low": low,
                 "high": high, "null_low": null[0] if null else np.nan, "null_high": null[1] if null else np.nan,
-                "reference": row.scale, "p": p, "p_holm": used if row.primary else np.nan,
+                "reference": row.scale, "pair": row.pair, "p": p, "p_holm": used if row.primary else np.nan,
                 "verdict": verdict(known.mean(), low, high, used, row.direction, len(known), null),
             }
         )  # fmt: skip
@@ -70,14 +70,13 @@ def null_interval(values: np.ndarray) -> tuple[float, float] | None:
 
 
 def changes(verdicts: Any) -> list[str]:
-    """Return a sentence for every claim and method where the matched answer is another than the raw one."""
+    """Return a sentence for every raw answer that is another once it is matched for size and scale."""
     sentences = []
-    for (claim, method), rows in verdicts.groupby(["claim", "method"], sort=False):
-        raw, fair = rows[rows["kind"] == "raw"], rows[rows["kind"] == "matched"]
-        for _, before in raw.iterrows():
-            for _, after in fair.iterrows():
-                comparable = before["statement"] == after["statement"] or claim in ("C0", "C1", "C4")
-                if comparable and before["verdict"] != after["verdict"]:
+    paired = verdicts[verdicts["pair"] != ""]
+    for (claim, method, _), rows in paired.groupby(["claim", "method", "pair"], sort=False):
+        for _, before in rows[rows["kind"] == "raw"].iterrows():
+            for _, after in rows[rows["kind"] == "matched"].iterrows():
+                if before["verdict"] != after["verdict"]:
                     sentences.append(
                         f"{claim}, {method}: {before['measure']} says {before['verdict']}, "
                         f"{after['measure']} says {after['verdict']}"

@@ -16,7 +16,7 @@ def effects(path: Path, labels: list[str], values: list[np.ndarray], nulls: list
         values: Its value by seed.
         nulls: Interval of the mean where nothing but the seed differs, or None.
     """
-    made, axis = figure(9.0, 0.42 * len(labels) + 1.2)
+    made, axis = figure(8.0, 0.24 * len(labels) + 1.0)
     axis.grid(visible=False)
     axis.axvline(0, color="#888888", linewidth=0.8)
     for row, (seeds, null) in enumerate(zip(values, nulls, strict=True)):
@@ -27,9 +27,9 @@ def effects(path: Path, labels: list[str], values: list[np.ndarray], nulls: list
         axis.plot(known / deviation, np.full(len(known), row), "o", color=COLORS[0], markersize=3, alpha=0.6)
         axis.plot(known.mean() / deviation, row, "D", color=COLORS[1], markersize=6)
     axis.set_yticks(range(len(labels)), labels, fontsize=7)
-    axis.invert_yaxis()
     axis.set_xscale("symlog", linthresh=1)
-    axis.set_xlabel("effect, in its standard deviations over seeds (dots: seeds; diamond: mean; grey: seed null)")
+    axis.set_ylim(len(labels) - 0.4, -0.6)
+    axis.set_xlabel("effect / its sd over seeds (dots: seeds; diamond: mean; grey: seed null)", fontsize=9)
     save(made, path)
     return path
 
@@ -77,6 +77,7 @@ def patches(path: Path, shares: list[float], panels: dict[str, dict[str, np.ndar
             )  # fmt: skip
         axis.set_title(measure, fontsize=9)
         axis.set_xlabel("training pictures with the patch (%)")
+        axis.set_ylim(-0.05, 1.05)
     axes.flat[0].legend(fontsize=7, frameon=False)
     save(made, path)
     return path

@@ -33,7 +33,7 @@ def evidence(seed=0, **shift):
                     "effective_raw": 12 + noise[1], "effective_matched": 10 + noise[2] + shift.get("c2", 0) * tail_of_imbalanced,
                     "untrained_effective_matched": 10 + noise[3] + shift.get("c1", 0),
                     "number_raw": 20 + 5 * np.log(n) + noise[4], "rarefied_5": 15 + noise[5],
-                    "magnitude_raw": 1 + noise[6], "magnitude_matched": 0.2 + noise[7], "top_share_matched": 0.3 + noise[8],
+                    "magnitude_raw": 1 + noise[6], "magnitude_matched": 0.2 + noise[7], "top_share_raw": 0.3, "top_share_matched": 0.3 + noise[8],
                     "train_recall": 0.9, "test_recall": 0.9 - drop, "gap_raw": drop + 100 / n, "ce_loss": drop + noise[9],
                     "fe_loss": shift.get("c4", 0) * drop + noise[10], "shape_distance": noise[11], "gap_excess": noise[0],
                     "margin_loss": drop, "patch_in_top": np.nan, "patch_recall_clean": np.nan, "patch_draws_others": np.nan,
@@ -59,8 +59,8 @@ def test_planted_effects_are_found_with_their_size_and_sign():
     found = judge(evidence(c0=0.2, c1=3, c2=-2, c2b=1.0, lost=0.5, c4=1.0), ["erm", "focal"])
     assert set(found["claim"]) == {"C0", "C1", "C2", "C2b", "C4"}
     for claim, measure, effect in (
-        ("C0", "lost_top - lost_matched", 0.2), ("C1", "effective_matched", -2.33), ("C2", "effective_matched", -2.0),
-        ("C2b", "slope of patch_in_top", 1.0),
+        ("C0", "lost_top - lost_matched", 0.2), ("C1", "effective_matched", -2.33), ("C2", "effective_matched, balanced_small", -2.0),
+        ("C2b", "slope of patch_in_top, rare", 1.0),
     ):  # fmt: skip
         row = of(found, claim, measure, primary=True)
         # The C1 effect is -3 with the tail's -2 a third of the classes: -3 - 2 / 3.
@@ -80,16 +80,23 @@ def test_where_nothing_was_planted_nothing_is_supported():
 
 def test_the_opposite_effect_contradicts():
     found = judge(evidence(c0=-0.2, c1=-3, lost=-0.5), ["erm"])
-    for claim, measure in (("C0", "lost_top - lost_matched"), ("C1", "effective_matched"), ("C2b", "recall lost")):
+    for claim, measure in (
+        ("C0", "lost_top - lost_matched"),
+        ("C1", "effective_matched"),
+        ("C2b", "recall lost, rare"),
+    ):
         assert of(found, claim, measure)["verdict"] == "contradicted"
 
 
 def test_the_raw_number_differs_by_size_alone_and_the_report_says_that_matching_changes_it():
     found = judge(evidence(), ["erm"])
     # 33 to 37 pictures against 100: log n alone moves the raw number
-    assert of(found, "C2", "number_raw")["verdict"] == "supported"
-    assert of(found, "C2", "effective_matched")["verdict"] == "not decided"
-    assert any("number_raw says supported, effective_matched says not decided" in s for s in changes(found))
+    assert of(found, "C2", "number_raw, balanced_small")["verdict"] == "supported"
+    assert of(found, "C2", "effective_matched, balanced_small")["verdict"] == "not decided"
+    assert any(
+        "number_raw, balanced_small says supported, effective_matched, balanced_small says not decided" in s
+        for s in changes(found)
+    )
 
 
 def test_fewer_than_six_seeds_decide_nothing():
