@@ -163,14 +163,13 @@ def _c2(e: Evidence, method: str, first: bool) -> list[Row]:
         if not e.has(other):
             continue
         for what, kind, measure, primary in _C2:
-            rows.append(
-                Row(
-                    "C2", f"{what} of rare classes: imbalanced against {control}", f"{measure}, {control}", kind,
-                    method, 0, e.difference(arm, other, measure, "tail"), first and primary and control == "balanced_small",
-                    e.difference(arm, again, measure, "tail") if e.has(again) else None,
-                    float(np.nanmean(e.per_seed(other, measure, ["tail"]))), f"{what}, {control}",
-                )
-            )  # fmt: skip
+            asked = f"{what} of rare classes: imbalanced against {control}"
+            effect = e.difference(arm, other, measure, "tail")
+            null = e.difference(arm, again, measure, "tail") if e.has(again) else None
+            reference = float(np.nanmean(e.per_seed(other, measure, ["tail"])))
+            judged, pair = first and primary and control == "balanced_small", f"{what}, {control}"
+            name = f"{measure}, {control}"
+            rows.append(Row("C2", asked, name, kind, method, 0, effect, judged, null, reference, pair))
     return rows
 
 
