@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from divaug.config import Config, keys_of_kind, protocol_fingerprint, to_table
 from divaug.errors import ConfigError, DivaugError
@@ -44,10 +45,22 @@ def open_tracker(config: Config, folder: RunFolder, say: Callable[[str], None]) 
         experiment=folder.experiment,
         run_name=f"{folder.label}/seed{config.seed}",
         folder=folder.path,
-        params={key: table[key] for key in keys if key in table} | {"label": folder.label},
+        params=_parameters({key: table[key] for key in keys if key in table}) | {"label": folder.label},
         tags={"divaug.protocol": protocol_fingerprint(config)},
         say=say,
     )
+
+
+def _parameters(table: dict[str, Any]) -> dict[str, Any]:
+    """Return ``mix`` and ``mix.alpha`` for a component's table, so that they stand as values beside one another."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            inner = _parameters(value)
+            flat |= {key if option == "name" else f"{key}.{option}": item for option, item in inner.items()}
+        else:
+            flat[key] = value
+    return flat
 
 
 def upload(folder: RunFolder, tracking: str | None, say: Callable[[str], None]) -> None:

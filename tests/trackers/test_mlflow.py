@@ -122,6 +122,8 @@ def test_a_run_is_mirrored_whole(store, capsys):
     assert "mlflow server" in capsys.readouterr().out
     run, folder = only_run(store), RunFolder("runs/tiny/erm/seed0")
     assert run.info.status == "FINISHED" and run.data.params["label"] == "erm"
+    assert run.data.params["mix"] == "none" and run.data.params["model"] == "whitened_cnn"
+    assert run.data.params["model.widths"] == "[8]" and run.data.params["model.head"] == "linear"
     assert run.data.metrics["final/test_bal_acc"] == folder.result["final/test_bal_acc"]
     history = client(store).get_metric_history(run.info.run_id, "test/bal_acc")
     assert [p.value for p in history] == [row["metrics"]["test/bal_acc"] for row in folder.metrics.rows()]
