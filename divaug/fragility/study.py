@@ -30,6 +30,10 @@ def evidence_of(arm: Arm, base: Config) -> Any:
     whole = data
     if arm.planted:
         data = with_patch(data, arm.planted, arm.share, base.seed)
+    encoder = None
+    if base.encoder is not None:  # before anything is trained
+        encoder = Encoder.load(base.encoder)
+        encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=base.allow_overlap)
     folder = run(replace(config, encoder=None), folder_of(arm, base), data)
     model = load(folder)
     train, test = embed(model, data, "train"), embed(model, data, "test")
@@ -39,9 +43,7 @@ def evidence_of(arm: Arm, base: Config) -> Any:
     if plain:
         bare = embed(untrained(config, data), data, "train")
         parts.append(class_rows(bare, match, base.seed, "untrained_"))
-    if base.encoder is not None:
-        encoder = Encoder.load(base.encoder)
-        encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=base.allow_overlap)
+    if encoder is not None:
         parts.append(class_rows(encode(encoder, data, "train"), match, base.seed, "encoder_"))
     if not arm.repeat:
         targets = (arm.planted,) if arm.planted else ("rare", "frequent")

@@ -15,7 +15,7 @@ from divaug.encoder import CommonSpace, Encoder
 from divaug.errors import ConfigError, Interrupted
 from divaug.labels import MixedLabels
 from divaug.pretext import Rotations, train_encoder
-from divaug.recipes import compare, digits_lt, encoder
+from divaug.recipes import compare, digits_lt, encoder, fragility
 from divaug.runfolder import RunFolder
 
 WIDE = ("whitened_cnn", {"widths": [8, 256]})
@@ -176,6 +176,13 @@ def test_replayed_views_are_those_that_were_presented(tiny, trained):
     seen = folder.metrics.rows()[3]["per_class"]
     logged = np.array(seen["encoder_views/n"]) + np.array(seen.get("encoder_views/n_mixed", 0))
     assert views.counts.tolist() == logged.tolist() and sorted(views.images) == list(range(len(data.train.labels)))
+
+
+def test_a_study_refuses_an_encoder_that_has_seen_its_pictures_before_it_trains(trained, capsys):
+    argv = ["--smoke", "--seed", "0", "--methods", "erm", "--quiet", "--tracking", "off", "--encoder", str(trained)]
+    assert fragility.main(argv) == 2
+    assert "no neutral judge" in capsys.readouterr().err and not list(Path("runs").rglob("config.toml"))
+    assert fragility.main([*argv[:-1], "none.pt"]) == 2
 
 
 def test_the_recipe(capsys):
