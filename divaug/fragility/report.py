@@ -91,6 +91,7 @@ def write_study_report(
     ]
     document.table(primary[columns])
     document.heading("Where size-matching, scale and nulls change the answer")
+    document.text("Rows that ask the same, raw and matched, by their uncorrected p, where the answers differ:")
     changed = changes(verdicts)
     if changed:
         document.bullets(changed)

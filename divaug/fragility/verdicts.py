@@ -51,6 +51,7 @@ def judge(table: Any, methods: Sequence[str]) -> Any:
                 "method": row.method, "primary": row.primary, "n": len(known), "effect": known.mean(), "low": low,
                 "high": high, "null_low": null[0] if null else np.nan, "null_high": null[1] if null else np.nan,
                 "reference": row.scale, "pair": row.pair, "p": p, "p_holm": used if row.primary else np.nan,
+                "uncorrected": verdict(known.mean(), low, high, p, row.direction, len(known), null),
                 "verdict": verdict(known.mean(), low, high, used, row.direction, len(known), null),
             }
         )  # fmt: skip
@@ -70,15 +71,19 @@ def null_interval(values: np.ndarray) -> tuple[float, float] | None:
 
 
 def changes(verdicts: Any) -> list[str]:
-    """Return a sentence for every raw answer that is another once it is matched for size and scale."""
+    """Return a sentence for every raw answer that is another once it is matched for size and scale.
+
+    Both by their uncorrected p: Holm's correction is for the primary rows alone and would pass for an effect of
+    matching.
+    """
     sentences = []
     paired = verdicts[verdicts["pair"] != ""]
     for (claim, method, _), rows in paired.groupby(["claim", "method", "pair"], sort=False):
         for _, before in rows[rows["kind"] == "raw"].iterrows():
             for _, after in rows[rows["kind"] == "matched"].iterrows():
-                if before["verdict"] != after["verdict"]:
+                if before["uncorrected"] != after["uncorrected"]:
                     sentences.append(
-                        f"{claim}, {method}: {before['measure']} says {before['verdict']}, "
-                        f"{after['measure']} says {after['verdict']}"
+                        f"{claim}, {method}: {before['measure']} says {before['uncorrected']}, "
+                        f"{after['measure']} says {after['uncorrected']}"
                     )
     return sentences

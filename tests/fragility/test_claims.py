@@ -99,6 +99,13 @@ def test_the_raw_number_differs_by_size_alone_and_the_report_says_that_matching_
     )
 
 
+def test_a_correction_is_not_taken_for_an_effect_of_matching():
+    found = judge(evidence(c0=0.2)[lambda t: t["seed"] < 7], ["erm"])  # seven seeds cannot pass Holm for six tests
+    row = of(found, "C0", "lost_top - lost_matched")
+    assert (row["verdict"], row["uncorrected"]) == ("not decided", "supported")
+    assert not any("lost_top" in sentence for sentence in changes(found))
+
+
 def test_fewer_than_six_seeds_decide_nothing():
     table = evidence(c0=0.2, c1=3)
     found = judge(table[table["seed"] < 5], ["erm"])
