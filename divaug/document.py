@@ -57,11 +57,6 @@ class Document:
         """Add a picture file."""
         self._blocks.append(("figure", (path, caption)))
 
-    def extend(self, other: "Document") -> None:
-        """Add another document's blocks under its title."""
-        self.heading(other.title)
-        self._blocks += other._blocks
-
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
         """Write ``NAME.md``, which refers to the picture files, and ``NAME.html``, which holds them; return both."""
         make_folder(folder)

@@ -76,11 +76,6 @@ def config_of(arm: Arm, base: Config) -> Config:
 
 def folder_of(arm: Arm, base: Config) -> RunFolder:
     """Return where an arm's run lies: ``DIR/fragility/<experiment>/<arm>/seed<k>``."""
-    name = Path(base.output_dir) / "fragility" / study_name(base)
+    name = Path(base.output_dir) / "fragility" / experiment_name(base)
     changed = method_label(base).removeprefix(base.method)
     return RunFolder(name / f"{arm.name}{changed}" / f"seed{base.seed}")
-
-
-def study_name(base: Config) -> str:
-    """Return the study's name: data set, imbalance and lane."""
-    return experiment_name(base)

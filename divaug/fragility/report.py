@@ -34,24 +34,11 @@ _NOTES = (
     clean test pictures, against the network of the same seed without any patch.""",
     """Rows that are not primary are exploratory: their p is not corrected.""",
 )
-_SHOWN = (
-    "statement",
-    "measure",
-    "kind",
-    "method",
-    "n",
-    "effect",
-    "low",
-    "high",
-    "null_low",
-    "null_high",
-    "p",
-    "p_holm",
-)
+_EFFECT = ("n", "effect", "low", "high", "null_low", "null_high")
 
 
 def write_study_report(
-    folder: Path, table: Any, methods: Sequence[str], *, about: str, command: str, appendix: Document | None = None
+    folder: Path, table: Any, methods: Sequence[str], *, about: str, command: str
 ) -> tuple[Any, list[Path]]:
     """Judge the claims and write verdicts, figures, Markdown and one HTML file; return the verdicts and the files.
 
@@ -61,7 +48,6 @@ def write_study_report(
         methods: Methods, the first being the one by which claims are judged.
         about: What was trained, in a paragraph.
         command: The command that made the report.
-        appendix: A document whose blocks follow (a single network's report).
     """
     make_folder(folder)
     verdicts = judge(table, methods)
@@ -76,20 +62,7 @@ def write_study_report(
         f"interval without 0, a mean outside the seed null where there is one, and {MIN_SEEDS} seeds at least; all "
         "else is not decided."
     )
-    columns = [
-        "claim",
-        "statement",
-        "measure",
-        "n",
-        "effect",
-        "low",
-        "high",
-        "null_low",
-        "null_high",
-        "p_holm",
-        "verdict",
-    ]
-    document.table(primary[columns])
+    document.table(primary[["claim", "statement", "measure", *_EFFECT, "p_holm", "verdict"]])
     document.heading("Where size-matching, scale and nulls change the answer")
     document.text("Rows that ask the same, raw and matched, by their uncorrected p, where the answers differ:")
     changed = changes(verdicts)
@@ -104,13 +77,11 @@ def write_study_report(
         rows = verdicts[verdicts["claim"] == claim]
         document.heading(f"{claim}. {asked}")
         if len(rows):
-            document.table(rows[[*_SHOWN, "verdict"]])
+            document.table(rows[["statement", "measure", "kind", "method", *_EFFECT, "p", "p_holm", "verdict"]])
         else:
             document.text("No networks in this study speak to it.")
     document.heading("How to read this")
     document.bullets([" ".join(note.split()) for note in _notes(table)])
-    if appendix is not None:
-        document.extend(appendix)
     write_text(folder / "verdicts.csv", verdicts.to_csv(index=False, float_format="%.5g"))
     return verdicts, [*document.write(folder, "report"), folder / "verdicts.csv", *(path for path, _ in figures)]
 

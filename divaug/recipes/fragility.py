@@ -10,11 +10,12 @@ C0, C1, C2, C2b and C4 with effect, interval, null and the words supported, cont
 was stopped goes on with the same command; runs whose rows are in --evidence are not trained again.
 
 With RUN (run folders, folders of them, or a run's checkpoint) it measures what is there: all tables, figures and
-feature cards of each run, and as much of the claims as they speak to.
+feature cards of each run. The claims are about differences between networks and need the study.
 """
 
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -116,7 +117,7 @@ def _report_runs(request: cli.Request, runs: list[str], command: str) -> int:
         document = Document(f"Latent features of {folder.experiment}, {folder.label}, seed {config.seed}")
         document.code(command)
         document.bullets(remarks(Embeddings.load(out / "embeddings" / "train"), tables))
-        document.text("The claims are about differences between networks: give the study's folders, or run it.")
+        document.text("The claims are about differences between networks: run the recipe without RUN for them.")
         for path, caption in figures:
             document.figure(path, caption)
         shown = tables["rarefaction"]
@@ -164,7 +165,10 @@ def _log(request: cli.Request, folder: Path, verdicts: Any, files: list[Path]) -
     uri = tracking_uri(config, Path(config.output_dir))
     if uri is None:
         return
-    measured = {f"{row['claim']}/{row['method']}/{index}": float(row["effect"]) for index, row in verdicts.iterrows()}
+    measured = {
+        f"{row['claim']}/{row['method']}/" + re.sub(r"[^\w.-]+", "_", row["measure"]): float(row["effect"])
+        for _, row in verdicts.iterrows()
+    }
     with MlflowTracker(
         uri, output_dir=Path(config.output_dir), experiment="fragility", run_name=folder.name, folder=folder,
         params={"dataset": config.dataset, "epochs": config.epochs, "imbalance_factor": config.imbalance_factor},
