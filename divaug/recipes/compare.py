@@ -64,18 +64,18 @@ def _in_common_space(runs: dict[str, list[Any]], file: str, allow_overlap: bool)
     from divaug.latent.tables import diversity_table, rarefaction_table, views_table
 
     encoder, tables = Encoder.load(file), []
+    first = next(iter(runs.values()))[0].config
+    data = load_data(first)  # runs of one protocol differ in nothing that concerns the data
+    encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=allow_overlap)
+    clean, held_out = encode(encoder, data, "train"), encode(encoder, data, "test")
+    of_pictures = [rarefaction_table(clean, first.top_k), diversity_table(clean, held_out)]
     for label, folders in runs.items():
         for folder in folders:
             config = folder.config
-            data = load_data(config)
-            encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=allow_overlap)
-            clean, held_out = encode(encoder, data, "train"), encode(encoder, data, "test")
             views = encode_views(encoder, config, data, range(max(0, config.epochs - EPOCHS), config.epochs))
-            found = [
-                rarefaction_table(clean, config.top_k), diversity_table(clean, held_out),
-                views_table(views, config.top_k), diversity_table(views, held_out, size=20),
-            ]  # fmt: skip
-            found[-1]["measure"] += "_views"
+            of_views = diversity_table(views, held_out, size=20)
+            of_views["measure"] += "_views"
+            found = [*of_pictures, views_table(views, config.top_k), of_views]
             tables += [table.assign(method=label, seed=config.seed) for table in found]
     return pd.concat(tables, ignore_index=True)
 
