@@ -1,13 +1,14 @@
 """From a configuration to built objects: data, loaders, network, optimiser and the stages of training."""
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from divaug.config import DEFAULT, FAMILY_OF, Component, Config
+from divaug.config import FAMILY_OF, Component, Config
 from divaug.data.halves import half
 from divaug.data.images import Dataset, Part, Request
 from divaug.data.loaders import Loader
@@ -19,7 +20,7 @@ from divaug.groups import count_classes, rank_groups
 from divaug.latent.monitor import TopKMonitor
 from divaug.models.network import Network, build_network
 from divaug.optim import build_optimizer
-from divaug.registry import DATASETS
+from divaug.registry import DATASETS, MIX, PIXEL
 from divaug.train import Stage
 
 OWN_PICTURES = ("image_folder", "csv")
@@ -235,16 +236,21 @@ def build(config: Config, data: Data) -> Built:
         if max(ks) > feature_dim:
             raise ConfigError(f"top-k must lie in 1 to D = {feature_dim}, got {max(ks)}")
         monitor = TopKMonitor(data.dataset.num_classes, feature_dim, k=ks, sizes=sizes)
-    facts = {
-        "labels": torch.from_numpy(data.train.labels),
-        "class_counts": torch.from_numpy(data.counts),
-        "num_classes": data.dataset.num_classes,
-        "feature_dim": feature_dim,
-        "head_scale": model.head.scale,
-        "total_steps": config.epochs * train.steps(len(data.train.labels)),
-        "seed": config.seed,
-    }
-    stages = build_stages(config, facts, device, data.dataset.pixel)
+    facts = Facts(
+        labels=torch.from_numpy(data.train.labels),
+        class_counts=torch.from_numpy(data.counts),
+        group_counts=torch.from_numpy(data.cut.group_counts),
+        num_classes=data.dataset.num_classes,
+        class_names=list(data.dataset.class_names),
+        feature_dim=feature_dim,
+        head_scale=model.head.scale,
+        total_steps=config.epochs * train.steps(len(data.train.labels)),
+        seed=config.seed,
+        default_pixel=PIXEL.build(data.dataset.pixel, facts={}),
+    )
+    if space is not None:
+        facts.late["encoder_features"] = lambda: torch.from_numpy(space.encoder.features(train.in_order()))
+    stages = build_stages(config, facts, device)
     return Built(
         device, config.precision == "bf16", train, None if data.val is None else loader(data.val, 500),
         loader(data.test, 500), model, optimizer, stages, monitor, space,
@@ -266,10 +272,29 @@ def build_model(config: Config, manifest: dict[str, Any]) -> Network:
     )
 
 
-def build_stages(config: Config, facts: dict[str, Any], device: torch.device, default_pixel: str) -> list[Stage]:
+class Facts(dict[str, Any]):
+    """What only data and model know, by the names that components ask for.
+
+    ``late`` holds functions for what is dear and seldom asked for: computed when it is.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(values)
+        self.late: dict[str, Callable[[], Any]] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self.late
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = self.late[name]()
+        return self[name]
+
+
+def build_stages(config: Config, facts: Mapping[str, Any], device: torch.device) -> list[Stage]:
     """Build the components of all phases, by start; a later phase at the same epoch replaces an earlier one.
 
     A component that a phase does not change is shared; one that it names again keeps the method's hyperparameters.
+    A mix with ``start`` and ``stop`` is replaced by none outside them.
     """
     base = {slot: getattr(config, slot) for slot in FAMILY_OF}
     plans: dict[int, dict[str, Component]] = {0: dict(base)}
@@ -286,15 +311,28 @@ def build_stages(config: Config, facts: dict[str, Any], device: torch.device, de
     for start, components in sorted(plans.items()):
         for slot, component in components.items():
             if slot not in built or built[slot][0] != component:
-                name = default_pixel if slot == "pixel" and component.name == DEFAULT else component.name
-                made = FAMILY_OF[slot].build(name, facts=facts, **component.options)
+                made = FAMILY_OF[slot].build(component.name, facts=facts, **component.options)
                 built[slot] = (
                     component,
                     made.to(device) if isinstance(made, torch.nn.Module | torch.Tensor) else made,
                 )
         objects = {slot: pair[1] for slot, pair in built.items()}
         stages.append(Stage(start=start, criterion=objects.pop("loss"), **objects))
-    return [stage for stage in stages if stage.start < config.epochs]
+    return _within_start_and_stop(stages, config.epochs)
+
+
+def _within_start_and_stop(stages: list[Stage], epochs: int) -> list[Stage]:
+    """Split stages where their mix begins and ends, by its own ``start`` and ``stop``."""
+    nothing = MIX.build("none", facts={})
+    ends = [stage.start for stage in stages[1:]] + [epochs]
+    split = []
+    for stage, end in zip(stages, ends, strict=True):
+        first = round(getattr(stage.mix, "start", 0.0) * epochs)
+        last = round(getattr(stage.mix, "stop", 1.0) * epochs)
+        for start in sorted({stage.start, first, last}):
+            if stage.start <= start < end:
+                split.append(replace(stage, start=start, mix=stage.mix if first <= start < last else nothing))
+    return split
 
 
 def stage_at(stages: list[Stage], epoch: int) -> Stage:

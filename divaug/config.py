@@ -16,7 +16,6 @@ FAMILY_OF = {
     "sampler": SAMPLERS, "pixel": PIXEL, "mix": MIX, "feature": FEATURE, "loss": LOSSES,
     "class_weights": CLASS_WEIGHTS,
 }  # fmt: skip
-DEFAULT = "default"  # the pixel augmentation that the data set declares
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class Config:
 
     method: str = _key("method", "named method (--list methods)", "erm", kind="method")
     sampler: Component = _key("method", "which pictures an epoch visits", Component("uniform"), kind="method")
-    pixel: Component = _key("method", "augmentation of one picture", Component(DEFAULT), kind="method")
+    pixel: Component = _key("method", "augmentation of one picture", Component("default"), kind="method")
     mix: Component = _key("method", "mixing of pictures", Component("none"), kind="method")
     feature: Component = _key("method", "augmentation of embeddings", Component("none"), kind="method")
     loss: Component = _key("method", "loss", Component("ce"), kind="method")
@@ -193,13 +192,24 @@ class Config:
                 getattr(self, slot),
                 *(p.components[slot] for p in self.phases if slot in p.components),
             ):
-                if not (slot == "pixel" and component.name == DEFAULT):
-                    registry.check(component.name, component.options)
+                registry.check(component.name, component.options)
         for loss in (self.loss, *(p.components["loss"] for p in self.phases if "loss" in p.components)):
             if loss.name == "ldam" and self.head.name != "cosine":
                 raise ConfigError(
                     f"loss 'ldam' needs the cosine head, got {self.head.name!r}: its margins are cosines; "
                     "add --model.head cosine"
+                )
+
+
+def check_encoder(config: Config) -> None:
+    """Raise ConfigError where a component compares pictures in a common space and no encoder is given."""
+    for slot, registry in FAMILY_OF.items():
+        for component in (getattr(config, slot), *(p.components[slot] for p in config.phases if slot in p.components)):
+            asked = registry.facts_of(component.name, component.options)
+            if config.encoder is None and "encoder_features" in asked:
+                raise ConfigError(
+                    f"{slot} {component.name!r} compares pictures in the space of a common encoder: give --encoder "
+                    "FILE and --data-part a (python -m divaug.recipes.encoder makes one from part b)"
                 )
 
 

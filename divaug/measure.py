@@ -1,12 +1,15 @@
 """One epoch's numbers: metrics of a part, latent statistics by class and by group, and the result of a run."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from divaug.assemble import Built
+from divaug.contracts import augment
 from divaug.groups import rank_groups
 from divaug.labels import MixedLabels
 from divaug.latent.monitor import TopKMonitor
@@ -21,6 +24,7 @@ from divaug.metrics import (
     roc_auc,
     softmax,
 )
+from divaug.rng import stream
 from divaug.train import Evaluation, Totals
 
 Row = dict[str, Any]
@@ -31,19 +35,81 @@ def empty_row(epoch: int) -> Row:
     return {"epoch": epoch, "metrics": {}, "per_class": {}}
 
 
-def add_training(row: Row, totals: Totals, *, lr: float, seconds: float, tail: np.ndarray) -> None:
-    """Add what the training loop saw: loss, accuracy, speed, and what mixing really did."""
+def costs(built: Built) -> list[str]:
+    """Say what pixel augmentation without a batched form costs: pictures a second with and without it."""
+    notes, seen = [], set()
+    for stage in built.stages:
+        if hasattr(stage.pixel, "apply") or id(stage.pixel) in seen:
+            continue
+        seen.add(id(stage.pixel))
+        rows = np.arange(min(128, len(built.train.labels)))
+        images, labels = built.train.take(rows), built.train.labels_of(rows)
+        plan = stage.pixel.sample(labels, (images.shape[1], images.shape[2]), stream(0, "costs"))
+        rates = []
+        for work in (lambda: augment(stage.pixel, images, plan), lambda: built.train.take(rows)):  # noqa: B023
+            work()
+            started = time.perf_counter()
+            built.train.normalize(work())
+            rates.append(len(rows) / (time.perf_counter() - started))
+        notes.append(
+            f"the pixel augmentation works picture by picture: it makes {rates[0]:,.0f} pictures a second ready, "
+            f"against {rates[1]:,.0f} without it (one process; --workers spreads it)"
+        )
+    return notes
+
+
+def add_training(
+    row: Row, totals: Totals, *, labels: Tensor, pixel: Any, lr: float, seconds: float, tail: np.ndarray
+) -> None:
+    """Add what the training loop saw: loss, accuracy, speed, and what augmentation really did.
+
+    By class ``aug/*`` has: rows presented, distinct pictures among them (``sources``), rows whose pixels were altered
+    (``augmented``), rows that another picture was mixed into (``receivers``), rows that a picture of the class was
+    mixed into (``givers``), label mass, and label mass that feature augmentation added (``synthetic``); where partners
+    come from the whole training cut, how many different pictures gave (``donors``) and as how many equally used ones
+    they count (``donors_effective``, the inverse Simpson index of their uses); learned strengths (``level``).
+
+    Args:
+        row: Row to add to.
+        totals: What the epoch counted.
+        labels: Class of every picture of the training cut.
+        pixel: The pixel component, whose ``levels`` are noted if it has any.
+        lr: Learning rate of the last step.
+        seconds: Seconds the epoch took.
+        tail: Classes of the tail group.
+    """
+    rows, num_classes = totals.rows, len(totals.seen)
+    by_class = {
+        "rows": totals.seen,
+        "sources": torch.bincount(labels[totals.visits > 0], minlength=num_classes),
+        "augmented": totals.augmented,
+        "receivers": totals.receivers,
+        "givers": totals.givers,
+        "label_mass": totals.mass,
+        "synthetic": totals.synthetic,
+    }
     row["metrics"] |= {
-        "train/loss": totals.loss / totals.rows,
-        "train/acc": totals.correct / totals.rows,
+        "train/loss": totals.loss / rows,
+        "train/acc": totals.correct / rows,
         "train/lr": lr,
         "train/seconds": seconds,
-        "train/img_per_s": totals.rows / seconds,
-        "aug/mixed_frac": totals.mixed_rows / totals.rows,
-        "aug/rows_tail_frac": float(totals.seen[tail].sum() / totals.rows),
-        "aug/mass_tail_frac": float(totals.mass[tail].sum() / totals.rows),
+        "train/img_per_s": rows / seconds,
+        "aug/augmented_frac": float(totals.augmented.sum() / rows),
+        "aug/mixed_frac": float(totals.receivers.sum() / rows),
+        "aug/synthetic_frac": float(totals.synthetic.sum() / rows),
+        "aug/rows_tail_frac": float(totals.seen[tail].sum() / rows),
+        "aug/mass_tail_frac": float(totals.mass[tail].sum() / totals.mass.sum()),
+        "aug/givers_tail_frac": float(totals.givers[tail].sum() / max(1, int(totals.givers.sum()))),
     }
-    row["per_class"] |= {"aug/rows": totals.seen.tolist(), "aug/label_mass": totals.mass.tolist()}
+    if hasattr(pixel, "update"):
+        by_class["level"] = pixel.levels
+    if (uses := totals.donations.double()).any():
+        squares = torch.zeros(num_classes, dtype=torch.float64).index_add_(0, labels, uses**2)
+        sums = torch.zeros(num_classes, dtype=torch.float64).index_add_(0, labels, uses)
+        by_class["donors"] = torch.bincount(labels[uses > 0], minlength=num_classes)
+        by_class["donors_effective"] = torch.where(squares > 0, sums**2 / squares.clamp_min(1), 0.0)
+        row["metrics"]["aug/donors_effective"] = float(uses.sum() ** 2 / (uses**2).sum())
+    row["per_class"] |= {f"aug/{name}": values.tolist() for name, values in by_class.items()}
 
 
 def add_part(row: Row, prefix: str, outputs: Evaluation, group_counts: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from divaug.config import (
     FAMILY_OF,
     Component,
     Config,
+    check_encoder,
     config_fields,
     default_of,
     digest,
@@ -141,6 +142,7 @@ def resolve(
                 f"method {chosen['method']!r} changes {slot} over training, so {slot} cannot be replaced by "
                 f"{getattr(resolved, slot).name!r}; choose another method, or write the phases in a --config file"
             )
+    check_encoder(resolved)
     return resolved
 
 

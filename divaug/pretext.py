@@ -133,7 +133,7 @@ def _fit(
     steps, accuracy = pictures.steps(size), float("nan")
     with StopRequest() as stop:
         for epoch in range(first, config.epochs):
-            totals = totals or Totals.empty(TURNS)
+            totals = totals or Totals.empty(TURNS, size)
             drawn = stream(config.seed, "sampler", epoch).permutation(size)
             batches = pictures.epoch(
                 drawn, pixel=stage.pixel, mix=stage.mix, seed=config.seed, epoch=epoch, first_step=totals.steps

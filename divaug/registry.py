@@ -5,15 +5,18 @@ the built-in components, and of the user's ``--import`` files, are read from the
 imported until a component is built, so listing and rejecting a misspelt name take milliseconds.
 
 A factory's positional parameters are *facts*, things that only the data know (``FACTS``); its keyword-only parameters
-are hyperparameters, which come from the configuration.
+are hyperparameters, which come from the configuration. One annotated with a type of ``divaug.contracts`` (``Pixel``,
+``list[Pixel]``, ``Partner``) is itself a component: given by name or as a table with a name, it is built from the same
+facts.
 """
 
 import ast
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -24,8 +27,10 @@ from divaug import _user_files
 from divaug.errors import ConfigError, suggestion
 
 FACTS = (
-    "labels", "class_counts", "num_classes", "feature_dim", "head_scale", "total_steps", "seed", "encoder_features",
+    "labels", "class_counts", "group_counts", "num_classes", "class_names", "feature_dim", "head_scale", "total_steps",
+    "seed", "encoder_features", "default_pixel",
 )  # fmt: skip
+CHAIN = "chain"  # the component that a name like "crop_flip+cutout" stands for
 ENTRY_POINT_GROUP = "divaug.plugins"
 _CONSTRUCTORS = ("__init__", "__new__")
 _NO_PARAMETERS = {"nn.Module", "torch.nn.Module", "Module", "object"}
@@ -105,6 +110,8 @@ class Registry:
     def entry(self, name: str) -> Entry:
         """Return what is known of ``name``; an unknown name raises ConfigError with the allowed set."""
         entries = self.entries()
+        if "+" in name and CHAIN in entries:
+            name = CHAIN
         if name not in entries:
             raise ConfigError(
                 f"unknown {self.family} {name!r}; {suggestion(name, entries)} "
@@ -115,12 +122,25 @@ class Registry:
     def check(self, name: str, options: Mapping[str, Any]) -> None:
         """Raise ConfigError unless ``name`` exists and takes every one of ``options``, by name and plain type."""
         entry = self.entry(name)
+        options = _expanded(name, entry, options)
         for key, value in options.items():
             if key not in entry.options:
                 raise ConfigError(f"{self.family} {name!r} has no {key!r}; {suggestion(key, entry.options)}")
             annotation = entry.options[key][0]
-            if not _fits(value, annotation):
+            if (nested := _nested_family(annotation)) is not None:
+                _each_component(value, nested.check)
+            elif not _fits(value, annotation):
                 raise ConfigError(f"{self.family}.{key} of {name!r} must be {annotation}, got {value!r}")
+
+    def facts_of(self, name: str, options: Mapping[str, Any]) -> set[str]:
+        """Return the facts that a component and the components in its options ask for; check it before."""
+        entry = self.entry(name)
+        asked, given = set(entry.facts), _expanded(name, entry, options)
+        for key, (annotation, default) in entry.options.items():
+            if (nested := _nested_family(annotation)) is not None and (key in given or default is not None):
+                value = given[key] if key in given else ast.literal_eval(default or "")
+                _each_component(value, lambda inner, own, nested=nested: asked.update(nested.facts_of(inner, own)))
+        return asked
 
     def build(self, name: str, *, facts: Mapping[str, Any], **options: Any) -> Any:
         """Construct ``name``, passing only the facts that its signature asks for.
@@ -131,10 +151,17 @@ class Registry:
         """
         self.check(name, options)
         entry = self.entry(name)
+        options = _expanded(name, entry, options)
+        name = entry.name
         if name not in self._factories:
             import_module(entry.module)
         if name not in self._factories:
             raise ConfigError(f"{entry.module} was imported but did not register {self.family} {name!r}")
+        for key, (annotation, default) in entry.options.items():
+            if (nested := _nested_family(annotation)) is not None and (key in options or default is not None):
+                value = options[key] if key in options else ast.literal_eval(default or "")
+                build = partial(nested._build_nested, facts)
+                options[key] = _each_component(value, build)
         if missing := [fact for fact in entry.facts if fact not in facts]:
             way = " (give --encoder)" if "encoder_features" in missing else ""
             raise ConfigError(f"{self.family} {name!r} needs {', '.join(missing)}, not to be had here{way}")
@@ -144,6 +171,37 @@ class Registry:
             return self._factories[name](*(facts[fact] for fact in entry.facts), **options)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{self.family} {name!r}: {error}") from error
+
+    def _build_nested(self, facts: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> Any:
+        return self.build(name, facts=facts, **options)
+
+
+def _expanded(name: str, entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of an entry, those of a name like "crop_flip+cutout" being its steps."""
+    if name == entry.name:
+        return {**options}
+    if options:
+        raise ConfigError(f"{name!r} takes no options; write {entry.name} with steps, a list of tables")
+    return {"steps": name.split("+")}
+
+
+def _nested_family(annotation: str | None) -> "Registry | None":
+    """Return the family whose components an option takes, by the types its annotation names."""
+    words = set(re.findall(r"\w+", annotation or ""))
+    return next((family for word, family in _NESTED.items() if word in words), None)
+
+
+def _each_component(value: Any, do: Callable[[str, Mapping[str, Any]], Any]) -> Any:
+    """Put ``do(name, options)`` in the place of every component in an option's value; leave numbers and None."""
+    if isinstance(value, str):
+        return do(value, {})
+    if isinstance(value, Mapping):
+        if "name" in value:
+            return do(value["name"], {k.replace("-", "_"): v for k, v in value.items() if k != "name"})
+        return {key: _each_component(item, do) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_each_component(item, do) for item in value]
+    return value
 
 
 def _fits(value: Any, annotation: str | None) -> bool:
@@ -278,10 +336,12 @@ LOSSES = Registry("losses", "divaug.losses", "LOSSES")
 CLASS_WEIGHTS = Registry("class_weights", "divaug.class_weights", "CLASS_WEIGHTS")
 PIXEL = Registry("pixel", "divaug.pixel", "PIXEL")
 MIX = Registry("mix", "divaug.mix", "MIX")
+PARTNERS = Registry("partners", "divaug.partners", "PARTNERS")
 FEATURE = Registry("feature", "divaug.feature", "FEATURE")
 HEADS = Registry("heads", "divaug.models.heads", "HEADS")
 
 REGISTRIES = {
     registry.family: registry
-    for registry in (DATASETS, MODELS, HEADS, SAMPLERS, LOSSES, CLASS_WEIGHTS, PIXEL, MIX, FEATURE)
+    for registry in (DATASETS, MODELS, HEADS, SAMPLERS, LOSSES, CLASS_WEIGHTS, PIXEL, MIX, PARTNERS, FEATURE)
 }
+_NESTED = {"Pixel": PIXEL, "Partner": PARTNERS}  # types of divaug.contracts by the family they stand for

@@ -50,7 +50,7 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
             return folder
         built = build(config, data)  # before anything is written: it finds what is wrong with the configuration
         folder.adopt(config, data.manifest)
-        for note in data.notes:
+        for note in (*data.notes, *measure.costs(built)):
             progress.say(f"note: {note}")
         with StopRequest() as stop:
             with open_tracker(config, folder, progress.warn) as tracker:
@@ -81,7 +81,10 @@ def _train(
     for epoch in range(first_epoch, config.epochs):
         started = time.perf_counter()
         stage = stage_at(built.stages, epoch)
-        totals = totals or Totals.empty(data.dataset.num_classes)
+        totals = totals or Totals.empty(data.dataset.num_classes, len(built.train.labels))
+        if totals.steps == 0 and hasattr(stage.pixel, "update"):  # strengths by class, learned between epochs
+            predict = train.predictor(built.model, built.train.normalize, bf16=built.bf16)
+            stage.pixel.update(built.train.take, predict, stream(config.seed, "levels", epoch))
         drawn = stage.sampler.draw(stream(config.seed, "sampler", epoch), epoch / config.epochs).numpy()
         if len(drawn) != len(data.train.labels):
             raise DivaugError(
@@ -115,7 +118,9 @@ def _train(
 
         row = measure.empty_row(epoch)
         seconds = time.perf_counter() - started
-        measure.add_training(row, totals, lr=rate(steps - 1), seconds=seconds, tail=tail)
+        measure.add_training(
+            row, totals, labels=built.train.labels, pixel=stage.pixel, lr=rate(steps - 1), seconds=seconds, tail=tail
+        )
         last = epoch == config.epochs - 1
         if last or (epoch + 1) % config.eval_every == 0 or epoch in clean_epochs:
             outputs = train.evaluate(built.model, built.test.in_order(), device=built.device, bf16=built.bf16)

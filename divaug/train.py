@@ -25,8 +25,13 @@ class Totals:
         loss: Sum of the losses of the steps, each times its rows.
         correct: Rows whose dominant label was predicted.
         seen: Rows of each label that the loop saw, ``(C,)``, before any mixing.
-        mass: Label mass of each class after mixing, ``(C,)``.
-        mixed_rows: Rows made of more than one picture.
+        mass: Label mass of each class after mixing and feature augmentation, ``(C,)``.
+        augmented: Rows of each label whose picture the pixel component altered, ``(C,)``.
+        receivers: Rows of each label that another picture was mixed into, ``(C,)``.
+        givers: Rows that a picture of each label was mixed into, ``(C,)``.
+        synthetic: Label mass that feature augmentation added to each class, ``(C,)``.
+        visits: How often each picture of the training cut was a row, ``(N,)``.
+        donations: How often each picture of the training cut was a donor, ``(N,)``.
     """
 
     steps: int
@@ -35,13 +40,46 @@ class Totals:
     correct: int
     seen: Tensor
     mass: Tensor
-    mixed_rows: int = 0
+    augmented: Tensor
+    receivers: Tensor
+    givers: Tensor
+    synthetic: Tensor
+    visits: Tensor
+    donations: Tensor
 
     @classmethod
-    def empty(cls, num_classes: int) -> "Totals":
+    def empty(cls, num_classes: int, pictures: int) -> "Totals":
         """Return the totals of an epoch that has not begun."""
-        zeros = torch.zeros(num_classes, dtype=torch.int64)
-        return cls(0, 0, 0.0, 0, zeros, zeros.double())
+
+        def zeros(size: int, kind: torch.dtype = torch.int64) -> Tensor:
+            return torch.zeros(size, dtype=kind)
+
+        return cls(
+            0, 0, 0.0, 0, zeros(num_classes), zeros(num_classes, torch.float64), zeros(num_classes), zeros(num_classes),
+            zeros(num_classes), zeros(num_classes, torch.float64), zeros(pictures), zeros(pictures),
+        )  # fmt: skip
+
+    def count(self, batch: Any, mixed: Any, target: Any) -> None:
+        """Count one step: its batch, the labels after mixing, and those after feature augmentation."""
+        num_classes = len(self.seen)
+
+        def by_class(ids: Tensor) -> Tensor:
+            return torch.bincount(ids.cpu(), minlength=num_classes)
+
+        self.rows += len(batch.labels)
+        self.seen += by_class(batch.labels)
+        self.augmented += by_class(batch.labels[batch.changed])
+        pairs = mixed.is_mixed()
+        self.receivers += by_class(mixed.ids[pairs, 0])
+        if mixed.ids.shape[1] > 1:
+            self.givers += by_class(mixed.ids[pairs, 1:].flatten())
+        mass = target.mass(num_classes).cpu()
+        self.mass += mass
+        self.synthetic += mass - mixed.mass(num_classes).cpu()
+        self.visits += torch.bincount(torch.from_numpy(batch.indices), minlength=len(self.visits))
+        if batch.donors is not None and batch.donors.indices is not None:
+            used = batch.donors.indices[pairs.cpu().numpy()]
+            self.donations += torch.bincount(torch.from_numpy(used), minlength=len(self.donations))
 
 
 @dataclass(frozen=True)
@@ -112,22 +150,21 @@ def train_epoch(
         DivaugError: The gradient is not finite; the message has the step, the labels and the learning rate.
     """
     model.train()
-    num_classes = len(totals.seen)
     for step, batch in enumerate(batches, start=totals.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)
         torch.manual_seed(torch_seed(stream(seed, "layers", epoch, step)))  # layers that draw by themselves: dropout
         plan = stage.mix.sample(batch.labels, batch.size, stream(seed, "mix", epoch, step))
         labels = batch.labels.to(device, non_blocking=True)
-        images, target = stage.mix.apply(batch.images, labels, plan, batch.donors)
+        images, mixed = stage.mix.apply(batch.images, labels, plan, batch.donors)
         if watch is not None:
-            watch(images, target)
+            watch(images, mixed)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             z = model.features(images)
         z = z.float()  # the head in full precision: bfloat16 logits tie, and ties go to the first, largest, class
         if monitor is not None:
-            monitor.update(z.detach(), target, model.head)
-        z, target = stage.feature(z, target, stream(seed, "feature", epoch, step))
+            monitor.update(z.detach(), mixed, model.head)
+        z, target = stage.feature(z, mixed, stream(seed, "feature", epoch, step))
         logits = model.head(z)
         loss = mixed_loss(stage.criterion, logits, target, stage.class_weights)
         optimizer.zero_grad(set_to_none=True)
@@ -136,13 +173,9 @@ def train_epoch(
         optimizer.step()
 
         totals.steps = step + 1
-        totals.rows += len(batch.labels)
         totals.loss += loss.item() * len(batch.labels)
-        dominant = target.dominant()
-        totals.correct += int((logits.argmax(1) == dominant).sum())
-        totals.seen += torch.bincount(batch.labels, minlength=num_classes)
-        totals.mass += target.mass(num_classes).cpu()
-        totals.mixed_rows += int(target.is_mixed().sum())
+        totals.correct += int((logits[: len(mixed.ids)].argmax(1) == mixed.dominant()).sum())
+        totals.count(batch, mixed, target)
         if after_step():
             return False
     return True
@@ -187,6 +220,26 @@ def evaluate(
     return Evaluation(*(torch.cat(parts).numpy() for parts in (logits, embeddings, labels)))
 
 
+def predictor(
+    model: Any, normalize: Callable[[Tensor], Tensor], *, bf16: bool = False, batch_size: int = 500
+) -> Callable[[Tensor], Tensor]:
+    """Return a function from uint8 pictures ``(M, H, W, ch)`` to the classes that a model gives them as it is now."""
+
+    @torch.no_grad()
+    def predict(pictures: Tensor) -> Tensor:
+        was_training = model.training
+        model.eval()
+        found = []
+        for images in map(normalize, pictures.split(batch_size)):
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+                z = model.features(images)
+            found.append(model.head(z.float()).argmax(1))
+        model.train(was_training)
+        return torch.cat(found)
+
+    return predict
+
+
 def save(
     path: Path,
     *,
@@ -207,6 +260,7 @@ def save(
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "features": [stage.feature.state_dict() for stage in stages],
+        "pixels": [getattr(stage.pixel, "state_dict", dict)() for stage in stages],
         "totals": None if totals is None else vars(totals),
         "monitors": [] if totals is None else [monitor.state_dict() for monitor in monitors],
     }
@@ -242,8 +296,10 @@ def load(
     state = read_checkpoint(path)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    for stage, feature in zip(stages, state["features"], strict=True):
+    for stage, feature, pixel in zip(stages, state["features"], state["pixels"], strict=True):
         stage.feature.load_state_dict(feature)
+        if pixel:
+            stage.pixel.load_state_dict(pixel)
     for monitor, counted in zip(monitors, state["monitors"], strict=bool(state["monitors"])):
         monitor.load_state_dict(counted)
     totals = None if state["totals"] is None else Totals(**state["totals"])

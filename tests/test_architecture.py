@@ -12,6 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ONLY_IMPORTERS = {
     "mlflow": {"trackers/mlflow.py"},
     "matplotlib": {"plots/latent.py", "plots/run.py", "plots/style.py"},
+    "albumentations": {"pixel/albumentations.py"},
     "timm": {"models/timm_backbone.py"},
 }
 

@@ -94,13 +94,15 @@ def test_a_malformed_config_file_is_named(tmp_path):
 def test_information(capsys):
     assert parse("--list", "mix") is None
     listed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in listed] == ["cmo", "cutmix", "mixup", "none", "remix"]
+    assert [line.split()[0] for line in listed] == [
+        "balanced_mixup", "cmo", "cutmix", "mixup", "none", "remix", "resizemix",
+    ]  # fmt: skip
     assert all(len(line.split(maxsplit=1)) == 2 for line in listed)
     parse("--list", "models")
     assert "timm:NAME" in capsys.readouterr().out
     parse("--describe", "cmo")
     both = capsys.readouterr().out
-    assert "mix/cmo" in both and "methods/cmo" in both and "power: float = 1.0" in both
+    assert "mix/cmo" in both and "methods/cmo" in both and "prob: float = 0.5" in both
     parse("--describe", "mix/cmo")
     assert "methods/cmo" not in capsys.readouterr().out
 

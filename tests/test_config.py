@@ -59,18 +59,18 @@ def test_what_is_wrong_is_named(table, message):
 
 def test_later_layers_win_and_keep_hyperparameters_of_the_same_component():
     config = from_layers([
-        ("a", {"mix": {"name": "cmo", "alpha": 0.5, "power": 0.5}, "lr": 0.3, "model": {"head": "cosine"}}),
+        ("a", {"mix": {"name": "cmo", "alpha": 0.5, "prob": 0.5}, "lr": 0.3, "model": {"head": "cosine"}}),
         ("b", {"mix": {"alpha": 0.25}, "epochs": 7}),
         ("c", {"model": {"name": "resnet32"}}),
     ])  # fmt: skip
-    assert config.mix == Component("cmo", {"alpha": 0.25, "power": 0.5})
+    assert config.mix == Component("cmo", {"alpha": 0.25, "prob": 0.5})
     assert (config.lr, config.epochs, config.head, config.model) == (
         0.3,
         7,
         Component("cosine"),
         Component("resnet32"),
     )
-    assert from_layers([("a", {"mix": {"name": "cmo", "power": 0.5}}), ("b", {"mix": "cutmix"})]).mix.options == {}
+    assert from_layers([("a", {"mix": {"name": "cmo", "prob": 0.5}}), ("b", {"mix": "cutmix"})]).mix.options == {}
 
 
 def test_precedence():
@@ -156,8 +156,8 @@ def test_fingerprint_covers_the_protocol_and_nothing_else():
 
 
 def test_a_slot_that_a_methods_phases_change_cannot_be_replaced():
-    with pytest.raises(ConfigError, match="method 'cmo' changes mix over training"):
-        resolve(flags={"method": "cmo", "mix": "mixup"})
+    with pytest.raises(ConfigError, match="method 'ldam_drw' changes class_weights over training"):
+        resolve(flags={"method": "ldam_drw", "class_weights": "inverse_frequency"})
 
 
 def test_every_key_has_help_and_a_group():

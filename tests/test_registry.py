@@ -38,7 +38,7 @@ def test_entries_are_read_from_the_source():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("cutmx", {}, r"unknown mix 'cutmx'; did you mean 'cutmix'\? Allowed: cmo, cutmix.* --import"),
+        ("cutmx", {}, r"unknown mix 'cutmx'; did you mean 'cutmix'\? Allowed: balanced_mixup, cmo, cutmix.* --import"),
         ("cutmix", {"alfa": 1.0}, "mix 'cutmix' has no 'alfa'; did you mean 'alpha'"),
         ("cutmix", {"alpha": "big"}, "mix.alpha of 'cutmix' must be float, got 'big'"),
         ("cutmix", {"alpha": True}, "mix.alpha of 'cutmix' must be float, got True"),
@@ -173,11 +173,11 @@ def test_facts_are_the_closed_list():
 
 def test_constructors_written_elsewhere_are_seen(tmp_path, facts):
     (tmp_path / "inherits.py").write_text(
-        "from dataclasses import dataclass\nfrom divaug.mix.cmo import CMO\nfrom divaug.registry import MIX\n\n"
-        '@MIX.register("my_cmo")\nclass MyCMO(CMO):\n    """Mine."""\n\n\n'
+        "from dataclasses import dataclass\nfrom divaug.mix.remix import Remix\nfrom divaug.registry import MIX\n\n"
+        '@MIX.register("my_remix")\nclass MyRemix(Remix):\n    """Mine."""\n\n\n'
         '@MIX.register("data_mix")\n@dataclass\nclass DataMix:\n    """Data."""\n\n    class_counts: object\n'
     )
     add_import(str(tmp_path / "inherits.py"))
-    assert MIX.entry("my_cmo").facts == ("labels", "class_counts")
-    assert MIX.build("my_cmo", facts=facts, power=0.5).prob == 0.5
+    assert MIX.entry("my_remix").facts == ("class_counts",)
+    assert MIX.build("my_remix", facts=facts, tau=0.25).tau == 0.25
     assert MIX.build("data_mix", facts=facts).class_counts is facts["class_counts"]

@@ -5,15 +5,16 @@ epoch and step; workers only apply them. So the number of workers changes nothin
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from divaug.contracts import augment
 from divaug.data.images import Part
 from divaug.data.pictures import PictureFiles
 from divaug.rng import stream
@@ -21,19 +22,24 @@ from divaug.rng import stream
 
 @dataclass(frozen=True)
 class Donors:
-    """Pictures from the whole training set for a mix that asks for them; labels on the host."""
+    """Pictures from the whole training set for a mix that asks for them; labels and indices on the host."""
 
     images: Float[Tensor, "B ch H W"]
     labels: Int[Tensor, "B"]
+    indices: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's rows: pictures on the device, labels and training-cut indices on the host."""
+    """One step's rows: pictures on the device, labels and training-cut indices on the host.
+
+    ``changed`` tells which pictures the pixel component really altered.
+    """
 
     images: Float[Tensor, "B ch H W"]
     labels: Int[Tensor, "B"]
     indices: np.ndarray
+    changed: Bool[Tensor, "B"]
     donors: Donors | None = None
 
     @property
@@ -58,24 +64,31 @@ class _Fetched(NamedTuple):
 
     indices: np.ndarray
     rows: Tensor
+    changed: Tensor
     donors: np.ndarray | None
     donor_rows: Tensor | None
 
 
+def _fetch(take: Callable[[np.ndarray], Tensor], request: _Request) -> _Fetched:
+    """Take the pictures of a request and augment them, by the pixel component's batched form where it has one."""
+    raw = take(request.indices)
+    rows = augment(request.pixel, raw, request.plan)
+    resized = rows.shape != raw.shape
+    changed = torch.ones(len(raw), dtype=torch.bool) if resized else (rows != raw).flatten(1).any(1)
+    donor_rows = None
+    if request.donors is not None:
+        donor_rows = augment(request.pixel, take(request.donors), request.donor_plan)
+    return _Fetched(request.indices, rows, changed, request.donors, donor_rows)
+
+
 class _Reader(torch.utils.data.Dataset):
-    """Reads and augments picture by picture; lives in ``divaug`` so that spawned workers can unpickle it."""
+    """Reads and augments a step's pictures; lives in ``divaug`` so that spawned workers can unpickle it."""
 
     def __init__(self, images: np.ndarray | PictureFiles) -> None:
         self.images = images
 
     def __getitem__(self, request: _Request) -> _Fetched:
-        def rows(indices: np.ndarray, plan: Any) -> Tensor:
-            images = self.images[indices]
-            augmented = [request.pixel.apply_one(image, plan, i) for i, image in enumerate(images)]
-            return torch.from_numpy(np.stack(augmented))
-
-        donor_rows = None if request.donors is None else rows(request.donors, request.donor_plan)
-        return _Fetched(request.indices, rows(request.indices, request.plan), request.donors, donor_rows)
+        return _fetch(lambda indices: torch.from_numpy(self.images[indices]), request)
 
 
 def _as_it_is(fetched: _Fetched) -> _Fetched:
@@ -177,12 +190,12 @@ class Loader:
             self._feed.requests = requests
             fetched = iter(self._reader)
         else:
-            fetched = (self._fetch_resident(self._resident, request) for request in requests)
+            fetched = (_fetch(self.take, request) for request in requests)
         for got in fetched:
             donors = None
             if got.donor_rows is not None:
-                donors = Donors(self.normalize(got.donor_rows), self.labels_of(got.donors))
-            yield Batch(self.normalize(got.rows), self.labels_of(got.indices), got.indices, donors)
+                donors = Donors(self.normalize(got.donor_rows), self.labels_of(got.donors), got.donors)
+            yield Batch(self.normalize(got.rows), self.labels_of(got.indices), got.indices, got.changed.cpu(), donors)
 
     def labels_of(self, indices: np.ndarray | None) -> Int[Tensor, "B"]:
         """Return the labels at positions of the part, on the host."""
@@ -210,31 +223,20 @@ class Loader:
                 donor_plan = pixel.sample(self.labels_of(donors), size, rng)
             yield _Request(rows, plan, donors, donor_plan, pixel)
 
-    @staticmethod
-    def _fetch_resident(pictures: Tensor, request: _Request) -> _Fetched:
-        def rows(indices: np.ndarray, plan: Any) -> Tensor:
-            images = pictures[torch.from_numpy(indices).to(pictures.device)]
-            if hasattr(request.pixel, "apply"):
-                return request.pixel.apply(images, plan)
-            one_by_one = [request.pixel.apply_one(image, plan, i) for i, image in enumerate(images.cpu().numpy())]
-            return torch.from_numpy(np.stack(one_by_one))
-
-        donor_rows = None if request.donors is None else rows(request.donors, request.donor_plan)
-        return _Fetched(request.indices, rows(request.indices, request.plan), request.donors, donor_rows)
-
     def evenly(self, count: int, batch_size: int = 64) -> Iterator[Tensor]:
         """Yield up to ``count`` normalised pictures, evenly spaced in index order, unaugmented, in batches."""
         rows = np.unique(np.linspace(0, len(self.labels) - 1, min(count, len(self.labels))).round().astype(np.int64))
         for start in range(0, len(rows), batch_size):
-            yield self.normalize(self._raw(rows[start : start + batch_size]))
+            yield self.normalize(self.take(rows[start : start + batch_size]))
 
     def in_order(self, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all pictures in order, unaugmented, with their labels: for evaluation."""
         for start in range(0, len(self.labels), batch_size):
             rows = np.arange(start, min(start + batch_size, len(self.labels)))
-            yield self.normalize(self._raw(rows)), self.labels_of(rows)
+            yield self.normalize(self.take(rows)), self.labels_of(rows)
 
-    def _raw(self, rows: np.ndarray) -> Tensor:
+    def take(self, rows: np.ndarray) -> UInt8[Tensor, "M H W ch"]:
+        """Return pictures at positions of the part as they are."""
         if self._resident is not None:
             return self._resident[torch.from_numpy(rows).to(self._resident.device)]
         if isinstance(self._images, PictureFiles):

@@ -1,42 +1,51 @@
-import numpy as np
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from divaug.contracts import Partner
 from divaug.labels import MixedLabels
-from divaug.mix._blend import BlendPlan, blend, check_alpha
+from divaug.mix._mix import BlendMix, BlendPlan, blend, pair_labels
 from divaug.registry import MIX
 
 
 @MIX.register("mixup")
-class Mixup:
-    """Blend every picture with another of the batch, and their labels by the same share.
-
-    One share, drawn from Beta(alpha, alpha), serves the whole batch.
+class Mixup(BlendMix):
+    """Blend every picture with a partner, and their labels by the same share.
 
     Args:
-        alpha: Beta parameter, > 0; 1 is uniform, towards 0 hardly anything is blended.
+        alpha: The share kept is drawn from Beta(alpha, alpha), > 0; 1 is uniform, towards 0 hardly anything is blended.
+        prob: Share of steps (rows, where per_row) that are mixed at all, in [0, 1].
+        per_row: Draw a share for each row instead of one for the batch.
+        partner: Rule that draws partners: uniform (another row of the batch), minority, within_group, diverse or
+            redundant (from the whole training cut).
+        start: Fraction of training from which is mixed, in [0, 1].
+        stop: Fraction of training from which is no longer mixed, in [start, 1].
 
     Reference:
         Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018, arXiv:1710.09412.
 
-    Differs from the paper: nothing.
+    Differs from the paper: nothing with these defaults.
     """
 
-    def __init__(self, *, alpha: float = 1.0) -> None:
-        self.alpha = check_alpha(alpha)
-
-    def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> BlendPlan:
-        """Draw partners and the share kept."""
-        return BlendPlan(rng.permutation(len(labels)), float(rng.beta(self.alpha, self.alpha)))
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        prob: float = 1.0,
+        per_row: bool = False,
+        partner: Partner | str | None = "uniform",
+        start: float = 0.0,
+        stop: float = 1.0,
+    ) -> None:
+        super().__init__(alpha=alpha, prob=prob, per_row=per_row, partner=partner, start=start, stop=stop)
 
     def apply(
-        self,
-        images: Float[Tensor, "B ch H W"],
-        labels: Int[Tensor, "B"],
-        plan: BlendPlan,
-        donors: object = None,
+        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BlendPlan, donors: Any = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Blend; the inputs are not modified."""
-        kept = torch.full((len(labels),), plan.kept, device=images.device)
-        return blend(images, labels, plan, kept)
+        other, other_labels, index, foreign = self.pair(images, labels, plan.partner, donors)
+        kept = torch.from_numpy(plan.kept).to(images.device)
+        mixed = foreign & (kept > 0) & (kept < 1)
+        return blend(images, other, index, plan.kept), pair_labels(labels, other_labels, kept, mixed)

@@ -1,15 +1,17 @@
-import numpy as np
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from divaug.contracts import Partner
 from divaug.labels import MixedLabels
-from divaug.mix._blend import BlendPlan, blend, check_alpha
+from divaug.mix._mix import BlendMix, BlendPlan, blend, pair_labels
 from divaug.registry import MIX
 
 
 @MIX.register("remix")
-class Remix:
+class Remix(BlendMix):
     """Mixup whose label goes wholly to the rarer class when the two differ enough in size.
 
     With x the share of row i's picture in the blend of rows i and j: its label weight is 0 if n_i / n_j >= kappa and
@@ -17,20 +19,36 @@ class Remix:
 
     Args:
         class_counts: Training pictures of each class, >= 1.
-        alpha: Beta parameter of the share, > 0.
+        alpha: The share kept is drawn from Beta(alpha, alpha), > 0.
         kappa: Ratio of class sizes from which labels are moved, >= 1.
         tau: Share below which the larger class may lose its label, in [0, 1]; 0 is mixup.
+        prob: Share of steps (rows, where per_row) that are mixed at all, in [0, 1].
+        per_row: Draw a share for each row instead of one for the batch.
+        partner: Rule that draws partners: uniform (another row of the batch), minority, within_group, diverse or
+            redundant (from the whole training cut).
+        start: Fraction of training from which is mixed, in [0, 1].
+        stop: Fraction of training from which is no longer mixed, in [start, 1].
 
     Reference:
         Chou et al., Remix: Rebalanced Mixup, ECCV Workshops 2020, arXiv:2007.03943, eq. 6.
 
-    Differs from the paper: nothing. Not the REMIX of Bellinger et al., which resamples the batch.
+    Differs from the paper: nothing with these defaults. Not the REMIX of Bellinger et al. (``balanced_mixup``).
     """
 
     def __init__(
-        self, class_counts: Int[Tensor, "C"], *, alpha: float = 1.0, kappa: float = 3.0, tau: float = 0.5
+        self,
+        class_counts: Int[Tensor, "C"],
+        *,
+        alpha: float = 1.0,
+        kappa: float = 3.0,
+        tau: float = 0.5,
+        prob: float = 1.0,
+        per_row: bool = False,
+        partner: Partner | str | None = "uniform",
+        start: float = 0.0,
+        stop: float = 1.0,
     ) -> None:
-        self.alpha = check_alpha(alpha)
+        super().__init__(alpha=alpha, prob=prob, per_row=per_row, partner=partner, start=start, stop=stop)
         if kappa < 1:
             raise ValueError(f"kappa must be >= 1, got {kappa}")
         if not 0 <= tau <= 1:
@@ -40,22 +58,15 @@ class Remix:
         self.kappa, self.tau = kappa, tau
         self.counts = class_counts.double()
 
-    def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> BlendPlan:
-        """Draw partners and the share kept."""
-        return BlendPlan(rng.permutation(len(labels)), float(rng.beta(self.alpha, self.alpha)))
-
     def apply(
-        self,
-        images: Float[Tensor, "B ch H W"],
-        labels: Int[Tensor, "B"],
-        plan: BlendPlan,
-        donors: object = None,
+        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BlendPlan, donors: Any = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Blend, and move labels towards the rarer class; the inputs are not modified."""
-        partner = torch.from_numpy(plan.partner).to(images.device)
+        other, other_labels, index, foreign = self.pair(images, labels, plan.partner, donors)
         counts = self.counts.to(images.device)
-        ratio = counts[labels] / counts[labels[partner]]
-        kept = torch.full((len(labels),), plan.kept, device=images.device)
-        kept = torch.where((ratio >= self.kappa) & (plan.kept < self.tau), 0.0, kept)
-        kept = torch.where((ratio <= 1 / self.kappa) & (1 - plan.kept < self.tau), 1.0, kept)
-        return blend(images, labels, plan, kept)
+        ratio = counts[labels] / counts[other_labels]
+        share = torch.from_numpy(plan.kept).to(images.device)
+        mixed = foreign & (share > 0) & (share < 1)
+        kept = torch.where(mixed & (ratio >= self.kappa) & (share < self.tau), 0.0, share)
+        kept = torch.where(mixed & (ratio <= 1 / self.kappa) & (1 - share < self.tau), 1.0, kept)
+        return blend(images, other, index, plan.kept), pair_labels(labels, other_labels, kept, mixed)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from divaug.plots.style import GROUP_LINES, class_ticks, figure, look, save
+from divaug.plots.style import GROUP_LINES, class_ticks, figure, look, save, wrapped
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _recall(path: Path, series: list[Series], names: list[str], counts: np.ndarr
         offset = (index - (len(series) - 1) / 2) * 0.12
         spread = 100 * s.recall[:, order].std(0, ddof=1) if len(s.recall) > 1 else None
         axis.errorbar(
-            np.arange(len(order)) + offset, values, yerr=spread, label=s.label, markersize=5, linewidth=0.8,
+            np.arange(len(order)) + offset, values, yerr=spread, label=wrapped(s.label), markersize=5, linewidth=0.8,
             capsize=2, **look(index),
         )  # fmt: skip
     axis.set_xticks(
@@ -92,7 +92,7 @@ def _growth(path: Path, series: list[Series], m: int, ceiling: int) -> None:
                     linestyle=GROUP_LINES[group],
                     label=group,
                 )
-        axis.set_title(s.label, fontsize=9)
+        axis.set_title(wrapped(s.label), fontsize=9)
     axes.flat[0].legend(frameon=False, fontsize=8)
     made.supxlabel("epoch", fontsize=9)
     made.supylabel(f"distinct top-K CE expected\nin {m} views (ceiling {ceiling})", fontsize=9)
@@ -107,7 +107,7 @@ def _diversity(path: Path, series: list[Series], counts: np.ndarray, m: int, cei
             style = look(index)
             axis.scatter(
                 _mean(s.rarefied), 100 * _mean(s.recall), s=sizes, marker=style["marker"], edgecolor=style["color"],
-                facecolor="none", linewidth=1.2, label=s.label,
+                facecolor="none", linewidth=1.2, label=wrapped(s.label),
             )  # fmt: skip
     axis.set(
         xlabel=f"distinct top-K CE expected in {m} clean training pictures\n"

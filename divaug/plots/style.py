@@ -1,5 +1,6 @@
 """One look for all figures: readable in grey, colour never the only carrier of meaning."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,16 @@ def look(index: int) -> dict[str, Any]:
 def save(made: Any, path: Path) -> None:
     """Write a PNG."""
     made.savefig(path, dpi=150)
+
+
+def wrapped(label: str, width: int = 26) -> str:
+    """Break a method's label ("erm+mix=cutmix+mix.alpha=0.5") before a plus where it is long."""
+    lines = [""]
+    for part in re.split(r"(?=\+)", label):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def class_ticks(names: list[str], counts: list[int], most: int = 30) -> list[str]:

@@ -32,7 +32,9 @@ def train_and_compare(
         folders = [RunFolder(request.resume_from)]
     if request.dry_run:
         for config, folder in zip(request.configs, folders, strict=True):
-            starts = [round(phase.start * config.epochs) for phase in config.phases]
+            fractions = [phase.start for phase in config.phases]
+            fractions += [config.mix.options[end] for end in ("start", "stop") if end in config.mix.options]
+            starts = sorted(round(fraction * config.epochs) for fraction in fractions)
             phases = (
                 f", phases from {', '.join(str(s) if s < config.epochs else 'never' for s in starts)}" if starts else ""
             )

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from divaug.registry import PIXEL
+
 COUNTS = [40, 20, 6, 2]
 
 
@@ -12,9 +14,13 @@ def facts():
     return {
         "labels": labels[torch.randperm(68, generator=torch.Generator().manual_seed(0))],
         "class_counts": torch.tensor(COUNTS),
+        "group_counts": torch.tensor(COUNTS),
         "num_classes": 4,
+        "class_names": ["ant", "bee", "cat", "dog"],
         "feature_dim": 8,
         "head_scale": 30.0,
         "total_steps": 100,
         "seed": 0,
+        "encoder_features": torch.randn(68, 12, generator=torch.Generator().manual_seed(1)),
+        "default_pixel": PIXEL.build("crop_flip", facts={}),
     }

@@ -15,13 +15,19 @@ EXPECTED = {
     "samplers": ["class_balanced_effective", "oversample", "square_root", "undersample", "uniform"],
     "losses": ["balanced_softmax", "ce", "focal", "ldam", "logit_adjusted"],
     "class_weights": ["effective_number", "inverse_frequency", "none"],
-    "pixel": ["crop_flip", "none", "shift"],
-    "mix": ["cmo", "cutmix", "mixup", "none", "remix"],
-    "feature": ["none"],
-}
+    "pixel": [
+        "albumentations", "augmix", "autoaugment", "by_class", "chain", "color_jitter", "crop_flip", "cuda", "cutout",
+        "default", "gaussian_noise", "levels", "none", "randaugment", "random_erasing", "shift", "strong",
+        "trivialaugment", "weak",
+    ],
+    "mix": ["balanced_mixup", "cmo", "cutmix", "mixup", "none", "remix", "resizemix"],
+    "partners": ["diverse", "minority", "redundant", "uniform", "within_group"],
+    "feature": ["eos", "feature_noise", "feature_smote", "isda", "manifold_mixup", "none"],
+}  # fmt: skip
 METHODS = [
-    "balanced_softmax", "cb_focal", "cmo", "cutmix", "erm", "focal", "ldam", "ldam_drw", "logit_adjusted", "mixup",
-    "remix", "remix_drw", "ros", "rus",
+    "any_donor", "balanced_mixup", "balanced_softmax", "cb_focal", "cmo", "cuda", "cutmix", "diverse", "eos", "erm",
+    "feature_noise", "feature_smote", "focal", "isda", "ldam", "ldam_drw", "logit_adjusted", "manifold_mixup", "mixup",
+    "randaugment", "redundant", "remix", "remix_drw", "resizemix", "ros", "rus", "strong_tail", "trivialaugment",
 ]  # fmt: skip
 
 
@@ -31,7 +37,7 @@ def test_every_family_has_the_names_it_should():
     assert sorted(names("lanes")) == ["fast", "paper"]
 
 
-@pytest.mark.parametrize("family", ["datasets", "samplers", "losses", "pixel", "mix", "feature"])
+@pytest.mark.parametrize("family", ["datasets", "samplers", "losses", "pixel", "mix", "partners", "feature"])
 def test_one_component_one_file_one_name(family):
     folder = Path(divaug.__file__).parent.joinpath(*REGISTRIES[family].package.split(".")[1:])
     files = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")]

@@ -192,3 +192,17 @@ def test_the_recipe(capsys):
     out = capsys.readouterr().out.splitlines()
     assert Path(out[0]).exists() and "300 pictures of half b; turns told:" in out[1]
     assert json.dumps(Encoder.load(out[0]).manifest)
+
+
+def test_partners_are_chosen_in_the_common_space(trained, tiny, monkeypatch):
+    flags = [*tiny, "--data-part", "a", "--encoder", str(trained), "--max-per-class", "20", "--epochs", "2"]
+    for method in ("diverse", "redundant"):
+        assert digits_lt.main([*flags, "--method", method, "--mix.prob", "1.0"]) == 0
+    folders = {name: RunFolder(f"runs/tiny/{name}+mix.prob=1.0/seed0") for name in ("diverse", "redundant")}
+    rows = {name: folder.metrics.rows() for name, folder in folders.items()}
+    for epoch in range(2):  # the same rows and the same classes of donors, other pictures
+        a, b = (rows[name][epoch]["per_class"] for name in ("diverse", "redundant"))
+        assert a["aug/rows"] == b["aug/rows"] and a["aug/givers"] == b["aug/givers"]
+        assert a["aug/label_mass"] == b["aug/label_mass"]
+        assert rows["diverse"][epoch]["metrics"]["aug/donors_effective"] > 1
+    assert rows["diverse"][1]["metrics"]["train/loss"] != rows["redundant"][1]["metrics"]["train/loss"]

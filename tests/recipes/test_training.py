@@ -23,12 +23,12 @@ def run(*argv):
 
 
 def test_every_method_trains(tiny, capsys, monkeypatch):
-    monkeypatch.setattr("divaug.plots.run.draw_run", lambda *a: None)  # 28 figures take longer than all training
-    names = ",".join(presets.names("methods"))
-    assert run(*tiny, "--methods", names, "--epochs", 2) == 0
+    monkeypatch.setattr("divaug.plots.run.draw_run", lambda *a: None)  # 52 figures take longer than all training
+    names = set(presets.names("methods")) - {"diverse", "redundant"}  # these need an encoder: test_encoder.py
+    assert run(*tiny, "--methods", ",".join(sorted(names)), "--epochs", 2) == 0
     out = capsys.readouterr().out
     table = [line for line in out.splitlines() if line.split() and line.split()[0] in presets.names("methods")]
-    assert len(table) == 14 and "prior-corr." in out and "top-K tail m=" in out
+    assert len(table) == 26 and "prior-corr." in out and "top-K tail m=" in out
     for figure in ("recall_by_class", "growth", "accuracy_diversity"):
         assert Path(f"runs/tiny/report/{figure}.png").stat().st_size > 5000
 
@@ -362,3 +362,98 @@ def test_a_sampler_must_draw_an_epoch(tiny, capsys, monkeypatch):
 def test_any_data_set_is_resized(tiny):
     assert run(*tiny, "--method", "erm", "--image-size", 12, "--epochs", 1) == 0
     assert RunFolder("runs/tiny/erm/seed0").manifest["image_shape"] == [12, 12, 1]
+
+
+def of_classes(folder, name, epoch=-1):
+    return np.array(RunFolder(folder).metrics.rows()[epoch]["per_class"][f"aug/{name}"], dtype=float)
+
+
+def test_what_was_applied_is_counted(tiny):
+    """Rates within 4.5 standard deviations of the binomial, over two epochs; sums exact."""
+    flags = [
+        "--sampler",
+        "oversample",
+        "--pixel",
+        "cutout",
+        "--pixel.prob",
+        0.3,
+        "--mix",
+        "cmo",
+        "--mix.per_row",
+        "true",
+    ]
+    assert run(*tiny, *flags, "--mix.prob", 0.4, "--max-per-class", 80, "--epochs", 2) == 0
+    (folder,) = find_runs(["runs"])
+    counts = np.array(folder.manifest["counts"])
+    total = {name: of_classes(folder.path, name, 0) + of_classes(folder.path, name, 1) for name in (
+        "rows", "augmented", "receivers", "givers", "label_mass")}  # fmt: skip
+    n = 2 * counts.sum()
+    assert total["rows"].sum() == n and total["label_mass"].sum() == pytest.approx(n)
+    bound = lambda p, rows: 4.5 * np.sqrt(p * (1 - p) * rows)  # noqa: E731
+    assert abs(total["augmented"].sum() - 0.3 * n) < bound(0.3, n) + 0.01 * n  # a square on black can change nothing
+    mixed = total["receivers"].sum()
+    assert 0.33 * n - bound(0.4, n) < mixed < 0.4 * n + bound(0.4, n)  # boxes of an 8x8 picture are empty in 15 %
+    assert total["givers"].sum() == mixed
+    assert (abs(total["givers"] - mixed / 10) < bound(0.1, mixed)).all()  # every class alike, whatever its count
+    assert (abs(total["rows"] - n / 10) < bound(0.1, n)).all()
+    assert (of_classes(folder.path, "sources") <= counts).all()
+    assert of_classes(folder.path, "sources").sum() < counts.sum()  # drawn with replacement
+    donors, effective = of_classes(folder.path, "donors"), of_classes(folder.path, "donors_effective")
+    assert (donors <= counts).all() and (effective <= donors + 1e-9).all() and (effective > 0).all()
+    metrics = folder.metrics.rows()[-1]["metrics"]
+    assert metrics["aug/mixed_frac"] == pytest.approx(of_classes(folder.path, "receivers").sum() / counts.sum())
+    assert metrics["aug/synthetic_frac"] == 0
+
+
+def test_synthetic_rows_are_counted_where_they_go(tiny):
+    assert run(*tiny, "--method", "feature_smote", "--epochs", 2) == 0
+    folder = "runs/tiny/feature_smote/seed0"
+    rows, mass, made = (of_classes(folder, name) for name in ("rows", "label_mass", "synthetic"))
+    assert mass == pytest.approx(rows + made) and made[np.argmax(rows)] == 0
+    # rate 0.5, rounded up or down at random a step: 3 steps of up to 128 rows
+    assert made.sum() == pytest.approx(0.5 * rows.sum(), abs=3)
+    assert made[-3:].sum() > made[:3].sum()
+
+
+def test_a_mix_starts_and_stops_by_fractions_of_training(tiny):
+    assert run(*tiny, "--mix", "mixup", "--mix.start", 0.25, "--mix.stop", 0.75) == 0
+    (folder,) = find_runs(["runs"])
+    mixed = [row["metrics"]["aug/mixed_frac"] for row in folder.metrics.rows()]
+    assert mixed[0] == mixed[3] == 0 and min(mixed[1:3]) > 0.9
+
+
+def test_learned_strengths_go_on_after_a_stop(tiny, untimed, monkeypatch):
+    flags = ["--method", "cuda", "--pixel.threshold", 0.05]
+    assert run(*tiny, *flags) == 0
+    (folder,) = find_runs(["runs"])
+    whole = untimed(folder.path)
+    assert max(whole[-1]["per_class"]["aug/level"]) >= 2
+    from divaug import train
+
+    save, saved = train.save, []
+
+    def stop_once(path, **kwargs):
+        save(path, **kwargs)
+        saved.append(path)
+        if len(saved) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(train, "save", stop_once)
+    assert run(*tiny, *flags, "--experiment", "stopped") == 130
+    monkeypatch.setattr(train, "save", save)
+    assert run(*tiny, *flags, "--experiment", "stopped") == 0
+    assert untimed(Path("runs/stopped") / folder.path.relative_to(folder.path.parents[1])) == whole
+
+
+def test_a_slow_augmentation_says_what_it_costs(tiny, capsys):
+    quiet = [a if a != "none" else "lines" for a in tiny]
+    assert run(*quiet, "--pixel", "default+trivialaugment", "--epochs", 1) == 0
+    assert "works picture by picture: it makes" in capsys.readouterr().err
+    assert run(*quiet, "--pixel", "default+cutout", "--epochs", 1) == 0
+    assert "picture by picture" not in capsys.readouterr().err
+
+
+def test_partners_by_diversity_need_an_encoder_before_anything_is_trained(tiny, capsys):
+    assert run(*tiny, "--methods", "erm,diverse") == 2
+    assert "mix 'cutmix' compares pictures in the space of a common encoder: give --encoder" in capsys.readouterr().err
+    assert not Path("runs/tiny/erm").exists()

@@ -1,0 +1,88 @@
+"""A bounded memory of recent embeddings by class, for methods that need more of a rare class than one batch has."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from divaug.labels import MixedLabels
+
+
+class FeatureMemory(nn.Module):
+    """The last embeddings of every class, as buffers: C * slots * D float32.
+
+    They are as old as the class is rare; the network has moved on since.
+
+    Args:
+        num_classes: C.
+        feature_dim: D.
+        slots: Embeddings kept a class, >= 2.
+    """
+
+    features: Float[Tensor, "C M D"]
+    filled: Int[Tensor, "C"]
+    position: Int[Tensor, "C"]
+
+    def __init__(self, num_classes: int, feature_dim: int, slots: int) -> None:
+        super().__init__()
+        if slots < 2:
+            raise ValueError(f"memory must be >= 2, got {slots}")
+        self.slots = slots
+        self.register_buffer("features", torch.zeros(num_classes, slots, feature_dim))
+        self.register_buffer("filled", torch.zeros(num_classes, dtype=torch.int64))
+        self.register_buffer("position", torch.zeros(num_classes, dtype=torch.int64))
+
+    @torch.no_grad()
+    def add(self, z: Float[Tensor, "B D"], target: MixedLabels) -> None:
+        """Keep the embeddings of unmixed rows, the oldest of their class going first."""
+        plain = ~target.is_mixed()
+        z, labels = z.detach()[plain].float(), target.ids[plain, 0]
+        order = torch.argsort(labels, stable=True)
+        z, labels = z[order], labels[order]
+        counts = torch.bincount(labels, minlength=len(self.filled))
+        rank = torch.arange(len(labels), device=labels.device) - (counts.cumsum(0) - counts)[labels]
+        kept = rank >= (counts - self.slots)[labels]  # more rows of one class than slots: the last ones stay
+        slot = (self.position[labels] + rank) % self.slots
+        self.features[labels[kept], slot[kept]] = z[kept]
+        self.position.copy_((self.position + counts) % self.slots)
+        self.filled.copy_((self.filled + counts).clamp(max=self.slots))
+
+
+class Deficit:
+    """Draws the classes of synthetic rows in proportion to what they lack to the largest: n_max - n_c.
+
+    Args:
+        class_counts: Training pictures of each class.
+        rate: Synthetic rows for each real one, >= 0; with C * n_max / N - 1 all classes have equal label mass.
+    """
+
+    def __init__(self, class_counts: Int[Tensor, "C"], rate: float) -> None:
+        if rate < 0:
+            raise ValueError(f"rate must be >= 0, got {rate}")
+        counts = class_counts.double().numpy()
+        self.rate = rate
+        self.lacking = np.where(counts > 0, counts.max() - counts, 0.0)
+
+    def draw(self, rows: int, filled: Int[np.ndarray, "C"], rng: np.random.Generator) -> Int[np.ndarray, "R"]:
+        """Return the classes of round(rate * rows) synthetic rows, none where all counts are equal.
+
+        Classes of which the memory knows nothing yet are left out.
+        """
+        weights = np.where(filled > 0, self.lacking, 0.0)
+        size = int(np.floor(self.rate * rows + rng.random()))
+        if not weights.any():
+            size = 0
+        u = rng.random(size)
+        return np.searchsorted(np.cumsum(weights) / max(weights.sum(), 1e-300), u, side="right")
+
+
+def append_rows(
+    z: Float[Tensor, "B D"], target: MixedLabels, made: Float[Tensor, "R D"], classes: Int[Tensor, "R"]
+) -> tuple[Float[Tensor, "B2 D"], MixedLabels]:
+    """Put synthetic rows with hard labels behind a batch."""
+    width = target.ids.shape[1]
+    ids = torch.cat([target.ids, classes[:, None].expand(-1, width)])
+    whole = torch.zeros(len(classes), width, device=z.device)
+    whole[:, 0] = 1.0
+    mixed = torch.cat([target.is_mixed(), torch.zeros(len(classes), dtype=torch.bool, device=z.device)])
+    return torch.cat([z, made.to(z.dtype)]), MixedLabels(ids, torch.cat([target.weights, whole]), mixed)

@@ -1,0 +1,196 @@
+"""What mixes share: when, which rows, with whom; plans, blending, pasting and boxes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from divaug.contracts import Partner
+from divaug.labels import MixedLabels
+
+
+@dataclass(frozen=True)
+class BlendPlan:
+    """Partners and the share that each row keeps of its own picture.
+
+    Attributes:
+        partner: Row blended into each row; None where partners come from the loader (donors).
+        kept: float32 share in [0, 1]; 1 where nothing is mixed.
+    """
+
+    partner: Int[np.ndarray, "B"] | None
+    kept: Float[np.ndarray, "B"]
+
+
+@dataclass(frozen=True)
+class BoxPlan:
+    """Partners and a box for each row, ``(top, bottom, left, right)``, half open; empty where nothing is mixed.
+
+    Attributes:
+        partner: Row pasted into each row; None where partners come from the loader (donors).
+        boxes: One row for the whole batch, or one for each row of it.
+    """
+
+    partner: Int[np.ndarray, "B"] | None
+    boxes: Int[np.ndarray, "R 4"]
+
+
+class Mix:
+    """Base of mixes that pair every row with one partner.
+
+    Args:
+        prob: Share of steps (or of rows, where ``per_row``) that are mixed, in [0, 1].
+        per_row: Draw a share or box for each row instead of one for the batch.
+        partner: Rule that draws partners from the whole training cut; None: another row of the batch.
+        start: Fraction of training from which is mixed, in [0, 1].
+        stop: Fraction of training from which is no longer mixed, in [start, 1].
+    """
+
+    def __init__(self, *, prob: float, per_row: bool, partner: Partner | str | None, start: float, stop: float) -> None:
+        if not 0 <= prob <= 1:
+            raise ValueError(f"prob must lie in [0, 1], got {prob}")
+        if not 0 <= start <= stop <= 1:
+            raise ValueError(f"start and stop must satisfy 0 <= start <= stop <= 1, got {start} and {stop}")
+        if isinstance(partner, str) and partner != "uniform":
+            raise ValueError(f"partner must be a built rule here, as Minority(labels, class_counts), got {partner!r}")
+        self.prob, self.per_row, self.start, self.stop = prob, per_row, start, stop
+        self.rule = None if isinstance(partner, str) else partner
+        if self.rule is not None:
+            self.donors = self.rule.draw
+
+    def draw_pairs(self, rows: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, "B"] | None, np.ndarray]:
+        """Draw the partners in the batch, and which rows (or, in one value, whether the batch) are mixed."""
+        mixed = rng.random(rows if self.per_row else 1) < self.prob
+        return (rng.permutation(rows) if self.rule is None else None), mixed
+
+    def pair(
+        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], partner: np.ndarray | None, donors: Any
+    ) -> tuple[Float[Tensor, "B ch H W"], Int[Tensor, "B"], Int[Tensor, "B"] | None, Bool[Tensor, "B"]]:
+        """Return whence partners are taken: pictures, their labels, which of them (None: in order), which are foreign.
+
+        Foreign partners are another picture than the row's own.
+        """
+        if self.rule is None:
+            assert partner is not None
+            index = torch.from_numpy(partner).to(images.device)
+            return images, labels[index], index, index != torch.arange(len(labels), device=images.device)
+        if donors is None:
+            raise ValueError("this partner rule needs the donors that the loader brings: draw them with donors()")
+        foreign = torch.ones(len(labels), dtype=torch.bool, device=images.device)
+        return donors.images, donors.labels.to(images.device), None, foreign
+
+
+class BlendMix(Mix):
+    """Base of mixes that blend whole pictures by a share from Beta(alpha, alpha); see ``Mix``."""
+
+    def __init__(
+        self, *, alpha: float, prob: float, per_row: bool, partner: Partner | str | None, start: float, stop: float
+    ) -> None:
+        super().__init__(prob=prob, per_row=per_row, partner=partner, start=start, stop=stop)
+        self.alpha = check_alpha(alpha)
+
+    def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> BlendPlan:
+        """Draw partners and the share kept."""
+        partner, mixed = self.draw_pairs(len(labels), rng)
+        kept = np.where(mixed, rng.beta(self.alpha, self.alpha, len(mixed)), 1.0).astype(np.float32)
+        return BlendPlan(partner, np.broadcast_to(kept, len(labels)).copy())
+
+
+class BoxMix(Mix):
+    """Base of mixes that paste a box whose area comes from Beta(alpha, alpha); see ``Mix``."""
+
+    def __init__(
+        self, *, alpha: float, prob: float, per_row: bool, partner: Partner | str | None, start: float, stop: float
+    ) -> None:
+        super().__init__(prob=prob, per_row=per_row, partner=partner, start=start, stop=stop)
+        self.alpha = check_alpha(alpha)
+
+    def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> BoxPlan:
+        """Draw partners and boxes."""
+        partner, mixed = self.draw_pairs(len(labels), rng)
+        boxes = draw_boxes(size, rng.beta(self.alpha, self.alpha, len(mixed)), rng)
+        return BoxPlan(partner, np.where(mixed[:, None], boxes, 0))
+
+    def apply(
+        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BoxPlan, donors: Any = None
+    ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
+        """Paste the partners' boxes; the inputs are not modified."""
+        other, other_labels, index, foreign = self.pair(images, labels, plan.partner, donors)
+        kept = kept_of_boxes(plan.boxes, (images.shape[2], images.shape[3]), len(labels), images.device)
+        mixed = foreign & (kept > 0) & (kept < 1)
+        return paste(images, other, index, plan.boxes), pair_labels(labels, other_labels, kept, mixed)
+
+
+def blend(
+    images: Float[Tensor, "B ch H W"],
+    other: Float[Tensor, "B ch H W"],
+    index: Int[Tensor, "B"] | None,
+    kept: Float[np.ndarray, "B"],
+) -> Float[Tensor, "B ch H W"]:
+    """Return kept * image + (1 - kept) * partner, row by row."""
+    partners = other if index is None else other[index]
+    if (kept == kept[0]).all():
+        return torch.lerp(partners, images, float(kept[0]))
+    share = torch.from_numpy(kept).to(images.device, images.dtype)
+    return torch.lerp(partners, images, share[:, None, None, None])
+
+
+def pair_labels(
+    labels: Int[Tensor, "B"], other: Int[Tensor, "B"], kept: Float[Tensor, "B"], mixed: Bool[Tensor, "B"]
+) -> MixedLabels:
+    """Label each row with weight ``kept``, its partner with the rest."""
+    return MixedLabels(torch.stack([labels, other], dim=1), torch.stack([kept, 1 - kept], dim=1), mixed)
+
+
+def kept_of_boxes(
+    boxes: Int[np.ndarray, "R 4"], size: tuple[int, int], rows: int, device: torch.device
+) -> Float[Tensor, "B"]:
+    """Return the exact share of pixels outside each row's box."""
+    area = (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2])
+    kept = torch.from_numpy((1 - area / (size[0] * size[1])).astype(np.float32)).to(device)
+    return kept.expand(rows) if len(kept) == 1 else kept
+
+
+def paste(
+    images: Float[Tensor, "B ch H W"],
+    other: Float[Tensor, "B ch H W"],
+    index: Int[Tensor, "B"] | None,
+    boxes: Int[np.ndarray, "R 4"],
+) -> Float[Tensor, "B ch H W"]:
+    """Paste the box of each row's partner into the row, at the same place."""
+    if len(boxes) == 1:
+        top, bottom, left, right = boxes[0].tolist()
+        pasted = images.clone()
+        patch = other[:, :, top:bottom, left:right]
+        pasted[:, :, top:bottom, left:right] = patch if index is None else patch[index]
+        return pasted
+    inside = box_mask(boxes, (images.shape[2], images.shape[3]), images.device)
+    return torch.where(inside, other if index is None else other[index], images)
+
+
+def box_mask(boxes: Int[np.ndarray, "B 4"], size: tuple[int, int], device: torch.device) -> Bool[Tensor, "B 1 H W"]:
+    """Return where each row's box is."""
+    top, bottom, left, right = (torch.from_numpy(edge).to(device)[:, None] for edge in boxes.T.copy())
+    y, x = (torch.arange(length, device=device)[None] for length in size)
+    down, across = (y >= top) & (y < bottom), (x >= left) & (x < right)
+    return (down[:, :, None] & across[:, None, :])[:, None]
+
+
+def draw_boxes(size: tuple[int, int], kept: Float[np.ndarray, "R"], rng: np.random.Generator) -> np.ndarray:
+    """Draw ``(R, 4)`` boxes with sides sqrt(1 - kept) of the picture's, centres uniform, clipped at the border."""
+    edges = []
+    for length in size:
+        span = (length * np.sqrt(1 - kept)).astype(np.int64)
+        start = rng.integers(length, size=len(kept)) - span // 2
+        edges += [start.clip(0), (start + span).clip(max=length)]
+    return np.stack(edges, axis=1)
+
+
+def check_alpha(alpha: float) -> float:
+    """Refuse a Beta parameter that is not positive."""
+    if alpha <= 0:
+        raise ValueError(f"alpha must be > 0, got {alpha}")
+    return alpha

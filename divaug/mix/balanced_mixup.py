@@ -1,0 +1,68 @@
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from divaug.labels import MixedLabels
+from divaug.mix._mix import check_alpha
+from divaug.registry import MIX
+
+
+@dataclass(frozen=True)
+class ResamplePlan:
+    """Which rows are blended: ``rows`` and ``partner`` are positions in the batch, with repetitions."""
+
+    rows: Int[np.ndarray, "B"]
+    partner: Int[np.ndarray, "B"]
+    kept: float
+
+
+@MIX.register("balanced_mixup")
+class BalancedMixup:
+    """Mixup within a batch whose classes have been made equal: the REMIX of Bellinger et al.
+
+    Every class of the batch is resampled to the size of its largest, as many rows as the batch has are drawn from that,
+    and blended with one share, labels alike.
+
+    Args:
+        alpha: The share kept is drawn from Beta(alpha, alpha), > 0.
+        start: Fraction of training from which is mixed, in [0, 1].
+        stop: Fraction of training from which is no longer mixed, in [start, 1].
+
+    Reference:
+        Bellinger, Corizzo and Japkowicz, ReMix: Calibrated Resampling for Class Imbalance in Deep Learning, 2020,
+        arXiv:2012.02312.
+
+    Differs from the paper: a class keeps its own rows and is filled up by drawing with replacement; the batch is then
+    drawn without. Named apart from the Remix of Chou et al.
+    """
+
+    def __init__(self, *, alpha: float = 0.2, start: float = 0.0, stop: float = 1.0) -> None:
+        self.alpha = check_alpha(alpha)
+        if not 0 <= start <= stop <= 1:
+            raise ValueError(f"start and stop must satisfy 0 <= start <= stop <= 1, got {start} and {stop}")
+        self.start, self.stop = start, stop
+
+    def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> ResamplePlan:
+        """Draw rows, partners and the share kept."""
+        present, of_row, counts = np.unique(labels.cpu().numpy(), return_inverse=True, return_counts=True)
+        largest, rows = counts.max(), []
+        for c in range(len(present)):
+            members = np.flatnonzero(of_row == c)
+            rows.append(np.concatenate([members, rng.choice(members, largest - len(members))]))
+        picked = rng.choice(np.concatenate(rows), len(labels), replace=False)
+        return ResamplePlan(picked, rng.permutation(picked), float(rng.beta(self.alpha, self.alpha)))
+
+    def apply(
+        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: ResamplePlan, donors: Any = None
+    ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
+        """Resample and blend; the inputs are not modified. Row i's first label is that of the row drawn for it."""
+        rows, partner = (torch.from_numpy(index).to(images.device) for index in (plan.rows, plan.partner))
+        blended = torch.lerp(images[partner], images[rows], plan.kept)
+        kept = torch.full((len(labels),), plan.kept, device=images.device)
+        mixed = (rows != partner) & (0 < plan.kept < 1)
+        ids = torch.stack([labels[rows], labels[partner]], dim=1)
+        return blended, MixedLabels(ids, torch.stack([kept, 1 - kept], dim=1), mixed)

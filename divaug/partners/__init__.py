@@ -1,0 +1,1 @@
+"""Partner rules: which pictures of the whole training cut are mixed into a batch."""

@@ -1,0 +1,34 @@
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from divaug.registry import PARTNERS
+from divaug.rng import ClassDraw
+
+
+@PARTNERS.register("minority")
+class Minority:
+    """Draw partners from the whole training cut with weight n_c ** -power a picture.
+
+    Args:
+        labels: Class of every picture of the training cut.
+        class_counts: Training pictures of each class.
+        power: Rarity exponent, >= 0: 1 draws every class alike, 0 as the data are.
+
+    Reference:
+        Park et al., The Majority Can Help the Minority, CVPR 2022, arXiv:2112.00412 (the weights of CMO's foregrounds).
+
+    Differs from the paper: partners are drawn anew each step where the paper runs a second weighted loader; the
+    distribution is the same.
+    """
+
+    def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], *, power: float = 1.0) -> None:
+        if power < 0:
+            raise ValueError(f"power must be >= 0, got {power}")
+        counts = class_counts.double()
+        self.source = ClassDraw(labels, torch.where(counts > 0, counts.clamp_min(1) ** (1 - power), 0.0))
+
+    def draw(self, labels: Int[Tensor, "B"], rng: np.random.Generator) -> Int[Tensor, "B"]:
+        """Draw; the rows' own labels do not matter."""
+        return self.source.draw(rng, len(labels))

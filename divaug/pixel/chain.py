@@ -1,0 +1,44 @@
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from divaug.contracts import Pixel
+from divaug.registry import PIXEL
+
+
+@PIXEL.register("chain")
+class Chain:
+    """Augment in several steps, one after another; ``default+cutout`` is short for the chain of these two.
+
+    Args:
+        steps: Pixel components by name or as tables with a name, in order.
+
+    Differs from the paper: there is none.
+    """
+
+    def __init__(self, *, steps: list[Pixel]) -> None:
+        if not steps:
+            raise ValueError("steps must name at least one pixel component")
+        if learning := [type(step).__name__ for step in steps if hasattr(step, "update")]:
+            raise ValueError(f"steps holds {learning[0]}, which learns its strengths by itself: use it alone")
+        self.steps = steps
+        if all(hasattr(step, "apply") for step in steps):
+            self.apply = self._apply
+
+    def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> list[Any]:
+        """Draw every step's plan, in order: the first step draws what it would alone."""
+        return [step.sample(labels, size, rng) for step in self.steps]
+
+    def apply_one(self, image: UInt8[np.ndarray, "H W ch"], plan: list[Any], i: int) -> UInt8[np.ndarray, "H2 W2 ch"]:
+        """Do every step to row ``i``'s picture."""
+        for step, drawn in zip(self.steps, plan, strict=True):
+            image = step.apply_one(image, drawn, i)
+        return image
+
+    def _apply(self, images: UInt8[Tensor, "B H W ch"], plan: list[Any]) -> UInt8[Tensor, "B H2 W2 ch"]:
+        step: Any
+        for step, drawn in zip(self.steps, plan, strict=True):
+            images = step.apply(images, drawn)
+        return images

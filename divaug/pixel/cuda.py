@@ -1,0 +1,118 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from divaug.contracts import Pixel
+from divaug.pixel._operations import LEVELS, augment_by_level
+from divaug.registry import PIXEL
+
+
+@dataclass(frozen=True)
+class CudaPlan:
+    """The weak augmentation's plan, each row's level (0: left at that) and the seed of its operations."""
+
+    weak: Any
+    levels: Int[np.ndarray, "B"]
+    seeds: Int[np.ndarray, "B"]
+
+
+@PIXEL.register("cuda")
+class Cuda:
+    """Augment every class as strongly as the network has learned to bear.
+
+    Each class has a level, 0 at first. Before every epoch the network is tested on training pictures of the class at
+    every level up to its own: where it gets enough of them right at all levels, the class goes up by one, else down. A
+    share of the pictures is then augmented with ``level`` operations of magnitude level / 30.
+
+    Args:
+        labels: Class of every picture of the training cut.
+        num_classes: C.
+        weak: Component applied to every picture before.
+        prob: Share of pictures that are augmented by level, in [0, 1].
+        samples: Pictures of a class tested at level s: samples * (s + 1), >= 1.
+        threshold: Share of them that must be right, in [0, 1].
+        max_level: Largest level, in 0 to 30.
+
+    Reference:
+        Ahn, Ko and Yun, CUDA: Curriculum of Data Augmentation for Long-tailed Recognition, ICLR 2023, arXiv:2302.05499.
+
+    Differs from the paper: the test stops at the first level that fails, as its outcome is known then; the ranges of
+    the magnitudes are those of RandAugment.
+    """
+
+    def __init__(
+        self,
+        labels: Int[Tensor, "N"],
+        num_classes: int,
+        *,
+        weak: Pixel = "default",  # pyright: ignore[reportArgumentType] - the registry builds it
+        prob: float = 0.5,
+        samples: int = 10,
+        threshold: float = 0.6,
+        max_level: int = 10,
+    ) -> None:
+        for name, value in (("prob", prob), ("threshold", threshold)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {value}")
+        if samples < 1:
+            raise ValueError(f"samples must be >= 1, got {samples}")
+        if not 0 <= max_level <= LEVELS:
+            raise ValueError(f"max_level must lie in 0 to {LEVELS}, got {max_level}")
+        self.weak, self.prob, self.samples, self.threshold, self.max_level = weak, prob, samples, threshold, max_level
+        self.members = [np.flatnonzero(labels.numpy() == c) for c in range(num_classes)]
+        self.levels: np.ndarray = np.zeros(num_classes, dtype=np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "members": []}  # workers only apply; the lists would go to them with every step
+
+    def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> CudaPlan:
+        """Draw the weak augmentation, then which rows are augmented by level, and their seeds."""
+        weak = self.weak.sample(labels, size, rng)
+        chosen = rng.random(len(labels)) < self.prob
+        return CudaPlan(weak, np.where(chosen, self.levels[labels.numpy()], 0), rng.integers(2**32, size=len(labels)))
+
+    def apply_one(self, image: UInt8[np.ndarray, "H W ch"], plan: CudaPlan, i: int) -> UInt8[np.ndarray, "H W ch"]:
+        """Augment row ``i``'s picture weakly, then by its level."""
+        return augment_by_level(self.weak.apply_one(image, plan.weak, i), int(plan.levels[i]), int(plan.seeds[i]))
+
+    def update(
+        self,
+        pictures: Callable[[np.ndarray], UInt8[Tensor, "M H W ch"]],
+        predict: Callable[[UInt8[Tensor, "M H W ch"]], Int[Tensor, "M"]],
+        rng: np.random.Generator,
+    ) -> None:
+        """Test every class and move its level by one.
+
+        Args:
+            pictures: Training pictures at positions of the cut.
+            predict: The network's classes for pictures, in evaluation mode.
+            rng: Generator of the test's draws.
+        """
+        passed = np.array([len(members) > 0 for members in self.members])
+        for level in range(self.max_level + 1):
+            tested = [c for c in range(len(self.members)) if passed[c] and level <= self.levels[c]]
+            if not tested:
+                break
+            size = self.samples * (level + 1)
+            rows = np.concatenate([rng.choice(self.members[c], size) for c in tested])
+            seeds = rng.integers(2**32, size=len(rows))
+            images = pictures(rows).cpu().numpy()
+            strong = [augment_by_level(x, level, int(seed)) for x, seed in zip(images, seeds, strict=True)]
+            right = predict(torch.from_numpy(np.stack(strong))).cpu().numpy() == np.repeat(tested, size)
+            passed[tested] = right.reshape(len(tested), size).mean(1) > self.threshold
+        present = np.array([len(members) > 0 for members in self.members])
+        moved = np.clip(self.levels + np.where(passed, 1, -1), 0, self.max_level)
+        self.levels = np.where(present, moved, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"levels": self.levels.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.levels = np.array(state["levels"], dtype=np.int64)

@@ -1,0 +1,14 @@
+from divaug.contracts import Pixel
+from divaug.registry import PIXEL
+
+
+@PIXEL.register("default")
+def default(default_pixel: Pixel) -> Pixel:
+    """Do what the data set declares: crop_flip for CIFAR and own pictures, shift for digits, none for MNIST.
+
+    Args:
+        default_pixel: The data set's own augmentation, built.
+
+    Differs from the paper: there is none.
+    """
+    return default_pixel

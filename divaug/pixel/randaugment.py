@@ -1,0 +1,26 @@
+from divaug.pixel._seeded import TorchvisionPixel
+from divaug.registry import PIXEL
+
+
+@PIXEL.register("randaugment")
+class RandAugment(TorchvisionPixel):
+    """Apply a few operations drawn at random, all at one magnitude (torchvision's).
+
+    Args:
+        num_ops: Operations a picture, >= 1.
+        magnitude: Strength, 0 to 30.
+
+    Reference:
+        Cubuk et al., RandAugment, NeurIPS 2020, arXiv:1909.13719.
+
+    Differs from the paper: as torchvision does; usually behind ``default+``.
+    """
+
+    def __init__(self, *, num_ops: int = 2, magnitude: int = 9) -> None:
+        from torchvision.transforms import v2
+
+        if num_ops < 1:
+            raise ValueError(f"num_ops must be >= 1, got {num_ops}")
+        if not 0 <= magnitude <= 30:
+            raise ValueError(f"magnitude must lie in 0 to 30, got {magnitude}")
+        super().__init__(v2.RandAugment(num_ops=num_ops, magnitude=magnitude))

@@ -1,0 +1,17 @@
+from divaug.contracts import Pixel
+from divaug.registry import PIXEL
+
+
+@PIXEL.register("weak")
+def weak(*, augmentation: Pixel = "default") -> Pixel:  # pyright: ignore[reportArgumentType] - the registry builds it
+    """Augment weakly: a name for policies by class; by default what the data set declares.
+
+    Args:
+        augmentation: Any pixel component.
+
+    Reference:
+        Sohn et al., FixMatch, NeurIPS 2020, arXiv:2001.07685, section 2.3 (weak is flip and shift).
+
+    Differs from the paper: the data set says what is harmless for it (digits are not mirrored).
+    """
+    return augmentation
