@@ -23,6 +23,7 @@ from divaug.latent.monitor import TopKMonitor
 from divaug.losses.ce import CrossEntropy
 from divaug.mix.cmo import CMO
 from divaug.models import build_network
+from divaug.partners.minority import Minority
 from divaug.pixel.crop_flip import CropFlip
 from divaug.samplers.uniform import Uniform
 from divaug.train import Stage, Totals, train_epoch
@@ -39,7 +40,13 @@ def main() -> None:
     counts = torch.bincount(labels, minlength=10)
     loader = Loader(part, mean=(0.5,) * 3, std=(0.2,) * 3, batch_size=ROWS, device=device)
     stage = Stage(
-        0, Uniform(labels, counts), CropFlip(), CMO(labels, counts, prob=1.0), NoFeature(), CrossEntropy(), None
+        0,
+        Uniform(labels, counts),
+        CropFlip(),
+        CMO(prob=1.0, partner=Minority(labels, counts)),
+        NoFeature(),
+        CrossEntropy(),
+        None,
     )
     model = build_network("resnet32", 10, seed=0).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
@@ -58,7 +65,7 @@ def main() -> None:
     def full(epoch: int) -> None:
         batches = loader.epoch(order, pixel=stage.pixel, mix=stage.mix, seed=0, epoch=epoch)
         train_epoch(
-            model, batches, stage, optimizer, totals=Totals.empty(10), learning_rate=lambda step: 0.01, seed=0,
+            model, batches, stage, optimizer, totals=Totals.empty(10, rows), learning_rate=lambda step: 0.01, seed=0,
             epoch=epoch, device=device, monitor=monitor,
         )  # fmt: skip
 

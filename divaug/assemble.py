@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from divaug.config import FAMILY_OF, Component, Config
+from divaug.data.extra import with_extra
 from divaug.data.halves import half
 from divaug.data.images import Dataset, Part, Request
 from divaug.data.loaders import Loader
@@ -34,8 +35,9 @@ class Data:
         dataset: The data set as declared.
         cut: The training cut, before validation pictures were carved off it.
         train, val, test: Parts; val is None without a validation split.
-        counts: Training pictures of each class, ``(C,)``.
+        counts: Training pictures of each class, ``(C,)``, extra ones included.
         notes: Sentences for the user.
+        extra: Extra pictures of each class by source; they are in ``train``, behind the cut's.
     """
 
     dataset: Dataset
@@ -45,6 +47,7 @@ class Data:
     test: Part
     counts: np.ndarray
     notes: tuple[str, ...]
+    extra: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -54,6 +57,7 @@ class Data:
             "class_names": names,
             "counts": self.counts.tolist(),
             "cut_counts": self.cut.counts.tolist(),
+            "extra_counts": self.extra,
             "group_counts": self.cut.group_counts.tolist(),
             "groups": {k: [names[c] for c in v] for k, v in rank_groups(self.cut.group_counts).items()},
             "cut_indices_sha256": self.cut.sha256,
@@ -115,8 +119,13 @@ def load_data(config: Config) -> Data:
     size = config.image_size
     parts = [None if part is None else _resized(part, size) for part in (train, val, dataset.test)]
     assert parts[0] is not None and parts[2] is not None
-    counts = count_classes(train.labels, num_classes)
-    return Data(dataset, chosen, parts[0], parts[1], parts[2], counts, tuple(notes))
+    extra: dict[str, list[int]] = {}
+    if config.extra_train is not None:
+        parts[0], extra = with_extra(parts[0], parts[2], config.extra_train, dataset.class_names)
+        said = ", ".join(f"{sum(counts)} of {source}" for source, counts in extra.items())
+        notes.append(f"extra training pictures: {said}, beside {len(train.labels)} of the cut")
+    counts = count_classes(parts[0].labels, num_classes)
+    return Data(dataset, chosen, parts[0], parts[1], parts[2], counts, tuple(notes), extra)
 
 
 def _resized(part: Part, size: int | None) -> Part:
@@ -188,6 +197,7 @@ class Built:
     stages: list[Stage]
     monitor: TopKMonitor | None
     space: CommonSpace | None
+    facts: "Facts"
 
     @property
     def state(self) -> dict[str, Any]:
@@ -253,7 +263,7 @@ def build(config: Config, data: Data) -> Built:
     stages = build_stages(config, facts, device)
     return Built(
         device, config.precision == "bf16", train, None if data.val is None else loader(data.val, 500),
-        loader(data.test, 500), model, optimizer, stages, monitor, space,
+        loader(data.test, 500), model, optimizer, stages, monitor, space, facts,
     )  # fmt: skip
 
 

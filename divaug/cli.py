@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from divaug import presets
@@ -102,7 +102,7 @@ def parse(
     Raises:
         ConfigError: Anything unknown, wrong or contradictory.
     """
-    argv, component_flags = _take_component_options(argv)
+    argv, component_flags = take_component_options(argv)
     parser = _build_parser(program, description, recipe, methods, positional)
     shared = {action.dest for action in parser._actions}
     own_flags(parser)
@@ -190,7 +190,8 @@ def _expand(layers: dict[str, Any], given: dict[str, Any], default_methods: Sequ
         for seed in seeds:
             own = {**flags, "method": name} | ({} if seed is None else {"seed": seed})
             configs.append(presets.resolve(**{**layers, "flags": own}))
-    return configs
+    extra = [config for config in configs if config.extra_train is not None]
+    return [replace(config, extra_train=None) for config in extra] + configs  # first without, to compare with
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -213,8 +214,10 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def _take_component_options(argv: Sequence[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Take ``--mix.alpha 0.5`` and ``--mix.alpha=0.5`` off the arguments."""
+def take_component_options(
+    argv: Sequence[str], slots: Sequence[str] = COMPONENT_FLAGS
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Take ``--mix.alpha 0.5`` and ``--mix.alpha=0.5`` off the arguments; a slot that is not known is refused."""
     rest: list[str] = []
     taken: dict[str, dict[str, Any]] = {}
     queue = list(argv)
@@ -225,8 +228,8 @@ def _take_component_options(argv: Sequence[str]) -> tuple[list[str], dict[str, d
             rest.append(argument)
             continue
         slot, option, value = match[1].replace("-", "_"), match[2].replace("-", "_"), match[3]
-        if slot not in COMPONENT_FLAGS:
-            raise ConfigError(f"unknown argument {argument!r}; {suggestion(slot, COMPONENT_FLAGS)}")
+        if slot not in slots:
+            raise ConfigError(f"unknown argument {argument!r}; {suggestion(slot, slots)}")
         if value is None:
             if not queue:
                 raise ConfigError(f"{argument} needs a value")

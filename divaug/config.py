@@ -109,6 +109,11 @@ class Config:
     phases: tuple[Phase, ...] = _key("method", "[[phase]] tables (TOML only)", (), kind="method")
     head: Component = _key("method", "classifier (linear, cosine)", Component("linear"), kind="method")
 
+    extra_train: str | None = _key(
+        "method", "CSV (path, label, source) of pictures to join the training cut; every method runs without and with",
+        None, kind="method",
+    )  # fmt: skip
+
     preset: str = _key("model", "lane: a fixed set of model and optimisation keys (fast, paper)", "fast")
     model: Component = _key("model", "network (--list models) or timm:NAME", Component("whitened_cnn"))
     epochs: int = _key("optimisation", "epochs", 10)

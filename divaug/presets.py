@@ -153,6 +153,8 @@ def method_label(config: Config) -> str:
     for slot in (*FAMILY_OF, "head"):
         ours, theirs = getattr(config, slot), getattr(plain, slot)
         parts += _differences("model.head" if slot == "head" else slot.replace("_", "-"), ours, theirs)
+    if config.extra_train is not None:
+        parts.append(f"extra-train={Path(config.extra_train).stem}")
     if config.phases != plain.phases:
         parts.append(f"phase={digest([p.table() for p in config.phases])}")
     label = "+".join(parts)

@@ -152,11 +152,7 @@ class Registry:
         self.check(name, options)
         entry = self.entry(name)
         options = _expanded(name, entry, options)
-        name = entry.name
-        if name not in self._factories:
-            import_module(entry.module)
-        if name not in self._factories:
-            raise ConfigError(f"{entry.module} was imported but did not register {self.family} {name!r}")
+        factory = self.factory(entry.name)
         for key, (annotation, default) in entry.options.items():
             if (nested := _nested_family(annotation)) is not None and (key in options or default is not None):
                 value = options[key] if key in options else ast.literal_eval(default or "")
@@ -168,9 +164,18 @@ class Registry:
         if missing := [k for k, (_, default) in entry.options.items() if default is None and k not in options]:
             raise ConfigError(f"{self.family} {name!r} needs a value for {', '.join(missing)}")
         try:
-            return self._factories[name](*(facts[fact] for fact in entry.facts), **options)
+            return factory(*(facts[fact] for fact in entry.facts), **options)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{self.family} {name!r}: {error}") from error
+
+    def factory(self, name: str) -> Callable[..., Any]:
+        """Return what is registered as ``name``, importing its module."""
+        entry = self.entry(name)
+        if name not in self._factories:
+            import_module(entry.module)
+        if name not in self._factories:
+            raise ConfigError(f"{entry.module} was imported but did not register {self.family} {name!r}")
+        return self._factories[name]
 
     def _build_nested(self, facts: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> Any:
         return self.build(name, facts=facts, **options)

@@ -148,9 +148,34 @@ def _table(runs: dict[str, list[RunFolder]]) -> str:
             f"common: distinct top-{first.config.top_k} FE expected in {m} plain views of a tail class's last epoch, in"
             " the common encoder's space."
         )
+    notes += _helped_and_hurt(runs)
     if any(len(folders) < 6 for folders in runs.values()):
         notes.append("Fewer than six seeds: differences cannot be significant in an exact two-sided paired test.")
     return "\n".join([*lines, "", *notes])
+
+
+def _helped_and_hurt(runs: dict[str, list[RunFolder]], shown: int = 3) -> list[str]:
+    """Say for every method which classes it made better and which worse than the first one, in points of recall."""
+    (base, first), *others = runs.items()
+    names = first[0].manifest["class_names"]
+    recalls = {
+        label: {f.config.seed: np.array(f.metrics.rows()[-1]["per_class"]["test/recall"], dtype=float) for f in folders}
+        for label, folders in runs.items()
+    }
+    lines = []
+    for label, _ in others:
+        seeds = sorted(recalls[base].keys() & recalls[label].keys())
+        if not seeds:
+            continue
+        change = 100 * np.mean([recalls[label][seed] - recalls[base][seed] for seed in seeds], axis=0)
+        order = np.argsort(-np.nan_to_num(change), kind="stable")
+        parts = []
+        for word, classes in (("better", order), ("worse", order[::-1])):
+            moved = [c for c in classes if (change[c] > 0.05 if word == "better" else change[c] < -0.05)]
+            most = ", ".join(f"{names[c]} {change[c]:+.1f}" for c in moved[:shown])
+            parts.append(f"{word} in {len(moved)}" + (f" ({most})" if most else ""))
+        lines.append(f"{label} against {base}, classes by test recall: {'; '.join(parts)}.")
+    return lines
 
 
 def _ceiling(folder: RunFolder, m: int) -> int:

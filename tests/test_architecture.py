@@ -11,7 +11,7 @@ ROOT = PACKAGE.parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ONLY_IMPORTERS = {
     "mlflow": {"trackers/mlflow.py"},
-    "matplotlib": {"plots/latent.py", "plots/run.py", "plots/style.py"},
+    "matplotlib": {"plots/gallery.py", "plots/latent.py", "plots/run.py", "plots/style.py"},
     "albumentations": {"pixel/albumentations.py"},
     "timm": {"models/timm_backbone.py"},
 }

@@ -136,9 +136,9 @@ def test_the_console_script(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["divaug"])
     assert recipes_main.main() == 0
     shown = capsys.readouterr().out
-    assert {"cifar_lt", "compare", "digits_lt", "encoder", "folder_lt", "fragility", "upload"} == set(
-        recipes_main.recipes()
-    )
+    assert {
+        "check_aug", "cifar_lt", "compare", "digits_lt", "encoder", "folder_lt", "fragility", "gallery", "posthoc", "upload",
+    } == set(recipes_main.recipes())  # fmt: skip
     assert "cifar_lt" in shown and "_compare_methods" not in shown
     monkeypatch.setattr(sys, "argv", ["divaug", "cifar"])
     assert recipes_main.main() == 2

@@ -11,7 +11,7 @@ from divaug.presets import experiment_name, method_label, resolve
 
 def test_a_dump_is_the_same_configuration_again():
     for method in presets.names("methods"):
-        config = resolve(flags={"method": method, "seed": 3, "monitor_at": [0.0, 1.0]})
+        config = resolve(flags={"method": method, "seed": 3, "monitor_at": [0.0, 1.0], "encoder": "some.pt"})
         assert from_layers([("dump", tomllib.loads(dump(config)))]) == config
 
 

@@ -172,6 +172,11 @@ class Loader:
         planes = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         return torch.addcmul(self._shift, planes.float(), self._scale)
 
+    def denormalize(self, images: Float[Tensor, "B ch H W"]) -> UInt8[Tensor, "B H W ch"]:
+        """Return pictures to look at: the inverse of ``normalize``, rounded and clipped."""
+        planes = (images - self._shift) / self._scale
+        return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
     def epoch(
         self, indices: np.ndarray, *, pixel: Any, mix: Any, seed: int, epoch: int, first_step: int = 0
     ) -> Iterator[Batch]:

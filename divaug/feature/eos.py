@@ -30,6 +30,8 @@ class EOS(nn.Module):
     over-sample, train a new head) are ``python -m divaug.recipes.posthoc RUN --method eos``.
     """
 
+    strengths = ({"rate": 0.1}, {"rate": 0.5}, {"rate": 2.0})
+
     def __init__(
         self,
         class_counts: Int[Tensor, "C"],

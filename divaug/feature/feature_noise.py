@@ -28,6 +28,8 @@ class FeatureNoise(nn.Module):
     variance: Float[Tensor, "D"]
     scale: Float[Tensor, "C"]
 
+    strengths = ({"std": 0.05}, {"std": 0.1}, {"std": 0.5})
+
     def __init__(
         self,
         class_counts: Int[Tensor, "C"],

@@ -29,6 +29,8 @@ class FeatureSmote(nn.Module):
     Differs from the paper: online, on a bounded memory of recent embeddings; the papers over-sample a finished table.
     """
 
+    strengths = ({"rate": 0.1}, {"rate": 0.5}, {"rate": 2.0})
+
     def __init__(
         self,
         class_counts: Int[Tensor, "C"],

@@ -31,13 +31,16 @@ class ISDA(nn.Module):
         Wang et al., Implicit Semantic Data Augmentation for Deep Networks, NeurIPS 2019, arXiv:1909.12220.
 
     Differs from the paper: noise is sampled, where the paper minimises an upper bound of the expected loss; so it works
-    with every loss. Only unmixed rows enter the statistics; ``low_rank`` is ours.
+    with every loss. Only unmixed rows enter the statistics. ``low_rank`` is ours, and so is the ridge that makes a
+    singular ``full`` covariance definite.
     """
 
     steps: Int[Tensor, ""]
     count: Float[Tensor, "C"]
     mean: Float[Tensor, "C D"]
     spread: Tensor
+
+    strengths = ({"strength": 0.1}, {"strength": 0.5}, {"strength": 2.0})
 
     def __init__(
         self,
@@ -114,7 +117,21 @@ class ISDA(nn.Module):
         if self.kind == "diagonal":
             return self.spread[labels].sqrt() * noise
         for c in labels.unique().tolist():
-            values, vectors = torch.linalg.eigh(self.spread[c])
             rows = labels == c
-            noise[rows] = (noise[rows] * values.clamp_min(0).sqrt()) @ vectors.T
+            noise[rows] = noise[rows] @ _square_root(self.spread[c]).T
         return noise
+
+
+def _square_root(covariance: Float[Tensor, "D D"]) -> Float[Tensor, "D D"]:
+    """Return L with L L^T the covariance, plus the smallest ridge of ten that makes it definite.
+
+    The covariance of few rows is singular, and rounding makes it indefinite.
+    """
+    wide = covariance.double()
+    identity = torch.eye(len(wide), device=wide.device, dtype=wide.dtype)
+    for power in range(-8, 2):
+        ridge = 10.0**power * wide.diagonal().mean() + 1e-12
+        factor, failed = torch.linalg.cholesky_ex(wide + ridge * identity)
+        if not failed:
+            return factor.float()
+    return wide.diagonal().clamp_min(0).sqrt().diag().float()  # hopeless: the variances alone

@@ -21,6 +21,8 @@ class ManifoldMixup(nn.Module):
     Differs from the paper: always at the last layer, where the paper draws the layer.
     """
 
+    strengths = ({"alpha": 0.2}, {"alpha": 2.0}, {"alpha": 8.0})
+
     def __init__(self, *, alpha: float = 2.0, prob: float = 1.0) -> None:
         super().__init__()
         if alpha <= 0:

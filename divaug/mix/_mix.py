@@ -131,7 +131,7 @@ def blend(
     kept: Float[np.ndarray, "B"],
 ) -> Float[Tensor, "B ch H W"]:
     """Return kept * image + (1 - kept) * partner, row by row."""
-    partners = other if index is None else other[index]
+    partners = other if index is None else rows_of(other, index)
     if (kept == kept[0]).all():
         return torch.lerp(partners, images, float(kept[0]))
     share = torch.from_numpy(kept).to(images.device, images.dtype)
@@ -154,6 +154,13 @@ def kept_of_boxes(
     return kept.expand(rows) if len(kept) == 1 else kept
 
 
+def rows_of(images: Float[Tensor, "N ch H W"], index: Int[Tensor, "B"]) -> Float[Tensor, "B ch H W"]:
+    """Return rows of a batch, channels-last where it is; torch's own indexing is three times slower there."""
+    if images.is_contiguous(memory_format=torch.channels_last):
+        return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
+    return images.index_select(0, index)
+
+
 def paste(
     images: Float[Tensor, "B ch H W"],
     other: Float[Tensor, "B ch H W"],
@@ -165,10 +172,17 @@ def paste(
         top, bottom, left, right = boxes[0].tolist()
         pasted = images.clone()
         patch = other[:, :, top:bottom, left:right]
-        pasted[:, :, top:bottom, left:right] = patch if index is None else patch[index]
+        pasted[:, :, top:bottom, left:right] = patch if index is None else rows_of(patch, index)
+        return pasted
+    if images.device.type == "cpu" and images.dtype == torch.float32:  # copying boxes one by one beats a mask here
+        pasted = images.clone()
+        target, source = pasted.permute(0, 2, 3, 1).numpy(), other.permute(0, 2, 3, 1).numpy()
+        partners = range(len(boxes)) if index is None else index.tolist()
+        for i, (j, (top, bottom, left, right)) in enumerate(zip(partners, boxes.tolist(), strict=True)):
+            target[i, top:bottom, left:right] = source[j, top:bottom, left:right]
         return pasted
     inside = box_mask(boxes, (images.shape[2], images.shape[3]), images.device)
-    return torch.where(inside, other if index is None else other[index], images)
+    return torch.where(inside, other if index is None else rows_of(other, index), images)
 
 
 def box_mask(boxes: Int[np.ndarray, "B 4"], size: tuple[int, int], device: torch.device) -> Bool[Tensor, "B 1 H W"]:

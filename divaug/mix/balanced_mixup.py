@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from divaug.labels import MixedLabels
-from divaug.mix._mix import check_alpha
+from divaug.mix._mix import check_alpha, rows_of
 from divaug.registry import MIX
 
 
@@ -40,6 +40,8 @@ class BalancedMixup:
     drawn without. Named apart from the Remix of Chou et al.
     """
 
+    strengths = ({"alpha": 0.2}, {"alpha": 1.0}, {"alpha": 8.0})
+
     def __init__(self, *, alpha: float = 0.2, start: float = 0.0, stop: float = 1.0) -> None:
         self.alpha = check_alpha(alpha)
         if not 0 <= start <= stop <= 1:
@@ -61,7 +63,7 @@ class BalancedMixup:
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Resample and blend; the inputs are not modified. Row i's first label is that of the row drawn for it."""
         rows, partner = (torch.from_numpy(index).to(images.device) for index in (plan.rows, plan.partner))
-        blended = torch.lerp(images[partner], images[rows], plan.kept)
+        blended = torch.lerp(rows_of(images, partner), rows_of(images, rows), plan.kept)
         kept = torch.full((len(labels),), plan.kept, device=images.device)
         mixed = (rows != partner) & (0 < plan.kept < 1)
         ids = torch.stack([labels[rows], labels[partner]], dim=1)

@@ -26,6 +26,8 @@ class CMO(BoxMix):
     authors mix neither in the first four nor in the last three of 200 epochs: start 0.02, stop 0.985 in the method.
     """
 
+    strengths = ({"alpha": 0.2}, {"alpha": 1.0}, {"alpha": 8.0})
+
     def __init__(
         self,
         *,

@@ -23,6 +23,8 @@ class CutMix(BoxMix):
     authors' code, and prob is the 0.5 of their CIFAR experiments.
     """
 
+    strengths = ({"alpha": 0.2}, {"alpha": 1.0}, {"alpha": 8.0})
+
     def __init__(
         self,
         *,

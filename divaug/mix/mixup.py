@@ -29,6 +29,8 @@ class Mixup(BlendMix):
     Differs from the paper: nothing with these defaults.
     """
 
+    strengths = ({"alpha": 0.2}, {"alpha": 1.0}, {"alpha": 8.0})
+
     def __init__(
         self,
         *,

@@ -35,6 +35,8 @@ class Remix(BlendMix):
     Differs from the paper: nothing with these defaults. Not the REMIX of Bellinger et al. (``balanced_mixup``).
     """
 
+    strengths = ({"alpha": 0.2}, {"alpha": 1.0}, {"alpha": 8.0})
+
     def __init__(
         self,
         class_counts: Int[Tensor, "C"],

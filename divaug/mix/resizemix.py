@@ -32,6 +32,8 @@ class ResizeMix(Mix):
     antialiased.
     """
 
+    strengths = ({"largest": 0.3}, {"largest": 0.8}, {"smallest": 0.7})
+
     def __init__(
         self,
         *,

@@ -24,6 +24,8 @@ class Diverse(ByNovelty):
     Differs from the paper: there is none; it tests the hypothesis of Dablain et al., arXiv:2210.09465.
     """
 
+    strengths = ({"share": 1.0}, {"share": 0.5}, {"share": 0.1})
+
     def __init__(
         self,
         labels: Int[Tensor, "N"],

@@ -23,6 +23,8 @@ class Minority:
     distribution is the same.
     """
 
+    strengths = ({"power": 0.0}, {"power": 0.5}, {"power": 1.0})
+
     def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], *, power: float = 1.0) -> None:
         if power < 0:
             raise ValueError(f"power must be >= 0, got {power}")

@@ -1,6 +1,7 @@
 """Erase a box of each picture, with a grey or with noise; shared by ``cutout`` and ``random_erasing``."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,17 +41,12 @@ def erase_one(image: UInt8[np.ndarray, "H W ch"], plan: ErasePlan, i: int) -> UI
 
 def erase(images: UInt8[Tensor, "B H W ch"], plan: ErasePlan) -> UInt8[Tensor, "B H W ch"]:
     """Do to a whole batch what ``erase_one`` does to a picture."""
-    _, height, width, channels = images.shape
-    if plan.fill >= 0:
-        top, bottom, left, right = (torch.from_numpy(edge).to(images.device)[:, None] for edge in plan.boxes.T.copy())
-        y, x = (torch.arange(length, device=images.device)[None] for length in (height, width))
-        outside_y, outside_x = (y < top) | (y >= bottom), (x < left) | (x >= right)
-        outside = outside_y[:, :, None] | outside_x[:, None, :]
-        return torch.where(outside[..., None], images, plan.fill)
     erased = images.clone()
-    for i in np.flatnonzero((plan.boxes[:, 1] > plan.boxes[:, 0]) & (plan.boxes[:, 3] > plan.boxes[:, 2])):
-        top, bottom, left, right = plan.boxes[i]
-        content = _content(plan, int(i), channels)
-        assert isinstance(content, np.ndarray)
-        erased[i, top:bottom, left:right] = torch.from_numpy(content).to(images.device)
+    target: Any = erased.numpy() if erased.device.type == "cpu" else erased  # filling slices of it is ten times faster
+    for i, (top, bottom, left, right) in enumerate(plan.boxes.tolist()):
+        if top < bottom and left < right:
+            content: Any = _content(plan, i, images.shape[3])
+            if target is erased and plan.fill < 0:
+                content = torch.from_numpy(content).to(images.device)
+            target[i, top:bottom, left:right] = content
     return erased

@@ -44,6 +44,26 @@ def translate_one(image: UInt8[np.ndarray, "H W ch"], plan: TranslatePlan, i: in
 
 def translate(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UInt8[Tensor, "B H W ch"]:
     """Do to a whole batch what ``translate_one`` does to a picture."""
+    return copy_windows(images, plan) if images.device.type == "cpu" else gather_windows(images, plan)
+
+
+def copy_windows(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UInt8[Tensor, "B H W ch"]:
+    """Copy what stays visible of each picture, row by row: fastest in main memory."""
+    source = images.numpy()
+    shifted = np.zeros_like(source)
+    _, height, width, _ = source.shape
+    rows = zip(plan.down.tolist(), plan.right.tolist(), plan.flipped.tolist(), strict=True)
+    for i, (down, right, flipped) in enumerate(rows):
+        window = source[i, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
+        top, left = max(-down, 0), max(-right, 0)
+        if flipped:
+            window, left = window[:, ::-1], width - left - window.shape[1]
+        shifted[i, top : top + window.shape[0], left : left + window.shape[1]] = window
+    return torch.from_numpy(shifted)
+
+
+def gather_windows(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UInt8[Tensor, "B H W ch"]:
+    """Take each picture's window out of the padded batch at once: fastest on an accelerator."""
     rows, height, width, channels = images.shape
     pad_y, pad_x = plan.reach
     padded = images.new_zeros(rows, height + 2 * pad_y, width + 2 * pad_x, channels)

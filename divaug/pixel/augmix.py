@@ -17,6 +17,8 @@ class AugMix(TorchvisionPixel):
     Differs from the paper: the consistency loss between views is left out.
     """
 
+    strengths = ({"severity": 1}, {"severity": 3}, {"severity": 9})
+
     def __init__(self, *, severity: int = 3, mixture_width: int = 3, alpha: float = 1.0) -> None:
         from torchvision.transforms import v2
 

@@ -44,6 +44,8 @@ class ByClass:
     Differs from the paper: there is none; asked for by users of every augmentation library.
     """
 
+    strengths = ({"power": 0.1}, {"power": 0.5}, {"policy": {"head": "weak", "tail": "strong"}})
+
     def __init__(
         self,
         class_counts: Int[Tensor, "C"],

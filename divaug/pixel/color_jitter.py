@@ -18,6 +18,8 @@ class ColorJitter(TorchvisionPixel):
     Differs from the paper: jitters named properties instead of principal components.
     """
 
+    strengths = ({"brightness": 0.1, "contrast": 0.1}, {}, {"brightness": 0.9, "contrast": 0.9, "hue": 0.4})
+
     def __init__(
         self, *, brightness: float = 0.4, contrast: float = 0.4, saturation: float = 0.4, hue: float = 0.1
     ) -> None:

@@ -20,6 +20,8 @@ class CropFlip:
     Differs from the paper: nothing at 32x32; the padding grows with the picture.
     """
 
+    strengths = ({"pad_frac": 0.06}, {"pad_frac": 0.125}, {"pad_frac": 0.3})
+
     def __init__(self, *, pad_frac: float = 0.125, flip: float = 0.5) -> None:
         if not 0 <= pad_frac < 1:
             raise ValueError(f"pad_frac must lie in [0, 1), got {pad_frac}")

@@ -21,6 +21,8 @@ class Cutout:
     Differs from the paper: the square is grey, where the paper's is the data set's mean colour.
     """
 
+    strengths = ({"size_frac": 0.25}, {"size_frac": 0.5}, {"size_frac": 0.75})
+
     def __init__(self, *, size_frac: float = 0.5, prob: float = 1.0, fill: int = 128) -> None:
         for name, value in (("size_frac", size_frac), ("prob", prob)):
             if not 0 <= value <= 1:

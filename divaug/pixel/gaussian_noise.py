@@ -18,6 +18,8 @@ class GaussianNoise(Seeded):
     Differs from the paper: values are rounded to eight bits and clipped.
     """
 
+    strengths = ({"std": 0.02}, {"std": 0.05}, {"std": 0.2})
+
     def __init__(self, *, std: float = 0.05) -> None:
         if std < 0:
             raise ValueError(f"std must be >= 0, got {std}")

@@ -19,6 +19,8 @@ class Levels(Seeded):
     Differs from the paper: the ranges of the magnitudes are those of RandAugment; usually behind ``default+``.
     """
 
+    strengths = ({"level": 2}, {"level": 5}, {"level": 10})
+
     def __init__(self, *, level: int = 5) -> None:
         if not 0 <= level <= LEVELS:
             raise ValueError(f"level must lie in 0 to {LEVELS}, got {level}")

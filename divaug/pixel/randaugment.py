@@ -16,6 +16,8 @@ class RandAugment(TorchvisionPixel):
     Differs from the paper: as torchvision does; usually behind ``default+``.
     """
 
+    strengths = ({"magnitude": 3}, {"magnitude": 9}, {"num_ops": 3, "magnitude": 18})
+
     def __init__(self, *, num_ops: int = 2, magnitude: int = 9) -> None:
         from torchvision.transforms import v2
 

@@ -27,6 +27,8 @@ class RandomErasing:
     aspect ratios are log-uniform, so that upright and lying ones are as frequent.
     """
 
+    strengths = ({"largest": 0.1}, {"largest": 0.4}, {"smallest": 0.3})
+
     def __init__(self, *, prob: float = 0.5, smallest: float = 0.02, largest: float = 0.4, aspect: float = 0.3) -> None:
         if not 0 <= prob <= 1:
             raise ValueError(f"prob must lie in [0, 1], got {prob}")

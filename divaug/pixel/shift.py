@@ -16,6 +16,8 @@ class Shift:
     Differs from the paper: there is none; it is ``crop_flip`` without the flip.
     """
 
+    strengths = ({"reach_frac": 0.06}, {"reach_frac": 0.125}, {"reach_frac": 0.3})
+
     def __init__(self, *, reach_frac: float = 0.125) -> None:
         if not 0 <= reach_frac < 1:
             raise ValueError(f"reach_frac must lie in [0, 1), got {reach_frac}")

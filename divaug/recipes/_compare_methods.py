@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from divaug import cli
@@ -21,7 +22,9 @@ def train_and_compare(
     show_classes: bool = False,
 ) -> int:
     """Parse, train every run, print the comparison, write figures; see ``divaug.cli.parse``."""
-    request = cli.parse(program, description, argv, recipe, methods=methods, smoke=smoke, positional=positional)
+    request = cli.parse(
+        program, description, argv, recipe, methods=methods, smoke=smoke, positional=positional, own_flags=_flags
+    )
     if request is None:
         return 0
     if request.print_config:
@@ -45,23 +48,38 @@ def train_and_compare(
     return 0
 
 
+def _flags(parser: Any) -> None:
+    text = "CSV to which finished runs add a row; runs whose row is there are not trained again"
+    parser.add_argument("--results", metavar="CSV", help=text)
+
+
 def _train(request: cli.Request, folders: list[RunFolder]) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     from dataclasses import replace
 
+    from divaug import results
     from divaug.assemble import load_data
     from divaug.progress import Progress
     from divaug.run import run
 
-    data = load_data(request.configs[0])  # methods and seeds differ in nothing that concerns the data
+    rows = Path(request.extra["results"]) if request.extra["results"] else None
+
+    loaded: dict[str | None, Any] = {}  # methods and seeds differ in nothing else that concerns the data
     for number, (config, folder) in enumerate(zip(request.configs, folders, strict=True), start=1):
         config = replace(config, progress="none") if request.quiet else config  # noqa: PLW2901
         progress = Progress(config.progress)
+        if rows is not None and results.known(rows, config):
+            progress.say(f"[{number}/{len(folders)}] {folder.label}, seed {config.seed}: its row is in {rows}")
+            continue
         progress.say(
             f"[{number}/{len(folders)}] {folder.experiment}: {folder.label}, seed {config.seed} "
             f"-> {os.path.relpath(folder.path)}"
         )
-        run(config, folder, data)
+        if config.extra_train not in loaded:
+            loaded[config.extra_train] = load_data(config)
+        run(config, folder, loaded[config.extra_train])
+        if rows is not None:
+            results.add(rows, config, folder)
 
 
 def _show(request: cli.Request, folders: list[RunFolder], show_classes: bool) -> None:
@@ -69,7 +87,8 @@ def _show(request: cli.Request, folders: list[RunFolder], show_classes: bool) ->
     from divaug.trackers.mlflow import server_command
     from divaug.tracking import tracking_uri
 
-    for comparison in compare(folders):
+    done = [folder for folder in folders if folder.finished]
+    for comparison in compare(done) if done else []:
         print(f"\n{comparison.text}")
         if show_classes:
             for label, runs in comparison.runs.items():

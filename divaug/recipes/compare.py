@@ -2,6 +2,7 @@
 
     python -m divaug.recipes.compare runs/cifar10-exp100-fast
     python -m divaug.recipes.compare runs/cifar10-exp100-fast-1a2b3c4d --encoder runs/encoders/cifar10-b-1a2b3c4d.pt
+    python -m divaug.recipes.compare recipes/augmentation/cifar10.csv
 
 Runs of different protocols are never lined up in one table. The encoder (python -m divaug.recipes.encoder) must not
 have seen the runs' training pictures. In its space everything is of top-K FE: clean training pictures, which are the
@@ -27,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser = argparse.ArgumentParser(
             "divaug.recipes.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders of them")
+        parser.add_argument(
+            "runs", nargs="+", metavar="RUN", help="run folders, or folders of them; or a CSV that --results wrote"
+        )
         parser.add_argument("--encoder", metavar="FILE", help="common encoder in whose space to measure")
         parser.add_argument("--allow-overlap", action="store_true", help="accept pictures that the encoder has seen")
         parser.add_argument("--report", metavar="DIR", help="where figures go (default: report, beside the methods)")
@@ -35,8 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = parser.parse_args(arguments)
         os.environ.setdefault("MPLBACKEND", "Agg")
 
+        from divaug import results
         from divaug.report import compare, write_report
         from divaug.runfolder import find_runs
+
+        for file in [run for run in chosen.runs if run.endswith(".csv")]:
+            chosen.runs.remove(file)
+            print(f"{file}: mean ± sd over seeds\n{results.summary(results.read(Path(file))).to_string(index=False)}\n")
+        if not chosen.runs:
+            return 0
 
         for comparison in compare(find_runs(chosen.runs)):
             print(comparison.text)

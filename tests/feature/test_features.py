@@ -232,6 +232,18 @@ def test_isda_with_one_picture_of_a_class_does_not_move_it():
             torch.testing.assert_close(out, z, atol=1e-3, rtol=0)
 
 
+def test_full_covariance_of_few_rows_in_many_dimensions():
+    """Singular, with blocks of zeros: an eigendecomposition in float32 fails to converge on such matrices."""
+    feature = ISDA(3, 256, 10, covariance="full")
+    generator = torch.Generator().manual_seed(0)
+    for step in range(10):
+        z = torch.randn(12, 256, generator=generator).relu() * (torch.arange(256) % 2)
+        out, _ = feature(z, MixedLabels.hard(torch.arange(12) % 3), rng(step))
+        assert torch.isfinite(out).all()
+    moved = (out - z)[:, ::2]  # these dimensions never varied
+    assert moved.abs().max() < 0.01 * (out - z).abs().max()
+
+
 def test_appended_rows_have_hard_labels_of_any_width():
     target = MixedLabels(torch.tensor([[0, 1, 2]]), torch.tensor([[0.5, 0.3, 0.2]]))
     _, labels = append_rows(torch.zeros(1, 2), target, torch.ones(2, 2), torch.tensor([3, 1]))

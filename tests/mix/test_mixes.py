@@ -4,7 +4,7 @@ import torch
 from scipy.stats import kstest
 
 from divaug.data.loaders import Donors
-from divaug.mix._mix import BlendPlan, BoxPlan, draw_boxes
+from divaug.mix._mix import BlendPlan, BoxPlan, draw_boxes, rows_of
 from divaug.mix.balanced_mixup import BalancedMixup
 from divaug.mix.cmo import CMO
 from divaug.mix.cutmix import CutMix
@@ -134,6 +134,15 @@ def test_cutmix_matches_a_pixel_by_pixel_reference(boxes):
     assert torch.equal(target.ids, torch.stack([LABELS, LABELS[PARTNER]], 1))
     assert target.weights[:, 0].tolist() == pytest.approx(kept)  # GLMC keeps the share drawn: .70 said, .50 pasted
     assert target.is_mixed().tolist() == [0 < k < 1 for k in kept]
+    halves, _ = CutMix().apply(IMAGES.bfloat16(), LABELS, BoxPlan(PARTNER, boxes))  # another path: a mask
+    assert torch.equal(halves, expected.bfloat16())
+
+
+def test_rows_keep_their_layout():
+    index = torch.from_numpy(PARTNER)
+    last = IMAGES.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(rows_of(IMAGES, index), IMAGES[index]) and torch.equal(rows_of(last, index), IMAGES[index])
+    assert rows_of(last, index).is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(("box", "source"), [((0, 0, 0, 0), np.arange(5)), ((0, 6, 0, 9), PARTNER)])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from divaug.pixel._translate import TranslatePlan, translate
+from divaug.pixel._translate import TranslatePlan, copy_windows, gather_windows, translate
 from divaug.pixel.crop_flip import CropFlip
 from divaug.pixel.shift import Shift
 
@@ -14,7 +14,8 @@ def test_translate_against_a_pixel_loop():
     plan = TranslatePlan(
         np.array([0, 2, -1, -2]), np.array([0, -3, 3, 1]), np.array([False, False, True, True]), (2, 3)
     )
-    out = translate(images, plan)
+    out = copy_windows(images, plan)
+    assert torch.equal(out, gather_windows(images, plan)) and torch.equal(out, translate(images, plan))
     for b in range(4):
         for y in range(5):
             for x in range(7):

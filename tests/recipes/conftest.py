@@ -50,3 +50,18 @@ def untimed():
         return rows
 
     return read
+
+
+@pytest.fixture
+def facts_of_gallery():
+    import torch
+
+    from divaug.registry import PIXEL
+
+    counts = torch.tensor([40, 20, 12, 2])
+    return {
+        "labels": torch.repeat_interleave(torch.arange(4), counts), "class_counts": counts, "group_counts": counts,
+        "num_classes": 4, "class_names": ["ant", "bee", "cat", "dog"], "feature_dim": 8, "head_scale": 1.0,
+        "total_steps": 10, "seed": 0, "default_pixel": PIXEL.build("crop_flip", facts={}),
+        "encoder_features": torch.randn(74, 12, generator=torch.Generator().manual_seed(1)),
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""After training: over-sampling frozen embeddings, and a new head on them."""

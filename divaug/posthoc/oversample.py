@@ -1,0 +1,118 @@
+"""Over-sampling a table of embeddings until every class is as large as the largest. No torch."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Features = Float[np.ndarray, "N D"]
+Labels = Int[np.ndarray, "N"]
+Made = tuple[Float[np.ndarray, "M D"], Int[np.ndarray, "M"]]  # synthetic embeddings and their classes
+
+
+def ros(features: Features, labels: Labels, *, neighbours: int, rng: np.random.Generator) -> Made:
+    """Return copies of embeddings of the smaller classes, drawn with replacement.
+
+    Args:
+        features: FE, ``(N, D)``.
+        labels: Their classes.
+        neighbours: Not used.
+        rng: Generator of the draws.
+    """
+    return _for_each_class(labels, features, lambda members, size: features[rng.choice(members, size)])
+
+
+def smote(features: Features, labels: Labels, *, neighbours: int, rng: np.random.Generator) -> Made:
+    """Return points between an embedding and one of its nearest neighbours of the same class.
+
+    A class with one embedding gives copies of it. Duplicates are neighbours of one another: an embedding is told from
+    them by its place, not by a distance of zero.
+
+    Args:
+        features: FE, ``(N, D)``.
+        labels: Their classes.
+        neighbours: Nearest neighbours to choose from, >= 1.
+        rng: Generator of the draws.
+
+    Reference:
+        Chawla et al., SMOTE, JAIR 16, 2002, arXiv:1106.1813.
+
+    Differs from the paper: bases are drawn with replacement instead of taken in turn.
+    """
+
+    def make(members: np.ndarray, size: int) -> np.ndarray:
+        base = rng.choice(members, size)
+        if len(members) == 1:
+            return features[base]
+        nearest = members[_nearest(features[members], min(neighbours, len(members) - 1))]
+        place = {int(m): i for i, m in enumerate(members)}
+        rows = nearest[[place[int(b)] for b in base]]
+        other = rows[np.arange(size), rng.integers(rows.shape[1], size=size)]
+        return features[base] + rng.random((size, 1)) * (features[other] - features[base])
+
+    return _for_each_class(labels, features, make)
+
+
+def eos(features: Features, labels: Labels, *, neighbours: int, rng: np.random.Generator) -> Made:
+    """Return points between an embedding and one of the embeddings of other classes among its neighbours.
+
+    Bases are the members of a class that have such an enemy among their nearest neighbours in the whole table; the
+    enemy is drawn from these, and the point lies anywhere on the segment. A class none of whose members has an enemy
+    gets no points.
+
+    Args:
+        features: FE, ``(N, D)``.
+        labels: Their classes.
+        neighbours: Nearest neighbours among which enemies are looked for, >= 1.
+        rng: Generator of the draws.
+
+    Reference:
+        Dablain et al., Efficient Augmentation for Imbalanced Deep Learning, ICDE 2023, arXiv:2207.06080.
+
+    Differs from the paper: the authors' code takes the first neighbour for the embedding itself, which duplicates
+    break, and crashes on a class without enemies.
+    """
+    nearest = _nearest(features, min(neighbours, len(features) - 1))
+    enemy = labels[nearest] != labels[:, None]
+
+    def make(members: np.ndarray, size: int) -> np.ndarray:
+        bases = members[enemy[members].any(1)]
+        if not len(bases):
+            return features[:0]
+        base = rng.choice(bases, size)
+        wanted = (rng.random(size) * enemy[base].sum(1)).astype(np.int64) + 1
+        column = ((enemy[base].cumsum(1) == wanted[:, None]) & enemy[base]).argmax(1)
+        other = nearest[base, column]
+        return features[base] + rng.random((size, 1)) * (features[other] - features[base])
+
+    return _for_each_class(labels, features, make)
+
+
+def none(features: Features, labels: Labels, *, neighbours: int, rng: np.random.Generator) -> Made:
+    """Return nothing: the control, a new head on the embeddings as they are."""
+    return features[:0], labels[:0]
+
+
+METHODS = {"none": none, "ros": ros, "smote": smote, "eos": eos}
+
+
+def _for_each_class(labels: Labels, features: Features, make: Callable[[np.ndarray, int], np.ndarray]) -> Made:
+    """Collect what ``make(members, n_max - n)`` returns for every class that is smaller than the largest."""
+    classes, counts = np.unique(labels, return_counts=True)
+    made, of_class = [features[:0]], [labels[:0]]
+    for c, count in zip(classes, counts, strict=True):
+        if count < counts.max():
+            rows = make(np.flatnonzero(labels == c), int(counts.max() - count)).astype(features.dtype)
+            made.append(rows)
+            of_class.append(np.full(len(rows), c, dtype=labels.dtype))
+    return np.concatenate(made), np.concatenate(of_class)
+
+
+def _nearest(features: Features, k: int) -> Int[np.ndarray, "N K"]:
+    """Return every row's k nearest other rows, nearest first."""
+    from sklearn.neighbors import NearestNeighbors
+
+    found = NearestNeighbors(n_neighbors=k + 1).fit(features).kneighbors(features, return_distance=False)
+    own = found == np.arange(len(features))[:, None]
+    own[~own.any(1), -1] = True  # more duplicates than neighbours: any of them goes
+    return found[~own].reshape(len(features), k)

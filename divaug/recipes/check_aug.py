@@ -1,0 +1,87 @@
+"""Check an augmentation, ours or yours, against its family's contract: pass or fail for each part, with the reason.
+
+    python -m divaug.recipes.check_aug cutmix
+    python -m divaug.recipes.check_aug mine --import my_augs.py --mix.rate 0.25
+    python -m divaug.recipes.check_aug pixel/none
+
+NAME is [FAMILY/]NAME; a bare name means all augmentations that bear it (families pixel, mix, feature, partners). What
+is tested: shapes and types, label weights, replay of draws, the rate applied, one row, throughput, and how many more
+features the views of a picture show than the picture, in the space of --encoder FILE or else of fixed random whitened
+patches.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from divaug import cli
+from divaug.errors import ConfigError, suggestion
+from divaug.registry import REGISTRIES, add_import
+
+RECIPE = {"dataset": "digits", "imbalance_factor": 20.0}
+FAMILIES = ("pixel", "mix", "feature", "partners")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe; see the module's docstring."""
+
+    def work(arguments: list[str]) -> int:
+        wanted = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
+        rest, options = cli.take_component_options(arguments, FAMILIES)
+        request = cli.parse("divaug.recipes.check_aug NAME", __doc__ or "", rest, RECIPE, methods=("erm",))
+        if request is None:
+            return 0
+        for item in request.configs[0].imports:
+            add_import(item)
+        if wanted is None:
+            raise ConfigError("the argument NAME is missing: a registered augmentation, as cutmix or pixel/cutout")
+        found = _find(wanted)
+        if request.dry_run:
+            print("\n".join(f"{family}/{name}" for family, name in found))
+            return 0
+        return max([_check(request.configs[0], family, name, options.get(family, {})) for family, name in found])
+
+    return cli.main("check_aug", argv, work)
+
+
+def _find(wanted: str) -> list[tuple[str, str]]:
+    family, _, name = wanted.rpartition("/")
+    if family and family not in FAMILIES:
+        raise ConfigError(f"unknown family {family!r}; {suggestion(family, FAMILIES)}")
+    known = {each: REGISTRIES[each].entries() for each in FAMILIES if family in ("", each)}
+    found = [(each, name) for each, entries in known.items() if name in entries or (each == "pixel" and "+" in name)]
+    if not found:
+        every = sorted({known_name for entries in known.values() for known_name in entries})
+        raise ConfigError(f"unknown augmentation {name!r}; {suggestion(name, every)} Your own: --import FILE")
+    return found
+
+
+def _check(config: object, family: str, name: str, options: dict[str, object]) -> int:
+    import torch
+
+    from divaug.assemble import build, load_data
+    from divaug.config import Config
+    from divaug.conformance import check_component
+    from divaug.conformance.diversity import RandomPatches, diversity_per_view
+
+    assert isinstance(config, Config)
+    data = load_data(config)
+    built = build(config, data)
+    encode = built.space.encoder if built.space is not None else RandomPatches(torch.cat(list(built.train.evenly(500))))
+    if built.space is None:
+        pictures = (images for images, _ in built.train.in_order())
+        built.facts.late["encoder_features"] = lambda: torch.cat([encode(images) for images in pictures])
+    checks = check_component(family, name, built.facts, options)
+    component = REGISTRIES[family].build(name, facts=built.facts, **options)
+    checks.append(diversity_per_view(family, component, built.train, built.train.labels, encode))
+    print(
+        f"{family}/{name}, facts of {config.dataset} with {data.counts.max()} to {data.counts.min()} pictures a class"
+    )
+    for check in checks:
+        print(f"  {check.outcome}  {check.name:<26}  {check.reason}")
+    failed = [check.name for check in checks if check.outcome == "fail"]
+    print(f"{len(checks)} checks, {len(failed)} failed" + (f": {', '.join(failed)}" if failed else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

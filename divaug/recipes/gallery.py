@@ -1,0 +1,79 @@
+"""See every registered augmentation at three strengths on real pictures of a large and a small class: a PNG and a page.
+
+    python -m divaug.recipes.gallery                                  # digits, no download
+    python -m divaug.recipes.gallery --dataset cifar10
+    python -m divaug.recipes.gallery --import my_augs.py              # yours too
+
+Label weights stand below mixed pictures. Of methods on embeddings it shows, in the plane of the first two principal
+axes, the embeddings of a small class, what was made of them, and the nearest embeddings of other classes; in the space
+of --encoder FILE, or else of fixed random whitened patches. A component's class attribute ``strengths``, three tables
+of options, says what weak, medium and strong are; without it three draws at its defaults are shown.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from divaug import cli
+
+RECIPE = {"dataset": "digits", "imbalance_factor": 10.0}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe; see the module's docstring."""
+
+    def work(arguments: list[str]) -> int:
+        request = cli.parse("divaug.recipes.gallery", __doc__ or "", arguments, RECIPE, methods=("erm",))
+        if request is None:
+            return 0
+        os.environ.setdefault("MPLBACKEND", "Agg")
+        import pandas as pd
+        import torch
+
+        from divaug import gallery
+        from divaug.assemble import build, load_data
+        from divaug.conformance.diversity import RandomPatches
+        from divaug.document import Document
+        from divaug.files import make_folder
+        from divaug.plots.gallery import draw_gallery
+
+        config = request.configs[0]
+        folder = make_folder(Path(config.output_dir) / "gallery")
+        if request.dry_run:
+            print(folder / f"{config.dataset}.png")
+            return 0
+        data = load_data(config)
+        built = build(config, data)
+        encode = built.space.encoder if built.space is not None else None
+        if encode is None:
+            encode = RandomPatches(torch.cat(list(built.train.evenly(500))))
+            features = (encode(images) for images, _ in built.train.in_order())
+            built.facts.late["encoder_features"] = lambda: torch.cat(list(features))
+        plain, rows = gallery.pictures(data, built)
+        clouds = gallery.clouds(data, built, encode)
+        heading = f"{config.dataset}: {plain[0].caption} ({data.counts.max()} pictures) and {plain[1].caption} "
+        heading += f"({data.counts.min()})"
+        png = draw_gallery(folder / f"{config.dataset}.png", plain, rows, clouds, heading)
+        page = Document(f"Augmentations on {config.dataset}")
+        page.text(
+            "Every registered augmentation at three strengths, with label weights; see the table for what was set."
+        )
+        page.figure(png, heading)
+        shown = [(row.family, row) for row in rows] + [("feature", cloud) for cloud in clouds]
+        page.table(pd.DataFrame([
+            {"family": family, "name": row.name, "what it does": row.summary, **{
+                title: ", ".join(f"{k} {v}" for k, v in options.items()) or "default"
+                for title, options in zip(("weak", "medium", "strong"), row.options, strict=True)
+            }}
+            for family, row in shown
+        ]))  # fmt: skip
+        files = page.write(folder, config.dataset)
+        print("gallery: " + "  ".join(os.path.relpath(file) for file in (png, *files)))
+        return 0
+
+    return cli.main("gallery", argv, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Give finished runs a new head, trained on their over-sampled embeddings: EOS in its authors' three phases.
+
+    python -m divaug.recipes.posthoc runs/cifar10-exp100-fast/erm
+    python -m divaug.recipes.posthoc RUN --method eos,smote --head-epochs 10
+
+Phase one is the run. Phase two extracts the embeddings of its training pictures and over-samples them; phase three
+trains a new head on these and puts it into the network, whose other weights stay bit for bit. Methods: eos, smote,
+ros, and none, the control. Each run's folder gets posthoc/<method>.pt (network) and posthoc/results.csv.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from divaug import cli
+from divaug.errors import ConfigError, suggestion
+
+METHODS = ("none", "ros", "smote", "eos")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe; see the module's docstring."""
+
+    def work(arguments: list[str]) -> int:
+        parser = argparse.ArgumentParser(
+            "divaug.recipes.posthoc", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders of them")
+        parser.add_argument("--method", default=",".join(METHODS), help="over-sampling, several with commas")
+        parser.add_argument("--neighbours", type=int, default=10, help="nearest neighbours (default: 10)")
+        parser.add_argument("--head-epochs", type=int, default=10, help="epochs of the new head (default: 10)")
+        parser.add_argument("--head-lr", type=float, default=0.1, help="its first learning rate (default: 0.1)")
+        parser.add_argument("-v", action="store_true", help="show where an error comes from")
+        chosen = parser.parse_args(arguments)
+        methods = chosen.method.split(",")
+        for name in methods:
+            if name not in METHODS:
+                raise ConfigError(f"unknown method {name!r}; {suggestion(name, METHODS)}")
+        for flag, value in (("neighbours", chosen.neighbours), ("head-epochs", chosen.head_epochs)):
+            if value < 1:
+                raise ConfigError(f"--{flag} must be >= 1, got {value}")
+        if chosen.head_lr <= 0:
+            raise ConfigError(f"--head-lr must be > 0, got {chosen.head_lr}")
+
+        from divaug.errors import DivaugError
+        from divaug.runfolder import find_runs
+
+        folders = [folder for folder in find_runs(chosen.runs) if folder.finished]
+        if not folders:
+            raise DivaugError(f"no finished run at or below {', '.join(chosen.runs)}")
+        for folder in folders:
+            _one_run(folder, methods, chosen)
+        return 0
+
+    return cli.main("posthoc", argv, work)
+
+
+def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
+    import numpy as np
+    import pandas as pd
+    import torch
+
+    from divaug.assemble import build_model, load_data
+    from divaug.embed import embed
+    from divaug.files import make_folder
+    from divaug.metrics import confusion_matrix, from_confusion, prior_corrected
+    from divaug.posthoc.head import train_head
+    from divaug.posthoc.oversample import METHODS as OVERSAMPLE
+    from divaug.rng import stream
+    from divaug.run import load
+
+    config = folder.config
+    data = load_data(config)
+    network = load(folder)
+    train, test = embed(network, data, "train"), embed(network, data, "test")
+    out = make_folder(folder.path / "posthoc")
+    priors = data.cut.counts / data.cut.counts.sum()
+    rows = []
+    for name in ("as trained", *methods):
+        made = 0
+        if name != "as trained":
+            rng = stream(config.seed, f"posthoc/{name}")
+            synthetic, classes = OVERSAMPLE[name](train.features, train.labels, neighbours=chosen.neighbours, rng=rng)
+            made = len(classes)
+            network.head = build_model(config, folder.manifest).head  # new weights, not the run's
+            train_head(
+                network.head,
+                np.concatenate([train.features, synthetic]),
+                np.concatenate([train.labels, classes]),
+                epochs=chosen.head_epochs,
+                lr=chosen.head_lr,
+                seed=config.seed,
+            )
+            torch.save(network.state_dict(), out / f"{name}.pt")
+        with torch.no_grad():
+            logits = network.head(torch.from_numpy(test.features)).numpy()
+        matrix = confusion_matrix(test.labels, logits.argmax(1), logits.shape[1])
+        found = from_confusion(matrix, data.cut.group_counts)
+        corrected, _ = prior_corrected(test.labels, logits, priors)
+        rows.append({"head": name, "synthetic": made, **found, "prior_corrected_bal_acc": corrected})
+    table = pd.DataFrame(rows)
+    table.to_csv(out / "results.csv", index=False, float_format="%.6g")
+    shown = {"bal_acc": "bal", "prior_corrected_bal_acc": "prior-corr.", "acc_head": "head", "acc_mid": "mid",
+             "acc_tail": "tail", "worst_class_acc": "worst"}  # fmt: skip
+    text: Any = table[["head", "synthetic", *shown]]
+    text.columns = ["new head", "synthetic", *shown.values()]
+    print(f"\n{folder.experiment}: {folder.label}, seed {config.seed}; test recall in %")
+    percent: Any = {title: (lambda value: f"{100 * value:.1f}") for title in shown.values()}
+    print(text.to_string(index=False, formatters=percent))
+    print(f"files: {os.path.relpath(out)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Results of finished runs as rows of one CSV: what a study of many runs keeps, and by which it knows what is done."""
+
+from pathlib import Path
+from typing import Any
+
+from divaug.config import Config, protocol_fingerprint
+from divaug.errors import DivaugError
+from divaug.files import exclusive, write_text
+from divaug.presets import experiment_name, method_label
+from divaug.report import mean_sd
+from divaug.runfolder import RunFolder
+
+KEYS = ("experiment", "protocol", "method", "seed", "epochs")
+
+
+def key_of(config: Config) -> dict[str, Any]:
+    """Return what tells a run from others: experiment, protocol fingerprint, method with its changes, seed, epochs."""
+    return {
+        "experiment": experiment_name(config), "protocol": protocol_fingerprint(config),
+        "method": method_label(config), "seed": config.seed, "epochs": config.epochs,
+    }  # fmt: skip
+
+
+def read(path: Path) -> Any:
+    """Return the rows, an empty DataFrame where there is no file yet.
+
+    Raises:
+        DivaugError: The file is no such CSV.
+    """
+    import pandas as pd
+
+    if not path.exists():
+        return pd.DataFrame(columns=list(KEYS))
+    table = pd.read_csv(path)
+    if missing := [key for key in KEYS if key not in table]:
+        raise DivaugError(f"{path} holds no results: it lacks {', '.join(missing)}")
+    return table
+
+
+def known(path: Path, config: Config) -> bool:
+    """Tell whether a run's row is there."""
+    table, key = read(path), key_of(config)
+    return bool(((table["protocol"] == key["protocol"]) & (table["method"] == key["method"])
+                 & (table["seed"] == key["seed"])).any())  # fmt: skip
+
+
+def add(path: Path, config: Config, folder: RunFolder) -> None:
+    """Append a finished run's row; written whole, so that a crash leaves the old file or the new one.
+
+    Args:
+        path: The CSV.
+        config: The run as it was asked for: what the machine resolves (precision) does not tell runs apart.
+        folder: The run.
+    """
+    import pandas as pd
+
+    numbers = {name.removeprefix("final/"): v for name, v in folder.result.items() if name.startswith("final/")}
+    recall = folder.metrics.rows()[-1]["per_class"]["test/recall"]
+    of_class = {f"recall_{c}": v for c, v in zip(folder.manifest["class_names"], recall, strict=True)}
+    row = pd.DataFrame([{**key_of(config), **numbers, **of_class}])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(path.with_name(f".{path.name}.lock"), wait=True):  # two processes may share the work
+        old = read(path)
+        table = pd.concat([old, row], ignore_index=True) if len(old) else row
+        table = table.sort_values(["experiment", "epochs", "method", "seed"], kind="stable")
+        write_text(path, table.to_csv(index=False, float_format="%.5g"))
+
+
+def summary(table: Any) -> Any:
+    """Return mean ± sd over seeds for each experiment, epochs and method: recalls in %, rarefied numbers as they are.
+
+    The rarefied numbers are of the tail: top-K CE of clean training pictures in the run's own space, and top-K FE of
+    its last epoch's views in the common encoder's; both at the largest m of 20, 5 that the rows have.
+    """
+    import pandas as pd
+
+    recalls = {"test_bal_acc": "bal", "test_prior_corrected_bal_acc": "prior-corr.", "test_acc_head": "head",
+               "test_acc_mid": "mid", "test_acc_tail": "tail", "test_worst_class_acc": "worst"}  # fmt: skip
+    richness = {}
+    for space, title in (("train_clean", "top-K CE tail"), ("encoder_views", "top-K FE tail, common")):
+        for m in (20, 5):
+            if f"{space}_rarefied_{m}_tail" in table and table[f"{space}_rarefied_{m}_tail"].notna().any():
+                richness[f"{space}_rarefied_{m}_tail"] = f"{title} m={m}"
+                break
+    rows = []
+    for (experiment, epochs, method), runs in table.groupby(["experiment", "epochs", "method"], sort=False):
+        row = {"experiment": experiment, "epochs": epochs, "method": method, "seeds": len(runs)}
+        row |= {title: mean_sd([float(v) for v in runs[key]]) for key, title in recalls.items() if key in runs}
+        row |= {title: mean_sd([float(v) for v in runs[key]], scale=1.0) for key, title in richness.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)

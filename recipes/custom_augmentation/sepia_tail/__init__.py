@@ -1,0 +1,1 @@
+"""An augmentation for divaug in a package of its own."""

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from divaug.assemble import load_data
+from divaug.errors import DataError
+from divaug.presets import resolve
+
+
+def config(**flags):
+    return resolve(flags={"dataset": "digits", "imbalance_factor": 5.0, "max_per_class": 20, **flags})
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Six pictures of two generators for two of the digits."""
+    lines = ["path,label,source"]
+    for i in range(6):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(
+            tmp_path / f"{i}.png"
+        )
+        lines.append(f"{i}.png,{8 + i % 2},{('gan', 'diffusion')[i % 3 == 0]}")
+    (tmp_path / "made.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "made.csv"
+
+
+def test_extra_pictures_join_the_cut_marked_by_source(made):
+    plain, more = load_data(config()), load_data(config(extra_train=str(made)))
+    n = len(plain.train.labels)
+    assert len(more.train.labels) == n + 6 and more.train.labels[n:].tolist() == [8, 9, 8, 9, 8, 9]
+    assert (more.train.images[:n] == plain.train.images).all() and more.train.images.shape[1:] == (8, 8, 1)
+    assert (more.test.labels == plain.test.labels).all()
+    assert more.counts.tolist() == (plain.counts + np.array([0] * 8 + [3, 3])).tolist()
+    assert (more.cut.group_counts == plain.cut.group_counts).all()  # head, mid and tail stay those of the cut
+    assert more.manifest["extra_counts"] == {"diffusion": [0] * 8 + [1, 1], "gan": [0] * 8 + [2, 2]}
+    assert f"extra training pictures: 2 of diffusion, 4 of gan, beside {n} of the cut" in more.notes
+    grey = np.asarray(Image.open(made.parent / "0.png").resize((8, 8), Image.Resampling.BILINEAR)) @ [
+        0.299,
+        0.587,
+        0.114,
+    ]
+    np.testing.assert_allclose(more.train.images[n, :, :, 0], grey, atol=1)
+
+
+def test_every_method_runs_without_and_with_them(made, tiny, capsys):
+    from divaug.recipes import digits_lt
+
+    assert digits_lt.main([*tiny, "--methods", "erm,ros", "--epochs", "1", "--extra-train", str(made)]) == 0
+    out = capsys.readouterr().out
+    for label in ("erm", "erm+extra-train=made", "ros", "ros+extra-train=made"):
+        assert any(line.split()[:1] == [label] for line in out.splitlines()), label
+    assert "erm+extra-train=made against erm, classes by test recall: better in" in out
+
+
+def write(made, text):
+    made.write_text(text)
+    return str(made)
+
+
+def test_what_is_wrong_is_said(made):
+    with pytest.raises(DataError, match=r"labels \['ten'\] are no classes of the data set; it has \['0', "):
+        load_data(config(extra_train=write(made, "path,label\n0.png,ten\n")))
+    with pytest.raises(DataError, match="marked split = test"):
+        load_data(config(extra_train=write(made, "path,label,split\n0.png,3,test\n")))
+    test = load_data(config()).test
+    Image.fromarray(np.repeat(test.images[5], 3, 2)).save(made.parent / "0.png")
+    with pytest.raises(DataError, match=r"1 extra pictures are test pictures, .*0\.png among them"):
+        load_data(config(extra_train=write(made, "path,label\n0.png,3\n1.png,3\n")))
+    with pytest.raises(DataError, match="no such picture"):
+        load_data(config(extra_train=write(made, "path,label\nnowhere.png,3\n")))

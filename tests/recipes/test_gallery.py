@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+
+from divaug.gallery import STRENGTHS, strengths_of
+from divaug.recipes import gallery
+from divaug.registry import FEATURE, MIX, PARTNERS, PIXEL
+
+
+def test_every_augmentation_is_in_the_gallery(monkeypatch):
+    assert gallery.main(["--max-per-class", "30"]) == 0
+    page = Path("runs/gallery/digits.md").read_text()
+    for family, registry in (("pixel", PIXEL), ("mix", MIX), ("partners", PARTNERS), ("feature", FEATURE)):
+        for name in registry.entries():
+            if (family, name) not in (("pixel", "chain"), ("partners", "uniform")):
+                assert f"| {family} | {name} |" in page, name
+    picture = matplotlib.image.imread("runs/gallery/digits.png")
+    assert picture.shape[0] > 5000 and picture.std() > 0.1
+    assert "data:image/png" in Path("runs/gallery/digits.html").read_text()
+
+
+def test_strengths_can_be_built_and_differ(facts_of_gallery):
+    for family, registry in (("pixel", PIXEL), ("mix", MIX), ("partners", PARTNERS), ("feature", FEATURE)):
+        for name in registry.entries():
+            if name == "chain":
+                continue
+            options = strengths_of(family, name)
+            assert len(options) == STRENGTHS
+            for chosen in options:
+                registry.build(name, facts=facts_of_gallery, **chosen)
+            if hasattr(registry.factory(name), "strengths"):
+                assert len({str(chosen) for chosen in options}) == STRENGTHS, name
+
+
+def test_a_users_component_without_strengths_is_shown_at_its_defaults():
+    assert strengths_of("pixel", "trivialaugment") == [{}, {}, {}]
+    assert strengths_of("mix", "cutmix")[0] == {"prob": 1.0, "alpha": 0.2}
+
+
+def test_clouds_hold_what_was_made(facts_of_gallery):
+    from divaug.gallery import _made
+
+    features, labels = facts_of_gallery["encoder_features"], facts_of_gallery["labels"]
+    facts = {**facts_of_gallery, "feature_dim": 12, "total_steps": 1}
+    assert not len(_made("none", {}, facts, features, labels, 2))
+    smote = _made("feature_smote", {"rate": 1.0}, facts, features, labels, 2).numpy()
+    own = features[labels == 2].numpy()
+    assert len(smote) and (smote >= own.min(0) - 1e-5).all() and (smote <= own.max(0) + 1e-5).all()
+    assert np.isfinite(_made("isda", {}, facts, features, labels, 2).numpy()).all()
