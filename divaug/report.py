@@ -184,17 +184,22 @@ def _ceiling(folder: RunFolder, m: int) -> int:
 
 
 def class_table(folder: RunFolder) -> str:
-    """Return every class with its training and test pictures and its recall."""
+    """Return every class with its training and test pictures and its recall with Wilson's 95 % interval."""
+    from scipy.stats import binomtest
+
     manifest = folder.manifest
     recalls = folder.metrics.rows()[-1]["per_class"]["test/recall"]
     width = max(len(name) for name in [*manifest["class_names"], "class"])
-    lines = [f"{'class'.ljust(width)}  {'train':>6}  {'test':>6}  {'recall %':>8}"]
+    lines = [f"{'class'.ljust(width)}  {'train':>6}  {'test':>6}  {'recall %':>8}  95 % interval"]
     order = np.argsort(-np.array(manifest["counts"]), kind="stable")
     for c in order:
-        recall = "-" if math.isnan(recalls[c]) else f"{100 * recalls[c]:.1f}"
+        recall, interval, tested = "-", "", manifest["test_counts"][c]
+        if not math.isnan(recalls[c]):
+            recall = f"{100 * recalls[c]:.1f}"
+            found = binomtest(round(recalls[c] * tested), tested).proportion_ci(method="wilson")
+            interval = f"  {100 * found.low:>5.1f} to {100 * found.high:>5.1f}"
         lines.append(
-            f"{manifest['class_names'][c].ljust(width)}  {manifest['counts'][c]:>6}  {manifest['test_counts'][c]:>6}  "
-            f"{recall:>8}"
+            f"{manifest['class_names'][c].ljust(width)}  {manifest['counts'][c]:>6}  {tested:>6}  {recall:>8}{interval}"
         )
     return "\n".join(lines)
 

@@ -86,3 +86,43 @@ def append_rows(
     whole[:, 0] = 1.0
     mixed = torch.cat([target.is_mixed(), torch.zeros(len(classes), dtype=torch.bool, device=z.device)])
     return torch.cat([z, made.to(z.dtype)]), MixedLabels(ids, torch.cat([target.weights, whole]), mixed)
+
+
+class Synthetic(nn.Module):
+    """Base of methods that put synthetic rows of rare classes, made from a memory, behind a batch.
+
+    They train the head only: no gradient goes from them to the backbone.
+
+    Args:
+        class_counts: Training pictures of each class.
+        feature_dim: D.
+        rate: Synthetic rows for each real one, >= 0.
+        neighbours: Nearest neighbours looked at, >= 1.
+        memory: Embeddings remembered a class, >= 2.
+    """
+
+    def __init__(
+        self, class_counts: Int[Tensor, "C"], feature_dim: int, *, rate: float, neighbours: int, memory: int
+    ) -> None:
+        super().__init__()
+        if neighbours < 1:
+            raise ValueError(f"neighbours must be >= 1, got {neighbours}")
+        self.neighbours = neighbours
+        self.deficit = Deficit(class_counts, rate)
+        self.memory = FeatureMemory(len(class_counts), feature_dim, memory)
+
+    def forward(
+        self, z: Float[Tensor, "B D"], target: MixedLabels, rng: np.random.Generator
+    ) -> tuple[Float[Tensor, "B2 D"], MixedLabels]:
+        """Remember the batch and put synthetic rows behind it."""
+        if not self.training:
+            return z, target
+        self.memory.add(z, target)
+        drawn = self.deficit.draw(len(z), self.memory.filled.cpu().numpy(), rng)
+        u = torch.from_numpy(rng.random((3, len(drawn)))).float().to(z.device)
+        made, classes = self.make(torch.from_numpy(drawn).to(z.device), u)
+        return append_rows(z, target, made, classes)
+
+    def make(self, classes: Int[Tensor, "R"], u: Float[Tensor, "3 R"]) -> tuple[Float[Tensor, "M D"], Int[Tensor, "M"]]:
+        """Return up to one embedding for each class drawn, and the classes of those; ``u`` are uniform draws."""
+        raise NotImplementedError

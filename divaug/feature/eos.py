@@ -1,15 +1,13 @@
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from divaug.feature._memory import Deficit, FeatureMemory, append_rows
-from divaug.labels import MixedLabels
+from divaug.feature._memory import Synthetic
 from divaug.registry import FEATURE
 
 
 @FEATURE.register("eos")
-class EOS(nn.Module):
+class EOS(Synthetic):
     """Add synthetic embeddings of rare classes on the way to their nearest enemies (expansive over-sampling).
 
     A remembered embedding of a rare class whose neighbours, among all remembered ones, include other classes is moved
@@ -41,35 +39,22 @@ class EOS(nn.Module):
         neighbours: int = 10,
         memory: int = 64,
     ) -> None:
-        super().__init__()
-        if neighbours < 1:
-            raise ValueError(f"neighbours must be >= 1, got {neighbours}")
-        self.neighbours = neighbours
-        self.deficit = Deficit(class_counts, rate)
-        self.memory = FeatureMemory(len(class_counts), feature_dim, memory)
+        super().__init__(class_counts, feature_dim, rate=rate, neighbours=neighbours, memory=memory)
 
-    def forward(
-        self, z: Float[Tensor, "B D"], target: MixedLabels, rng: np.random.Generator
-    ) -> tuple[Float[Tensor, "B2 D"], MixedLabels]:
-        """Remember the batch and put synthetic rows behind it."""
-        if not self.training:
-            return z, target
-        self.memory.add(z, target)
-        classes = self.deficit.draw(len(z), self.memory.filled.cpu().numpy(), rng)
-        u = torch.from_numpy(rng.random((3, len(classes)))).float().to(z.device)
-        index = torch.from_numpy(classes).to(z.device)
+    def make(self, classes: Int[Tensor, "R"], u: Float[Tensor, "3 R"]) -> tuple[Float[Tensor, "M D"], Int[Tensor, "M"]]:
+        """Move remembered embeddings towards an enemy; those without one are left out."""
         slots = self.memory.slots
-        base_slot = (u[0] * self.memory.filled[index]).long().clamp(max=slots - 1)
-        points, place = self.memory.features.flatten(0, 1), index * slots + base_slot
+        base_slot = (u[0] * self.memory.filled[classes]).long().clamp(max=slots - 1)
+        points, place = self.memory.features.flatten(0, 1), classes * slots + base_slot
         base = points[place]
         distance = torch.cdist(base, points, compute_mode="donot_use_mm_for_euclid_dist")
-        empty = torch.arange(slots, device=z.device) >= self.memory.filled[:, None]
+        empty = torch.arange(slots, device=classes.device) >= self.memory.filled[:, None]
         distance = distance.masked_fill(empty.flatten(), torch.inf).scatter(1, place[:, None], torch.inf)
         nearest = distance.topk(min(self.neighbours, len(points) - 1), dim=1, largest=False)
-        enemy = (nearest.indices // slots != index[:, None]) & nearest.values.isfinite()
+        enemy = (nearest.indices // slots != classes[:, None]) & nearest.values.isfinite()
         enemies = enemy.sum(1)
         wanted = (u[1] * enemies).long() + 1  # the wanted-th of a row's enemies
         chosen = ((enemy.cumsum(1) == wanted[:, None]) & enemy).float().argmax(1)
         other = points[nearest.indices.gather(1, chosen[:, None]).squeeze(1)]
         has = enemies > 0
-        return append_rows(z, target, torch.lerp(base, other, u[2][:, None])[has], index[has])
+        return torch.lerp(base, other, u[2][:, None])[has], classes[has]

@@ -1,15 +1,13 @@
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from divaug.feature._memory import Deficit, FeatureMemory, append_rows
-from divaug.labels import MixedLabels
+from divaug.feature._memory import Synthetic
 from divaug.registry import FEATURE
 
 
 @FEATURE.register("feature_smote")
-class FeatureSmote(nn.Module):
+class FeatureSmote(Synthetic):
     """Add synthetic embeddings of rare classes, between a remembered embedding and one of its neighbours in the class.
 
     They train the head; no gradient goes from them to the backbone. Of a class known by a single embedding copies are
@@ -40,34 +38,20 @@ class FeatureSmote(nn.Module):
         neighbours: int = 5,
         memory: int = 64,
     ) -> None:
-        super().__init__()
-        if neighbours < 1:
-            raise ValueError(f"neighbours must be >= 1, got {neighbours}")
-        self.neighbours = neighbours
-        self.deficit = Deficit(class_counts, rate)
-        self.memory = FeatureMemory(len(class_counts), feature_dim, memory)
+        super().__init__(class_counts, feature_dim, rate=rate, neighbours=neighbours, memory=memory)
 
-    def forward(
-        self, z: Float[Tensor, "B D"], target: MixedLabels, rng: np.random.Generator
-    ) -> tuple[Float[Tensor, "B2 D"], MixedLabels]:
-        """Remember the batch and put synthetic rows behind it."""
-        if not self.training:
-            return z, target
-        self.memory.add(z, target)
-        filled = self.memory.filled.cpu().numpy()
-        classes = self.deficit.draw(len(z), filled, rng)
-        u = torch.from_numpy(rng.random((3, len(classes)))).float().to(z.device)
-        index = torch.from_numpy(classes).to(z.device)
-        known = self.memory.filled[index]
-        points = self.memory.features[index]  # (R, M, D)
+    def make(self, classes: Int[Tensor, "R"], u: Float[Tensor, "3 R"]) -> tuple[Float[Tensor, "M D"], Int[Tensor, "M"]]:
+        """Return points between remembered embeddings and a neighbour of theirs."""
+        known = self.memory.filled[classes]
+        points = self.memory.features[classes]  # (R, M, D)
         base_slot = (u[0] * known).long().clamp(max=self.memory.slots - 1)
-        base = points[torch.arange(len(index), device=z.device), base_slot]
-        slots = torch.arange(self.memory.slots, device=z.device)
+        base = points[torch.arange(len(classes), device=classes.device), base_slot]
+        slots = torch.arange(self.memory.slots, device=classes.device)
         distance = torch.linalg.vector_norm(points - base[:, None], dim=2)
         # itself is left out by its place: at distance 0 there may be duplicates too
         unusable = (slots >= known[:, None]) | (slots == base_slot[:, None])
         nearest = distance.masked_fill(unusable, torch.inf).argsort(dim=1, stable=True)
         choices = (known - 1).clamp(max=self.neighbours)
         chosen = nearest.gather(1, (u[1] * choices).long()[:, None]).squeeze(1)
-        other = points[torch.arange(len(index), device=z.device), torch.where(choices > 0, chosen, base_slot)]
-        return append_rows(z, target, torch.lerp(base, other, u[2][:, None]), index)
+        other = points[torch.arange(len(classes), device=classes.device), torch.where(choices > 0, chosen, base_slot)]
+        return torch.lerp(base, other, u[2][:, None]), classes
