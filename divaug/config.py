@@ -206,16 +206,13 @@ class Config:
                 )
 
 
-def check_encoder(config: Config) -> None:
-    """Raise ConfigError where a component compares pictures in a common space and no encoder is given."""
+def needs_encoder(config: Config) -> str | None:
+    """Return the component that compares pictures in the space of a common encoder, in words, or None."""
     for slot, registry in FAMILY_OF.items():
         for component in (getattr(config, slot), *(p.components[slot] for p in config.phases if slot in p.components)):
-            asked = registry.facts_of(component.name, component.options)
-            if config.encoder is None and "encoder_features" in asked:
-                raise ConfigError(
-                    f"{slot} {component.name!r} compares pictures in the space of a common encoder: give --encoder "
-                    "FILE and --data-part a (python -m divaug.recipes.encoder makes one from part b)"
-                )
+            if "encoder_features" in registry.facts_of(component.name, component.options):
+                return f"{slot} {component.name!r}"
+    return None
 
 
 @lru_cache

@@ -1,6 +1,6 @@
 """Embeddings of a run's pictures: by its own network, an untrained one or a common encoder."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from divaug.assemble import Data, build, build_model, find_device, stage_at
-from divaug.config import Config
+from divaug.config import Config, needs_encoder
 from divaug.data.images import Part
 from divaug.data.loaders import Loader
 from divaug.encoder import Encoder
@@ -82,15 +82,31 @@ def encode(encoder: Encoder, data: Data, split: str) -> Embeddings:
     return _space(features, part.labels, data, split)
 
 
-def encode_views(encoder: Encoder, config: Config, data: Data, epochs: Iterable[int]) -> Embeddings:
+def encode_views(
+    encoder: Encoder,
+    config: Config,
+    data: Data,
+    epochs: Iterable[int],
+    levels: Mapping[int, Sequence[int]] | None = None,
+) -> Embeddings:
     """Return in a common encoder's space the views that a run's epochs presented: exactly those, their draws replayed.
 
-    A mixed view counts to its largest label, and as a view of the picture that the sampler drew.
+    A mixed view counts to its largest label, and as a view of the picture that its row had first.
+
+    Args:
+        encoder: The common encoder.
+        config: The run's configuration.
+        data: Its data.
+        epochs: Epochs from 0.
+        levels: Where the run learned strengths of classes: those of each epoch (``aug/level`` of its metrics).
     """
-    built = build(replace(config, encoder=None, device="cpu"), data)
+    own = config.encoder if needs_encoder(config) else None  # only where the run itself looked at that space
+    built = build(replace(config, encoder=own, device="cpu"), data)
     features, labels, images = [], [], []
     for epoch in epochs:
         stage = stage_at(built.stages, epoch)
+        if hasattr(stage.pixel, "update"):
+            stage.pixel.levels = np.array((levels or {})[epoch])
         drawn = stage.sampler.draw(stream(config.seed, "sampler", epoch), epoch / config.epochs).numpy()
         batches = built.train.epoch(
             drawn, pixel=stage.pixel, mix=stage.mix, seed=config.seed, epoch=epoch, first_step=0
@@ -100,7 +116,7 @@ def encode_views(encoder: Encoder, config: Config, data: Data, epochs: Iterable[
             views, target = stage.mix.apply(batch.images, batch.labels, plan, batch.donors)
             features.append(encoder(views).numpy())
             labels.append(target.dominant().numpy())
-            images.append(batch.indices)
+            images.append(batch.indices[getattr(plan, "rows", slice(None))])  # a mix may draw rows of the batch anew
     return _space(np.concatenate(features), np.concatenate(labels), data, "views", np.concatenate(images))
 
 

@@ -15,7 +15,6 @@ from divaug.config import (
     FAMILY_OF,
     Component,
     Config,
-    check_encoder,
     config_fields,
     default_of,
     digest,
@@ -23,6 +22,7 @@ from divaug.config import (
     from_layers,
     key_types,
     keys_of_kind,
+    needs_encoder,
     protocol_fingerprint,
 )
 from divaug.errors import ConfigError, suggestion
@@ -142,7 +142,11 @@ def resolve(
                 f"method {chosen['method']!r} changes {slot} over training, so {slot} cannot be replaced by "
                 f"{getattr(resolved, slot).name!r}; choose another method, or write the phases in a --config file"
             )
-    check_encoder(resolved)
+    if resolved.encoder is None and (what := needs_encoder(resolved)):
+        raise ConfigError(
+            f"{what} compares pictures in the space of a common encoder: give --encoder FILE and --data-part a "
+            "(python -m divaug.recipes.encoder makes one from part b)"
+        )
     return resolved
 
 

@@ -82,7 +82,10 @@ def _in_common_space(runs: dict[str, list[Any]], file: str, allow_overlap: bool)
     for label, folders in runs.items():
         for folder in folders:
             config = folder.config
-            views = encode_views(encoder, config, data, range(max(0, config.epochs - EPOCHS), config.epochs))
+            logs = [row for row in folder.metrics.rows() if "aug/level" in row["per_class"]]
+            levels = {row["epoch"]: row["per_class"]["aug/level"] for row in logs}
+            last = range(max(0, config.epochs - EPOCHS), config.epochs)
+            views = encode_views(encoder, config, data, last, levels)
             of_views = diversity_table(views, held_out, size=20)
             of_views["measure"] += "_views"
             found = [*of_pictures, views_table(views, config.top_k), of_views]

@@ -16,7 +16,7 @@ from divaug.errors import ConfigError, Interrupted
 from divaug.labels import MixedLabels
 from divaug.pretext import Rotations, train_encoder
 from divaug.recipes import compare, digits_lt, encoder, fragility
-from divaug.runfolder import RunFolder
+from divaug.runfolder import RunFolder, find_runs
 
 WIDE = ("whitened_cnn", {"widths": [8, 256]})
 
@@ -168,14 +168,23 @@ def test_a_run_is_measured_beside_and_not_changed(tiny, trained, untimed, monkey
     assert compare.main(["nowhere"]) == 1
 
 
-def test_replayed_views_are_those_that_were_presented(tiny, trained):
-    assert digits_lt.main([*tiny, "--method", "cutmix", "--data-part", "a", "--encoder", str(trained)]) == 0
-    folder = RunFolder("runs/tiny/cutmix/seed0")
-    data = load_data(folder.config)
-    views = encode_views(Encoder.load(trained), folder.config, data, [3])
-    seen = folder.metrics.rows()[3]["per_class"]
+@pytest.mark.parametrize("method", ["cutmix", "cuda", "diverse", "balanced_mixup"])
+def test_replayed_views_are_those_that_were_presented(tiny, trained, method):
+    flags = ["--method", method, "--data-part", "a", "--encoder", str(trained)]
+    assert digits_lt.main([*tiny, *flags, *(["--pixel.threshold", "0.0"] if method == "cuda" else [])]) == 0
+    (folder,) = find_runs(["runs"])
+    data, rows = load_data(folder.config), folder.metrics.rows()
+    levels = {row["epoch"]: row["per_class"]["aug/level"] for row in rows if "aug/level" in row["per_class"]}
+    views = encode_views(Encoder.load(trained), folder.config, data, [3], levels)
+    seen = rows[3]["per_class"]
     logged = np.array(seen["encoder_views/n"]) + np.array(seen.get("encoder_views/n_mixed", 0))
-    assert views.counts.tolist() == logged.tolist() and sorted(views.images) == list(range(len(data.train.labels)))
+    assert views.counts.tolist() == logged.tolist()
+    assert method == "balanced_mixup" or sorted(views.images) == list(range(len(data.train.labels)))
+    if method == "cuda":  # levels have risen: the same features only if the same pictures were made
+        assert max(levels[3]) >= 2
+        for c in range(10):
+            top = torch.from_numpy(views.features[views.labels == c]).topk(4)
+            assert len(top.indices[top.values > 0].unique()) == seen["encoder_views/number"][c]
 
 
 def test_a_study_refuses_an_encoder_that_has_seen_its_pictures_before_it_trains(trained, capsys):
