@@ -234,6 +234,7 @@ def test_balanced_mixup_evens_out_the_batch():
     for _ in range(600):
         plan = mix.sample(labels, (4, 4), rng)
         assert len(plan.rows) == 16 and sorted(plan.rows) == sorted(plan.partner)
+        assert (plan.rows == plan.partner).mean() < 1  # partners are a permutation, not the rows themselves
         seen += np.bincount(labels[plan.rows], minlength=3)
     # 16 of 36 rows without replacement, 12 a class: hypergeometric, sd of a class's share in all 9600 draws is below .004
     assert seen / seen.sum() == pytest.approx(np.full(3, 1 / 3), abs=0.017)
