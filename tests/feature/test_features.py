@@ -103,6 +103,14 @@ def test_smote_takes_one_of_the_nearest_neighbours_and_copies_are_neighbours_too
     assert (made == 0).double().mean().item() == pytest.approx(0.2, abs=0.12)
 
 
+def test_smote_of_a_class_with_fewer_embeddings_than_neighbours_stays_among_them():
+    feature = FeatureSmote(torch.tensor([100, 2]), 1, rate=200.0, neighbours=5, memory=8)
+    feature.memory.add(torch.tensor([[5.0], [7.0]]), MixedLabels.hard(torch.ones(2, dtype=torch.int64)))
+    out, _ = feature(torch.tensor([[-50.0]]), MixedLabels.hard(torch.zeros(1, dtype=torch.int64)), rng())
+    made = out[1:, 0]
+    assert made.min() >= 5 and made.max() <= 7 and made.std() > 0.3  # never an empty place of the memory, nor itself
+
+
 def test_a_class_with_one_embedding_is_copied_by_smote():
     feature = FeatureSmote(torch.tensor([9, 1]), 2, rate=3.0, memory=4)
     z = torch.tensor([[0.0, 0.0], [5.0, 7.0]])
