@@ -108,7 +108,8 @@ def test_smote_of_a_class_with_fewer_embeddings_than_neighbours_stays_among_them
     feature.memory.add(torch.tensor([[5.0], [7.0]]), MixedLabels.hard(torch.ones(2, dtype=torch.int64)))
     out, _ = feature(torch.tensor([[-50.0]]), MixedLabels.hard(torch.zeros(1, dtype=torch.int64)), rng())
     made = out[1:, 0]
-    assert made.min() >= 5 and made.max() <= 7 and made.std() > 0.3  # never an empty place of the memory, nor itself
+    assert made.min() >= 5 and made.max() <= 7  # never an empty place of the memory
+    assert ((made == 5) | (made == 7)).double().mean() < 0.05  # nor itself
 
 
 def test_a_class_with_one_embedding_is_copied_by_smote():
