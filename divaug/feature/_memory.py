@@ -1,5 +1,7 @@
 """A bounded memory of recent embeddings by class, for methods that need more of a rare class than one batch has."""
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -88,7 +90,7 @@ def append_rows(
     return torch.cat([z, made.to(z.dtype)]), MixedLabels(ids, torch.cat([target.weights, whole]), mixed)
 
 
-class Synthetic(nn.Module):
+class Synthetic(nn.Module, ABC):
     """Base of methods that put synthetic rows of rare classes, made from a memory, behind a batch.
 
     They train the head only: no gradient goes from them to the backbone.
@@ -123,6 +125,7 @@ class Synthetic(nn.Module):
         made, classes = self.make(torch.from_numpy(drawn).to(z.device), u)
         return append_rows(z, target, made, classes)
 
+    @abstractmethod
     def make(self, classes: Int[Tensor, "R"], u: Float[Tensor, "3 R"]) -> tuple[Float[Tensor, "M D"], Int[Tensor, "M"]]:
         """Return up to one embedding for each class drawn, and the classes of those; ``u`` are uniform draws."""
-        raise NotImplementedError
+        ...

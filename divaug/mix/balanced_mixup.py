@@ -63,7 +63,7 @@ class BalancedMixup:
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Resample and blend; the inputs are not modified. Row i's first label is that of the row drawn for it."""
         rows, partner = (torch.from_numpy(index).to(images.device) for index in (plan.rows, plan.partner))
-        blended = torch.lerp(rows_of(images, partner), rows_of(images, rows), plan.kept)
+        blended = rows_of(images, partner).lerp_(rows_of(images, rows), plan.kept)
         kept = torch.full((len(labels),), plan.kept, device=images.device)
         mixed = (rows != partner) & (0 < plan.kept < 1)
         ids = torch.stack([labels[rows], labels[partner]], dim=1)

@@ -1,12 +1,11 @@
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from divaug.contracts import Partner
 from divaug.labels import MixedLabels
-from divaug.mix._mix import BlendMix, BlendPlan, blend, pair_labels
+from divaug.mix._mix import BlendMix, BlendPlan, blend, mixed_rows, pair_labels
 from divaug.registry import MIX
 
 
@@ -47,7 +46,6 @@ class Mixup(BlendMix):
         self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BlendPlan, donors: Any = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Blend; the inputs are not modified."""
-        other, other_labels, index, foreign = self.pair(images, labels, plan.partner, donors)
-        kept = torch.from_numpy(plan.kept).to(images.device)
-        mixed = foreign & (kept > 0) & (kept < 1)
-        return blend(images, other, index, plan.kept), pair_labels(labels, other_labels, kept, mixed)
+        other, other_labels, index = self.pair(images, labels, plan.partner, donors)
+        targets = pair_labels(labels, other_labels, plan.kept, mixed_rows(plan.partner, plan.kept))
+        return blend(images, other, index, plan.kept), targets

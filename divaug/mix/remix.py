@@ -6,7 +6,7 @@ from torch import Tensor
 
 from divaug.contracts import Partner
 from divaug.labels import MixedLabels
-from divaug.mix._mix import BlendMix, BlendPlan, blend, pair_labels
+from divaug.mix._mix import BlendMix, BlendPlan, blend, mixed_rows
 from divaug.registry import MIX
 
 
@@ -64,11 +64,12 @@ class Remix(BlendMix):
         self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BlendPlan, donors: Any = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Blend, and move labels towards the rarer class; the inputs are not modified."""
-        other, other_labels, index, foreign = self.pair(images, labels, plan.partner, donors)
+        other, other_labels, index = self.pair(images, labels, plan.partner, donors)
         counts = self.counts.to(images.device)
         ratio = counts[labels] / counts[other_labels]
         share = torch.from_numpy(plan.kept).to(images.device)
-        mixed = foreign & (share > 0) & (share < 1)
+        mixed = torch.from_numpy(mixed_rows(plan.partner, plan.kept)).to(images.device)
         kept = torch.where(mixed & (ratio >= self.kappa) & (share < self.tau), 0.0, share)
         kept = torch.where(mixed & (ratio <= 1 / self.kappa) & (1 - share < self.tau), 1.0, kept)
-        return blend(images, other, index, plan.kept), pair_labels(labels, other_labels, kept, mixed)
+        ids = torch.stack([labels, other_labels], dim=1)
+        return blend(images, other, index, plan.kept), MixedLabels(ids, torch.stack([kept, 1 - kept], dim=1), mixed)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from divaug.contracts import Partner
 from divaug.labels import MixedLabels
-from divaug.mix._mix import BoxPlan, Mix, kept_of_boxes, pair_labels
+from divaug.mix._mix import BoxPlan, Mix, kept_of_boxes, mixed_rows, pair_labels
 from divaug.registry import MIX
 
 
@@ -64,8 +64,8 @@ class ResizeMix(Mix):
         self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BoxPlan, donors: Any = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Resize and paste; the inputs are not modified."""
-        other, other_labels, index, foreign = self.pair(images, labels, plan.partner, donors)
-        kept = kept_of_boxes(plan.boxes, (images.shape[2], images.shape[3]), len(labels), images.device)
+        other, other_labels, index = self.pair(images, labels, plan.partner, donors)
+        kept = kept_of_boxes(plan.boxes, (images.shape[2], images.shape[3]), len(labels))
         pasted = images.clone()
         sizes = np.stack([plan.boxes[:, 1] - plan.boxes[:, 0], plan.boxes[:, 3] - plan.boxes[:, 2]], axis=1)
         for height, width in np.unique(sizes, axis=0):
@@ -84,4 +84,4 @@ class ResizeMix(Mix):
             for row, patch in zip(alike, small, strict=True):
                 top, bottom, left, right = plan.boxes[row].tolist()
                 pasted[row, :, top:bottom, left:right] = patch
-        return pasted, pair_labels(labels, other_labels, kept, foreign & (kept > 0) & (kept < 1))
+        return pasted, pair_labels(labels, other_labels, kept, mixed_rows(plan.partner, kept))

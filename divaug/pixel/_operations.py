@@ -87,7 +87,7 @@ OPERATIONS: dict[str, Callable[[Picture, float, Generator], Picture]] = {
     "equalize": _fixed(ImageOps.equalize),
     "flip": _fixed(ImageOps.flip),
     "invert": _fixed(ImageOps.invert),
-    "mirror": _fixed(ImageOps.mirror),
+    "mirror": _fixed(lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
     "posterize": _posterize,
     "resize_crop": _resize_crop,
     "rotate": _rotate,

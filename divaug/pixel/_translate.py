@@ -51,14 +51,19 @@ def copy_windows(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UInt
     """Copy what stays visible of each picture, row by row: fastest in main memory."""
     source = images.numpy()
     shifted = np.zeros_like(source)
-    _, height, width, _ = source.shape
+    _, height, width, channels = source.shape
     rows = zip(plan.down.tolist(), plan.right.tolist(), plan.flipped.tolist(), strict=True)
     for i, (down, right, flipped) in enumerate(rows):
         window = source[i, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
         top, left = max(-down, 0), max(-right, 0)
         if flipped:
-            window, left = window[:, ::-1], width - left - window.shape[1]
-        shifted[i, top : top + window.shape[0], left : left + window.shape[1]] = window
+            left = width - left - window.shape[1]
+        there = shifted[i, top : top + window.shape[0], left : left + window.shape[1]]
+        if flipped:
+            for channel in range(channels):  # numpy reverses a plane twice as fast as pixels of three bytes
+                there[..., channel] = window[:, ::-1, channel]
+        else:
+            there[:] = window
     return torch.from_numpy(shifted)
 
 
