@@ -70,7 +70,8 @@ def summary(table: Any) -> Any:
     """Return mean ± sd over seeds for each experiment, epochs and method: recalls in %, rarefied numbers as they are.
 
     The rarefied numbers are of the tail: top-K CE of clean training pictures in the run's own space, and top-K FE of
-    its last epoch's views in the common encoder's; both at the largest m of 20, 5 that the rows have.
+    its last epoch's views in the common encoder's; both at the largest m of 20, 5 that the rows have. "bal - erm" are
+    differences to plain training with the same seed, which vary less than the methods' own numbers.
     """
     import pandas as pd
 
@@ -86,6 +87,9 @@ def summary(table: Any) -> Any:
     for (experiment, epochs, method), runs in table.groupby(["experiment", "epochs", "method"], sort=False):
         row = {"experiment": experiment, "epochs": epochs, "method": method, "seeds": len(runs)}
         row |= {title: mean_sd([float(v) for v in runs[key]]) for key, title in recalls.items() if key in runs}
+        same = (table["experiment"] == experiment) & (table["epochs"] == epochs) & (table["method"] == "erm")
+        pairs = runs.merge(table[same], on=["protocol", "seed"])
+        row["bal - erm"] = mean_sd([float(v) for v in pairs["test_bal_acc_x"] - pairs["test_bal_acc_y"]])
         row |= {title: mean_sd([float(v) for v in runs[key]], scale=1.0) for key, title in richness.items()}
         rows.append(row)
     return pd.DataFrame(rows)

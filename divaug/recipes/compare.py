@@ -2,7 +2,7 @@
 
     python -m divaug.recipes.compare runs/cifar10-exp100-fast
     python -m divaug.recipes.compare runs/cifar10-exp100-fast-1a2b3c4d --encoder runs/encoders/cifar10-b-1a2b3c4d.pt
-    python -m divaug.recipes.compare recipes/augmentation/cifar10.csv
+    python -m divaug.recipes.compare recipes/augmentation/cifar10.csv --cards recipes/augmentation/cards.md
 
 Runs of different protocols are never lined up in one table. The encoder (python -m divaug.recipes.encoder) must not
 have seen the runs' training pictures. In its space everything is of top-K FE: clean training pictures, which are the
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from divaug import cli
+from divaug.errors import ConfigError
 
 EPOCHS = 5  # whose views are replayed: a picture must have several for its own richness
 
@@ -33,18 +34,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         parser.add_argument("--encoder", metavar="FILE", help="common encoder in whose space to measure")
         parser.add_argument("--allow-overlap", action="store_true", help="accept pictures that the encoder has seen")
+        text = "with a CSV: write a card of each method to FILE.md and FILE.html"
+        parser.add_argument("--cards", metavar="FILE.md", help=text)
         parser.add_argument("--report", metavar="DIR", help="where figures go (default: report, beside the methods)")
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.parse_args(arguments)
         os.environ.setdefault("MPLBACKEND", "Agg")
 
         from divaug import results
+        from divaug.cards import write_cards
         from divaug.report import compare, write_report
         from divaug.runfolder import find_runs
 
-        for file in [run for run in chosen.runs if run.endswith(".csv")]:
+        tables = [run for run in chosen.runs if run.endswith(".csv")]
+        if chosen.cards is not None and (len(tables) != 1 or not chosen.cards.endswith(".md")):
+            raise ConfigError("--cards FILE.md is made of one CSV: give compare one, and a name that ends in .md")
+        for file in tables:
             chosen.runs.remove(file)
-            print(f"{file}: mean ± sd over seeds\n{results.summary(results.read(Path(file))).to_string(index=False)}\n")
+            table = results.read(Path(file))
+            print(f"{file}: mean ± sd over seeds\n{results.summary(table).to_string(index=False)}\n")
+            if chosen.cards is not None:
+                command = f"python -m divaug.recipes.compare {file} --cards {chosen.cards}"
+                print("cards: " + "  ".join(map(str, write_cards(table, Path(chosen.cards), command))))
         if not chosen.runs:
             return 0
 

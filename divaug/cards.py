@@ -1,0 +1,73 @@
+"""Method cards: what a method is, how it is used, and what it gave in a study, made from the code and from a CSV."""
+
+from pathlib import Path
+from typing import Any
+
+from divaug import presets, results
+from divaug.document import Document
+from divaug.registry import REGISTRIES
+
+_INTRODUCTION = (
+    "Mean ± sd over seeds, at the last epoch; nothing is selected on the test pictures. Recalls in %: balanced, with "
+    "the prior corrected, of head, mid and tail, and of the worst class. *bal - erm*: differences to plain training "
+    "with the same seed. *top-K CE*: distinct top-K classification embeddings of a tail class's clean training "
+    "pictures in the run's own space; *top-K FE, common*: distinct top-K features of the last epoch's views of a tail "
+    "class in the space of one encoder that all runs share; both rarefied to m pictures."
+)
+
+
+def write_cards(table: Any, file: Path, command: str) -> tuple[Path, Path]:
+    """Write a Markdown and an HTML file: all methods in one table for each experiment, then a card for each.
+
+    Args:
+        table: Rows of ``results.read``.
+        file: The Markdown file; the other one lies beside it.
+        command: The command line that writes the cards, to be printed in them.
+
+    Returns:
+        Both files.
+    """
+    summary = results.summary(table)
+    document = Document("Method cards")
+    document.text(_INTRODUCTION)
+    document.text("Made from the code and the results by:")
+    document.code(command)
+    for (experiment, epochs), rows in summary.groupby(["experiment", "epochs"], sort=False):
+        document.heading(f"{experiment}, {epochs} epochs")
+        document.table(rows.drop(columns=["experiment", "epochs"]))
+    known = presets.names("methods")
+    for method in sorted(set(summary["method"])):
+        document.heading(method)
+        if method in known:
+            document.text(known[method])
+            document.code(presets.path_of("methods", method).read_text(encoding="utf-8").split("\n", 1)[1].strip())
+            document.code(f"python -m divaug.recipes.cifar_lt --methods {method}")
+            document.bullets([_about(family, component) for family, component in _components(method)])
+        numbers = summary[summary["method"] == method]
+        document.table(numbers.drop(columns=["method"]))
+    return document.write(file.parent, file.stem)
+
+
+def _components(method: str) -> list[tuple[str, str]]:
+    """Return (family, name) of what a method's file asks for, components within components too."""
+    found = []
+
+    def look(table: dict[str, Any]) -> None:
+        for key, value in table.items():
+            family = {"partner": "partners"}.get(key, key)
+            name = value.get("name") if isinstance(value, dict) else value
+            if family in REGISTRIES and name in REGISTRIES[family].entries():
+                found.append((family, name))
+            if isinstance(value, dict):
+                look(value)
+
+    look(presets.read_toml(presets.path_of("methods", method)))
+    return found
+
+
+def _about(family: str, name: str) -> str:
+    """Return a component's first line, its source, and what differs from it."""
+    parts = [" ".join(part.split()) for part in REGISTRIES[family].entries()[name].doc.strip().split("\n\n")]
+    source = [part.removeprefix("Reference:").strip() for part in parts if part.startswith("Reference:")]
+    differs = [f"*{part.replace(':', ':*', 1)}" for part in parts if part.startswith("Differs from the paper:")]
+    return f"`{family}/{name}`: " + " ".join([parts[0], *source, *differs])
