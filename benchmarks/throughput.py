@@ -178,7 +178,10 @@ def cuda(side: int, labels: torch.Tensor, pictures: torch.Tensor, rng: np.random
 
 def mix_rows(side: int, labels: torch.Tensor) -> dict[str, dict[str, Callable[[], Any]]]:
     images = torch.randn(ROWS, 3, side, side).contiguous(memory_format=torch.channels_last)
-    donors = Donors(images.flip(0).contiguous(memory_format=torch.channels_last), labels.flip(0))
+    own = np.zeros(ROWS, bool)
+    donors = Donors(
+        images.flip(0).contiguous(memory_format=torch.channels_last), labels.flip(0), np.arange(ROWS)[::-1], own
+    )
     rng = np.random.default_rng(0)
 
     def ours(name: str, **options: Any) -> Callable[[], Any]:

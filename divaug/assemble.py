@@ -50,6 +50,11 @@ class Data:
     extra: dict[str, list[int]] = field(default_factory=dict)
 
     @property
+    def own_pictures(self) -> int:
+        """How many of ``train`` are the cut's; extra ones stand behind them."""
+        return len(self.train.labels) - sum(sum(counts) for counts in self.extra.values())
+
+    @property
     def manifest(self) -> dict[str, Any]:
         """What a stranger needs to rebuild and check the same parts."""
         names = self.dataset.class_names
@@ -229,7 +234,8 @@ def build(config: Config, data: Data) -> Built:
     train = loader(data.train, config.batch_size)
     model: Any = build_model(config, data.manifest).to(device)
     if hasattr(model.backbone, "initialize"):
-        model.backbone.initialize(train.evenly(5000))  # never sampled batches: every arm starts from the same filters
+        # Never sampled batches, and no extra pictures: every arm starts from the same filters.
+        model.backbone.initialize(train.evenly(5000, first=data.own_pictures))
     model.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(
         model, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov,

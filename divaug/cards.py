@@ -11,8 +11,9 @@ _INTRODUCTION = (
     "Mean ± sd over seeds, at the last epoch; nothing is selected on the test pictures. Recalls in %: balanced, with "
     "the prior corrected, of head, mid and tail, and of the worst class. *bal - erm*: differences to plain training "
     "with the same seed. *top-K CE*: distinct top-K classification embeddings of a tail class's clean training "
-    "pictures in the run's own space; *top-K FE, common*: distinct top-K features of the last epoch's views of a tail "
-    "class in the space of one encoder that all runs share; both rarefied to m pictures."
+    "pictures in the run's own space, rarefied to m pictures; *top-K FE, common*: distinct top-K features of what a "
+    "tail class was shown in the last epoch, mixed views by their larger label, in the space of one encoder that all "
+    "runs share, rarefied to m views."
 )
 
 

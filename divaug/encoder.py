@@ -135,8 +135,11 @@ class CommonSpace:
         self._clean: dict[str, dict[str, np.ndarray]] = {}
 
     def observe(self, images: Tensor, target: Any) -> None:
-        """Count a batch as training sees it, after pixel augmentation and mixing."""
-        self.monitor.update(self.encoder(images), target, None)
+        """Count a batch as training sees it, after pixel augmentation and mixing.
+
+        Every row counts to its largest label weight, mixed or not: what is measured is what a class was shown.
+        """
+        self.monitor.update(self.encoder(images), MixedLabels.hard(target.dominant()), None)
 
     def clean(self, name: str, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]]) -> dict[str, np.ndarray]:
         """Return the statistics of a part's clean pictures; they never change, so they are computed once.

@@ -139,7 +139,7 @@ def _mix(
         rng, donors = stream(strength, "gallery/mix", number), None
         if hasattr(mix, "donors"):
             index = mix.donors(labels, rng).numpy()
-            donors = Donors(_images(built, index), built.train.labels_of(index), index)
+            donors = Donors(_images(built, index), built.train.labels_of(index), index, index == rows)
         plan = mix.sample(labels, (images.shape[2], images.shape[3]), rng)
         out, target = mix.apply(images, labels, plan, donors)
         draws.append((float(target.weights[:2, 0].mean()), number, out, target))

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from divaug.config import Config, protocol_fingerprint
 from divaug.errors import DivaugError
 from divaug.files import exclusive, write_text
@@ -31,7 +33,9 @@ def read(path: Path) -> Any:
 
     if not path.exists():
         return pd.DataFrame(columns=list(KEYS))
-    table = pd.read_csv(path)
+    table = pd.read_csv(
+        path, dtype={"protocol": str, "experiment": str, "method": str}
+    )  # a hash may look like a number
     if missing := [key for key in KEYS if key not in table]:
         raise DivaugError(f"{path} holds no results: it lacks {', '.join(missing)}")
     return table
@@ -67,10 +71,11 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
 
 
 def summary(table: Any) -> Any:
-    """Return mean ± sd over seeds for each experiment, epochs and method: recalls in %, rarefied numbers as they are.
+    """Return mean ± sd over seeds for each protocol, epochs and method: recalls in %, rarefied numbers as they are.
 
     The rarefied numbers are of the tail: top-K CE of clean training pictures in the run's own space, and top-K FE of
-    its last epoch's views in the common encoder's; both at the largest m of 20, 5 that the rows have. "bal - erm" are
+    its last epoch's views, mixed ones included, in the common encoder's; both at the largest m of 20, 5 that the rows
+    have, pictures in the one case and views in the other. "bal - erm" are
     differences to plain training with the same seed, which vary less than the methods' own numbers.
     """
     import pandas as pd
@@ -84,11 +89,14 @@ def summary(table: Any) -> Any:
                 richness[f"{space}_rarefied_{m}_tail"] = f"{title} m={m}"
                 break
     rows = []
-    for (experiment, epochs, method), runs in table.groupby(["experiment", "epochs", "method"], sort=False):
-        row = {"experiment": experiment, "epochs": epochs, "method": method, "seeds": len(runs)}
+    table = table.drop_duplicates(list(KEYS))
+    protocols = table.groupby(["experiment", "epochs"])["protocol"].transform("nunique")
+    table = table.assign(shown=table["experiment"] + np.where(protocols > 1, " (" + table["protocol"] + ")", ""))
+    for (shown, epochs, method), runs in table.groupby(["shown", "epochs", "method"], sort=False):
+        row = {"experiment": shown, "epochs": epochs, "method": method, "seeds": len(runs)}
         row |= {title: mean_sd([float(v) for v in runs[key]]) for key, title in recalls.items() if key in runs}
-        same = (table["experiment"] == experiment) & (table["epochs"] == epochs) & (table["method"] == "erm")
-        pairs = runs.merge(table[same], on=["protocol", "seed"])
+        plain = table[(table["method"] == "erm") & (table["epochs"] == epochs)]
+        pairs = runs.merge(plain, on=["shown", "seed"])
         row["bal - erm"] = mean_sd([float(v) for v in pairs["test_bal_acc_x"] - pairs["test_bal_acc_y"]])
         row |= {title: mean_sd([float(v) for v in runs[key]], scale=1.0) for key, title in richness.items()}
         rows.append(row)

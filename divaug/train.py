@@ -77,7 +77,7 @@ class Totals:
         self.mass += mass
         self.synthetic += mass - mixed.mass(num_classes).cpu()
         self.visits += torch.bincount(torch.from_numpy(batch.indices), minlength=len(self.visits))
-        if batch.donors is not None and batch.donors.indices is not None:
+        if batch.donors is not None:
             used = batch.donors.indices[pairs.cpu().numpy()]
             self.donations += torch.bincount(torch.from_numpy(used), minlength=len(self.donations))
 
@@ -174,7 +174,7 @@ def train_epoch(
 
         totals.steps = step + 1
         totals.loss += loss.item() * len(batch.labels)
-        totals.correct += int((logits[: len(mixed.ids)].argmax(1) == mixed.dominant()).sum())
+        totals.correct += int((logits[: len(mixed.ids)].argmax(1) == target.dominant()[: len(mixed.ids)]).sum())
         totals.count(batch, mixed, target)
         if after_step():
             return False

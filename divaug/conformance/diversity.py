@@ -73,8 +73,8 @@ def diversity_per_view(
             continue
         donors = None
         if hasattr(component, "donors"):
-            index = component.donors(own, draws)
-            donors = Donors(loader.normalize(loader.take(index.numpy())), labels[index], index.numpy())
+            index = component.donors(own, draws).numpy()
+            donors = Donors(loader.normalize(loader.take(index)), loader.labels_of(index), index, index == rows.numpy())
         plan = component.sample(own, size, draws)
         views.append(encode(component.apply(loader.normalize(raw), own, plan, donors)[0]))
     seen = torch.stack(views)

@@ -18,7 +18,8 @@ def _mixed(mix: Any, images: Tensor, labels: Tensor, number: int, of_class: Any 
         index = mix.donors(labels, draws)
         donor_labels = of_class[0][index] if of_class else labels[index % len(labels)]
         pictures = of_class[1](donor_labels) if of_class else images[index % len(labels)]
-        donors = Donors(pictures, donor_labels, index.numpy())
+        own = (index % len(labels) == torch.arange(len(labels))) & (of_class is None)
+        donors = Donors(pictures, donor_labels, index.numpy(), own.numpy())
     plan = mix.sample(labels, (images.shape[2], images.shape[3]), draws)
     out, target = mix.apply(images, labels, plan, donors)
     return out, target, (plan, donors)

@@ -22,11 +22,15 @@ from divaug.rng import stream
 
 @dataclass(frozen=True)
 class Donors:
-    """Pictures from the whole training set for a mix that asks for them; labels and indices on the host."""
+    """Pictures from the whole training set for a mix that asks for them; the rest on the host.
+
+    ``own`` tells which rows got another view of their own picture.
+    """
 
     images: Float[Tensor, "B ch H W"]
     labels: Int[Tensor, "B"]
-    indices: np.ndarray | None = None
+    indices: Int[np.ndarray, "B"]
+    own: Bool[np.ndarray, "B"]
 
 
 @dataclass(frozen=True)
@@ -198,8 +202,9 @@ class Loader:
             fetched = (_fetch(self.take, request) for request in requests)
         for got in fetched:
             donors = None
-            if got.donor_rows is not None:
-                donors = Donors(self.normalize(got.donor_rows), self.labels_of(got.donors), got.donors)
+            if got.donors is not None and got.donor_rows is not None:
+                images, own = self.normalize(got.donor_rows), got.donors == got.indices
+                donors = Donors(images, self.labels_of(got.donors), got.donors, own)
             yield Batch(self.normalize(got.rows), self.labels_of(got.indices), got.indices, got.changed.cpu(), donors)
 
     def labels_of(self, indices: np.ndarray | None) -> Int[Tensor, "B"]:
@@ -228,9 +233,13 @@ class Loader:
                 donor_plan = pixel.sample(self.labels_of(donors), size, rng)
             yield _Request(rows, plan, donors, donor_plan, pixel)
 
-    def evenly(self, count: int, batch_size: int = 64) -> Iterator[Tensor]:
-        """Yield up to ``count`` normalised pictures, evenly spaced in index order, unaugmented, in batches."""
-        rows = np.unique(np.linspace(0, len(self.labels) - 1, min(count, len(self.labels))).round().astype(np.int64))
+    def evenly(self, count: int, batch_size: int = 64, first: int | None = None) -> Iterator[Tensor]:
+        """Yield up to ``count`` normalised pictures, evenly spaced in index order, unaugmented, in batches.
+
+        Of all pictures, or of the ``first`` so many.
+        """
+        among = len(self.labels) if first is None else first
+        rows = np.unique(np.linspace(0, among - 1, min(count, among)).round().astype(np.int64))
         for start in range(0, len(rows), batch_size):
             yield self.normalize(self.take(rows[start : start + batch_size]))
 

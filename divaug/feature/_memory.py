@@ -38,7 +38,7 @@ class FeatureMemory(nn.Module):
     def add(self, z: Float[Tensor, "B D"], target: MixedLabels) -> None:
         """Keep the embeddings of unmixed rows, the oldest of their class going first."""
         plain = ~target.is_mixed()
-        z, labels = z.detach()[plain].float(), target.ids[plain, 0]
+        z, labels = z.detach()[plain].float(), target.dominant()[plain]
         order = torch.argsort(labels, stable=True)
         z, labels = z[order], labels[order]
         counts = torch.bincount(labels, minlength=len(self.filled))
@@ -121,7 +121,8 @@ class Synthetic(nn.Module, ABC):
             return z, target
         self.memory.add(z, target)
         drawn = self.deficit.draw(len(z), self.memory.filled.cpu().numpy(), rng)
-        u = torch.from_numpy(rng.random((3, len(drawn)))).float().to(z.device)
+        u = rng.random((3, len(drawn)), dtype=np.float32)  # below 1: a rounded 1 would point behind the last one
+        u = torch.from_numpy(u).to(z.device)
         made, classes = self.make(torch.from_numpy(drawn).to(z.device), u)
         return append_rows(z, target, made, classes)
 

@@ -87,7 +87,7 @@ class ISDA(nn.Module):
     @torch.no_grad()
     def _update(self, z: Float[Tensor, "B D"], target: MixedLabels) -> None:
         plain = ~target.is_mixed()
-        z, labels = z[plain], target.ids[plain, 0]
+        z, labels = z[plain], target.dominant()[plain]
         for c in labels.unique().tolist():
             rows = z[labels == c]
             n, m = self.count[c].item(), len(rows)

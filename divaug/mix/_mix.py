@@ -64,7 +64,10 @@ class Mix:
     def draw_pairs(self, rows: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, "B"] | None, np.ndarray]:
         """Draw the partners in the batch, and which rows (or, in one value, whether the batch) are mixed."""
         mixed = rng.random(rows if self.per_row else 1) < self.prob
-        return (rng.permutation(rows) if self.rule is None else None), mixed
+        partner = rng.permutation(
+            rows
+        )  # also where a rule draws partners: whatever the rule, shares and boxes are equal
+        return (partner if self.rule is None else None), mixed
 
     def pair(
         self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], partner: np.ndarray | None, donors: Any
@@ -116,7 +119,7 @@ class BoxMix(Mix):
         """Paste the partners' boxes; the inputs are not modified."""
         other, other_labels, index = self.pair(images, labels, plan.partner, donors)
         kept = kept_of_boxes(plan.boxes, (images.shape[2], images.shape[3]), len(labels))
-        mixed = mixed_rows(plan.partner, kept)
+        mixed = mixed_rows(plan.partner, kept, donors)
         return paste(images, other, index, plan.boxes), pair_labels(labels, other_labels, kept, mixed)
 
 
@@ -135,10 +138,15 @@ def blend(
     return rows_of(other, index).lerp_(images, share)
 
 
-def mixed_rows(partner: Int[np.ndarray, "B"] | None, kept: Float[np.ndarray, "B"]) -> Bool[np.ndarray, "B"]:
-    """Return which rows hold a part, and not the whole, of another picture than their own."""
-    foreign = partner is None or partner != np.arange(len(kept))
-    return foreign & (kept > 0) & (kept < 1)
+def mixed_rows(
+    partner: Int[np.ndarray, "B"] | None, kept: Float[np.ndarray, "B"], donors: Any = None
+) -> Bool[np.ndarray, "B"]:
+    """Return which rows hold a part, and not the whole, of another picture than their own.
+
+    A second view of the own picture is none: a class's only picture is its own donor whenever its class gives.
+    """
+    own = donors.own if partner is None else partner == np.arange(len(kept))
+    return ~own & (kept > 0) & (kept < 1)
 
 
 def pair_labels(

@@ -47,5 +47,5 @@ class Mixup(BlendMix):
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Blend; the inputs are not modified."""
         other, other_labels, index = self.pair(images, labels, plan.partner, donors)
-        targets = pair_labels(labels, other_labels, plan.kept, mixed_rows(plan.partner, plan.kept))
+        targets = pair_labels(labels, other_labels, plan.kept, mixed_rows(plan.partner, plan.kept, donors))
         return blend(images, other, index, plan.kept), targets

@@ -68,7 +68,7 @@ class Remix(BlendMix):
         counts = self.counts.to(images.device)
         ratio = counts[labels] / counts[other_labels]
         share = torch.from_numpy(plan.kept).to(images.device)
-        mixed = torch.from_numpy(mixed_rows(plan.partner, plan.kept)).to(images.device)
+        mixed = torch.from_numpy(mixed_rows(plan.partner, plan.kept, donors)).to(images.device)
         kept = torch.where(mixed & (ratio >= self.kappa) & (share < self.tau), 0.0, share)
         kept = torch.where(mixed & (ratio <= 1 / self.kappa) & (1 - share < self.tau), 1.0, kept)
         ids = torch.stack([labels, other_labels], dim=1)

@@ -84,4 +84,4 @@ class ResizeMix(Mix):
             for row, patch in zip(alike, small, strict=True):
                 top, bottom, left, right = plan.boxes[row].tolist()
                 pasted[row, :, top:bottom, left:right] = patch
-        return pasted, pair_labels(labels, other_labels, kept, mixed_rows(plan.partner, kept))
+        return pasted, pair_labels(labels, other_labels, kept, mixed_rows(plan.partner, kept, donors))

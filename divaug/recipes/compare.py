@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from divaug import cli
-from divaug.errors import ConfigError
+from divaug.errors import ConfigError, DivaugError
 
 EPOCHS = 5  # whose views are replayed: a picture must have several for its own richness
 
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for file in tables:
             chosen.runs.remove(file)
             table = results.read(Path(file))
+            if not len(table):
+                raise DivaugError(f"{file} holds no rows, or is not there: --results writes such a file")
             print(f"{file}: mean ± sd over seeds\n{results.summary(table).to_string(index=False)}\n")
             if chosen.cards is not None:
                 command = f"python -m divaug.recipes.compare {file} --cards {chosen.cards}"

@@ -45,6 +45,9 @@ def test_memory_takes_no_mixed_rows():
     target = MixedLabels(ids, torch.tensor([[0.6, 0.4], [1.0, 0.0]]), torch.tensor([True, False]))
     memory.add(torch.ones(2, D), target)
     assert memory.filled.tolist() == [0, 1]
+    replaced = MixedLabels(ids[:1], torch.tensor([[0.0, 1.0]]), torch.tensor([False]))  # wholly by its partner
+    memory.add(torch.ones(1, D), replaced)
+    assert memory.filled.tolist() == [0, 2]
 
 
 def test_synthetic_classes_are_drawn_by_what_they_lack():

@@ -189,16 +189,30 @@ def rule(labels=LABELS, counts=(2, 1, 2), **options):
 
 @pytest.mark.parametrize("boxes", [np.array([[0, 3, 0, 9]]), BOXES])
 def test_cmo_pastes_donors_into_the_batch(boxes):
-    donors = Donors(IMAGES.flip(0), torch.tensor([1, 1, 2, 0, 1]))
+    donors = Donors(IMAGES.flip(0), torch.tensor([1, 1, 2, 0, 1]), np.arange(4, -1, -1), np.arange(5) == 2)
     mixed, target = CMO(partner=rule()).apply(IMAGES, LABELS, BoxPlan(None, boxes), donors)
     expected, kept = pasted_by_loops([4, 3, 2, 1, 0], boxes)
     assert torch.equal(mixed, expected)
     assert torch.equal(target.ids, torch.stack([LABELS, donors.labels], 1))
     assert target.weights[:, 0].tolist() == pytest.approx(kept)
+    partly = (np.array(kept) > 0) & (np.array(kept) < 1)
+    assert target.is_mixed().tolist() == (partly & (np.arange(5) != 2)).tolist()  # row 2 got its own picture
+
+
+@pytest.mark.parametrize("mix", [CutMix, Mixup, ResizeMix])
+@pytest.mark.parametrize("per_row", [False, True])
+def test_arms_that_differ_in_their_partners_share_all_other_draws(mix, per_row):
+    for seed in range(20):
+        own, foreign = (
+            vars(m.sample(LABELS, (16, 12), np.random.default_rng(seed)))
+            for m in (mix(per_row=per_row, prob=0.5), mix(per_row=per_row, prob=0.5, partner=rule()))
+        )
+        assert own.pop("partner") is not None and foreign.pop("partner") is None
+        assert all((own[key] == foreign[key]).all() for key in own) and own
 
 
 def test_donors_can_be_blended_too():
-    donors = Donors(IMAGES.flip(0), torch.tensor([1, 1, 2, 0, 1]))
+    donors = Donors(IMAGES.flip(0), torch.tensor([1, 1, 2, 0, 1]), np.arange(4, -1, -1), np.arange(5) == 2)
     mixed, target = Mixup(partner=rule()).apply(IMAGES, LABELS, BlendPlan(None, KEPT), donors)
     share = torch.from_numpy(KEPT)[:, None, None, None]
     torch.testing.assert_close(mixed, share * IMAGES + (1 - share) * IMAGES.flip(0))

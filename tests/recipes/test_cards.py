@@ -25,7 +25,17 @@ def test_differences_are_between_runs_of_one_seed_and_protocol(rows):
     assert summary["bal - erm"].to_dict() == {"erm": "0.0 ± 0.0", "cmo": "2.0 ± 1.0", "diverse": "0.0"}
     assert summary.loc["cmo", "bal"] == f"{100 * np.mean([0.53, 0.62, 0.71]):.1f} ± 9.0"
     other = rows.assign(protocol=np.where(rows["method"] == "erm", "abc", "def"))
-    assert results.summary(other).set_index("method").loc["cmo", "bal - erm"] == "-"
+    parted = results.summary(other).set_index("method")
+    assert parted.loc["cmo", "bal - erm"] == "-" and parted.loc["cmo", "experiment"] == "cifar10-exp100-fast (def)"
+    both = pd.concat([rows, rows.assign(protocol="def", test_bal_acc=0.0), rows])  # rows twice are one run
+    assert (results.summary(both)["seeds"] == [3, 3, 2] * 2).all()
+    assert results.summary(both)["bal"][1] == "62.0 ± 9.0"
+
+
+def test_a_protocol_that_looks_like_a_number_is_text(rows, tmp_path):
+    for protocol in ("12345678", "1234e567", "01234567"):
+        rows.assign(protocol=protocol).to_csv(tmp_path / "rows.csv", index=False)
+        assert set(results.read(tmp_path / "rows.csv")["protocol"]) == {protocol}
 
 
 def test_a_card_says_what_a_method_is_how_it_is_used_and_what_it_gave(rows, tmp_path, monkeypatch, capsys):
@@ -44,6 +54,7 @@ def test_a_card_says_what_a_method_is_how_it_is_used_and_what_it_gave(rows, tmp_
     assert "<h2>cmo</h2>" in (tmp_path / "out" / "cards.html").read_text()
     assert compare.main(["rows.csv", "--cards", "cards.txt"]) == 2
     assert compare.main(["rows.csv", "rows.csv", "--cards", "cards.md"]) == 2
+    assert compare.main(["typo.csv"]) == 1
     assert "--cards FILE.md is made of one CSV" in capsys.readouterr().err
 
 

@@ -177,8 +177,7 @@ def test_replayed_views_are_those_that_were_presented(tiny, trained, method):
     levels = {row["epoch"]: row["per_class"]["aug/level"] for row in rows if "aug/level" in row["per_class"]}
     views = encode_views(Encoder.load(trained), folder.config, data, [3], levels)
     seen = rows[3]["per_class"]
-    logged = np.array(seen["encoder_views/n"]) + np.array(seen.get("encoder_views/n_mixed", 0))
-    assert views.counts.tolist() == logged.tolist()
+    assert views.counts.tolist() == seen["encoder_views/n"]  # mixed views too, by their larger label
     assert method == "balanced_mixup" or sorted(views.images) == list(range(len(data.train.labels)))
     if method == "cuda":  # levels have risen: the same features only if the same pictures were made
         assert max(levels[3]) >= 2
@@ -211,7 +210,6 @@ def test_partners_are_chosen_in_the_common_space(trained, tiny, monkeypatch):
     rows = {name: folder.metrics.rows() for name, folder in folders.items()}
     for epoch in range(2):  # the same rows and the same classes of donors, other pictures
         a, b = (rows[name][epoch]["per_class"] for name in ("diverse", "redundant"))
-        assert a["aug/rows"] == b["aug/rows"] and a["aug/givers"] == b["aug/givers"]
-        assert a["aug/label_mass"] == b["aug/label_mass"]
+        assert a["aug/rows"] == b["aug/rows"] and a["aug/label_mass"] == b["aug/label_mass"]
         assert rows["diverse"][epoch]["metrics"]["aug/donors_effective"] > 1
     assert rows["diverse"][1]["metrics"]["train/loss"] != rows["redundant"][1]["metrics"]["train/loss"]
