@@ -126,7 +126,8 @@ def load_data(config: Config) -> Data:
     assert parts[0] is not None and parts[2] is not None
     extra: dict[str, list[int]] = {}
     if config.extra_train is not None:
-        parts[0], extra = with_extra(parts[0], parts[2], config.extra_train, dataset.class_names)
+        held_out = {"test": parts[2]} | ({} if parts[1] is None else {"validation": parts[1]})
+        parts[0], extra = with_extra(parts[0], held_out, config.extra_train, dataset.class_names)
         said = ", ".join(f"{sum(counts)} of {source}" for source, counts in extra.items())
         notes.append(f"extra training pictures: {said}, beside {len(train.labels)} of the cut")
     counts = count_classes(parts[0].labels, num_classes)
@@ -321,13 +322,16 @@ def build_stages(config: Config, facts: Mapping[str, Any], device: torch.device)
             current[slot] = (
                 Component(component.name, {**base[slot].options, **component.options}) if same else component
             )
-        plans[round(phase.start * config.epochs)] = dict(current)
+        plans[_first_epoch(phase.start, config.epochs)] = dict(current)
     built: dict[str, tuple[Component, Any]] = {}
     stages = []
     for start, components in sorted(plans.items()):
         for slot, component in components.items():
             if slot not in built or built[slot][0] != component:
                 made = FAMILY_OF[slot].build(component.name, facts=facts, **component.options)
+                learns = ("levels", "state_dict", "load_state_dict") if hasattr(made, "update") else ()
+                if missing := [name for name in learns if not hasattr(made, name)]:
+                    raise ConfigError(f"{slot} {component.name!r} has update, so it needs {', '.join(missing)} too")
                 built[slot] = (
                     component,
                     made.to(device) if isinstance(made, torch.nn.Module | torch.Tensor) else made,
@@ -343,12 +347,19 @@ def _within_start_and_stop(stages: list[Stage], epochs: int) -> list[Stage]:
     ends = [stage.start for stage in stages[1:]] + [epochs]
     split = []
     for stage, end in zip(stages, ends, strict=True):
-        first = round(getattr(stage.mix, "start", 0.0) * epochs)
-        last = round(getattr(stage.mix, "stop", 1.0) * epochs)
+        begin, stop = getattr(stage.mix, "start", 0.0), getattr(stage.mix, "stop", 1.0)
+        first, last = _first_epoch(begin, epochs), round(stop * epochs)
+        if begin < stop and first >= last:
+            raise ConfigError(f"the mix runs from {begin} to {stop} of {epochs} epochs, in which no whole epoch lies")
         for start in sorted({stage.start, first, last}):
             if stage.start <= start < end:
                 split.append(replace(stage, start=start, mix=stage.mix if first <= start < last else nothing))
     return split
+
+
+def _first_epoch(fraction: float, epochs: int) -> int:
+    """Return the epoch at which what starts at a fraction of training does: the last one at the latest, if at all."""
+    return epochs if fraction == 1 else min(round(fraction * epochs), epochs - 1)
 
 
 def stage_at(stages: list[Stage], epoch: int) -> Stage:

@@ -8,9 +8,13 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 
-@runtime_checkable
+@runtime_checkable  # type checkers of signatures ask
 class Pixel(Protocol):
-    """A component of the family ``pixel``; a batched ``apply(images, plan)`` is optional."""
+    """A component of the family ``pixel``; a batched ``apply(images, plan)`` is optional.
+
+    One that learns between epochs has ``update(pictures, predict, rng)``, see ``cuda``; and then ``levels``, a number a
+    class that is noted each epoch, and ``state_dict`` and ``load_state_dict``, so that a run can be resumed.
+    """
 
     def sample(self, labels: Tensor, size: tuple[int, int], rng: np.random.Generator) -> Any:
         """Draw, on the host, once a step."""
@@ -35,4 +39,6 @@ def augment(pixel: Any, images: UInt8[Tensor, "B H W ch"], plan: Any) -> Tensor:
     if hasattr(pixel, "apply"):
         return pixel.apply(images, plan)
     one_by_one = [pixel.apply_one(image, plan, i) for i, image in enumerate(images.cpu().numpy())]
+    if len(shapes := {picture.shape for picture in one_by_one}) > 1:
+        raise ValueError(f"{type(pixel).__name__} gave pictures of different shapes: {sorted(shapes)[:3]}")
     return torch.from_numpy(np.stack(one_by_one)).to(images.device)

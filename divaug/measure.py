@@ -46,14 +46,15 @@ def costs(built: Built) -> list[str]:
         images, labels = built.train.take(rows), built.train.labels_of(rows)
         plan = stage.pixel.sample(labels, (images.shape[1], images.shape[2]), stream(0, "costs"))
         rates = []
-        for work in (lambda: augment(stage.pixel, images, plan), lambda: built.train.take(rows)):  # noqa: B023
+        for work in (lambda: augment(stage.pixel, built.train.take(rows), plan), lambda: built.train.take(rows)):  # noqa: B023
             work()
             started = time.perf_counter()
             built.train.normalize(work())
             rates.append(len(rows) / (time.perf_counter() - started))
+        learns = ", and will take longer as it learns to do more" if hasattr(stage.pixel, "update") else ""
         notes.append(
             f"the pixel augmentation works picture by picture: it makes {rates[0]:,.0f} pictures a second ready, "
-            f"against {rates[1]:,.0f} without it (one process; --workers spreads it)"
+            f"against {rates[1]:,.0f} without it (one process; --workers spreads it){learns}"
         )
     return notes
 

@@ -125,12 +125,14 @@ class Registry:
         options = _expanded(name, entry, options)
         for key, value in options.items():
             if key not in entry.options:
-                raise ConfigError(f"{self.family} {name!r} has no {key!r}; {suggestion(key, entry.options)}")
-            annotation = entry.options[key][0]
-            if (nested := _nested_family(annotation)) is not None:
+                way = f"{key} is positional in its signature, hyperparameters stand after *; " * (key in entry.facts)
+                raise ConfigError(f"{self.family} {name!r} has no {key!r}; {way}{suggestion(key, entry.options)}")
+            annotation, nested = entry.options[key][0], _nested_family(entry.options[key][0])
+            if not _fits(value, annotation):
+                way = "" if nested is None else f"; one of {nested.family} is a name, or a table with a name"
+                raise ConfigError(f"{self.family}.{key} of {name!r} must be {annotation}, got {value!r}{way}")
+            if nested is not None:
                 _each_component(value, nested.check)
-            elif not _fits(value, annotation):
-                raise ConfigError(f"{self.family}.{key} of {name!r} must be {annotation}, got {value!r}")
 
     def facts_of(self, name: str, options: Mapping[str, Any]) -> set[str]:
         """Return the facts that a component and the components in its options ask for; check it before."""
@@ -138,7 +140,7 @@ class Registry:
         asked, given = set(entry.facts), _expanded(name, entry, options)
         for key, (annotation, default) in entry.options.items():
             if (nested := _nested_family(annotation)) is not None and (key in given or default is not None):
-                value = given[key] if key in given else ast.literal_eval(default or "")
+                value = given[key] if key in given else self._default(name, key, default)
                 _each_component(value, lambda inner, own, nested=nested: asked.update(nested.facts_of(inner, own)))
         return asked
 
@@ -155,11 +157,14 @@ class Registry:
         factory = self.factory(entry.name)
         for key, (annotation, default) in entry.options.items():
             if (nested := _nested_family(annotation)) is not None and (key in options or default is not None):
-                value = options[key] if key in options else ast.literal_eval(default or "")
+                value = options[key] if key in options else self._default(name, key, default)
                 build = partial(nested._build_nested, facts)
                 options[key] = _each_component(value, build)
         if missing := [fact for fact in entry.facts if fact not in facts]:
-            way = " (give --encoder)" if "encoder_features" in missing else ""
+            known = ", ".join(facts) or "none here"
+            way = f"; positional parameters are facts ({known}), hyperparameters stand after *"
+            if "encoder_features" in missing:
+                way = " (give --encoder)"
             raise ConfigError(f"{self.family} {name!r} needs {', '.join(missing)}, not to be had here{way}")
         if missing := [k for k, (_, default) in entry.options.items() if default is None and k not in options]:
             raise ConfigError(f"{self.family} {name!r} needs a value for {', '.join(missing)}")
@@ -176,6 +181,14 @@ class Registry:
         if name not in self._factories:
             raise ConfigError(f"{entry.module} was imported but did not register {self.family} {name!r}")
         return self._factories[name]
+
+    def _default(self, name: str, key: str, source: str | None) -> Any:
+        try:
+            return ast.literal_eval(source or "")
+        except (ValueError, SyntaxError) as error:
+            raise ConfigError(
+                f"{self.family} {name!r}: the default of {key} must be a name or a table, written out, not {source}"
+            ) from error
 
     def _build_nested(self, facts: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> Any:
         return self.build(name, facts=facts, **options)
@@ -211,11 +224,25 @@ def _each_component(value: Any, do: Callable[[str, Mapping[str, Any]], Any]) -> 
 
 def _fits(value: Any, annotation: str | None) -> bool:
     """Judge a value by the annotation's text; annotations that are not plain are left to the factory."""
-    plain = {"int": int, "float": (int, float), "bool": bool, "str": str, "None": type(None)}
-    names = [part.strip() for part in (annotation or "Any").split("|")]
-    if any(name not in plain for name in names):
-        return True
-    return any(isinstance(value, plain[n]) and isinstance(value, bool) == (n == "bool") for n in names)
+    return annotation is None or _matches(value, ast.parse(annotation, mode="eval").body)
+
+
+def _matches(value: Any, wanted: ast.expr) -> bool:
+    match wanted:
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _matches(value, left) or _matches(value, right)
+        case ast.Constant(value=None):
+            return value is None
+        case ast.Subscript(value=ast.Name(id="list" | "Sequence"), slice=each):
+            return isinstance(value, list | tuple) and all(_matches(item, each) for item in value)
+        case ast.Subscript(value=ast.Name(id="dict" | "Mapping"), slice=ast.Tuple(elts=[_, each])):
+            return isinstance(value, Mapping) and all(_matches(item, each) for item in value.values())
+        case ast.Name(id=kind) if kind in _PLAIN:
+            return isinstance(value, _PLAIN[kind]) and isinstance(value, bool) == (kind == "bool")
+        case ast.Name(id=kind) | ast.Attribute(attr=kind) if kind in _NESTED:
+            return isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("name"), str))
+        case _:
+            return True
 
 
 def _entry_of(name: str, factory: Callable[..., Any]) -> Entry:
@@ -319,19 +346,21 @@ def add_import(item: str) -> None:
             raise ConfigError(f"--import {item}: another file of the same name is imported already ({known})")
     _user_files.add(item)
     try:
-        named = any(
-            _scan_file(file, name, registry.variable)
-            for name, file in _extension_sources()
-            for registry in REGISTRIES.values()
-            if name == module
-        )
-        if not named:  # names computed at run time: only importing can tell
+        file = next(file for name, file in _extension_sources() if name == module)
+        named = sum(len(_scan_file(file, module, registry.variable)) for registry in REGISTRIES.values())
+        if not named or named != _registrations(file):  # names computed at run time: only importing can tell
             before = [set(registry._factories) for registry in REGISTRIES.values()]
             import_module(module)
-            if before == [set(registry._factories) for registry in REGISTRIES.values()]:
+            if not named and before == [set(registry._factories) for registry in REGISTRIES.values()]:
                 raise ConfigError(f'--import {item} registers nothing; decorate a class with @MIX.register("name")')
     except SyntaxError as error:
         raise ConfigError(f"--import {item}: line {error.lineno}: {error.msg}") from error
+
+
+def _registrations(file: Path) -> int:
+    """Return how many calls ``X.register(...)`` a file has."""
+    calls = (node.func for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+    return sum(isinstance(function, ast.Attribute) and function.attr == "register" for function in calls)
 
 
 DATASETS = Registry("datasets", "divaug.data.datasets", "DATASETS")
@@ -349,4 +378,5 @@ REGISTRIES = {
     registry.family: registry
     for registry in (DATASETS, MODELS, HEADS, SAMPLERS, LOSSES, CLASS_WEIGHTS, PIXEL, MIX, PARTNERS, FEATURE)
 }
+_PLAIN: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
 _NESTED = {"Pixel": PIXEL, "Partner": PARTNERS}  # types of divaug.contracts by the family they stand for

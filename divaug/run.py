@@ -88,7 +88,7 @@ def _train(
         drawn = stage.sampler.draw(stream(config.seed, "sampler", epoch), epoch / config.epochs).numpy()
         if len(drawn) != len(data.train.labels):
             raise DivaugError(
-                f"sampler {config.sampler.name!r} drew {len(drawn)} pictures instead of {len(data.train.labels)}: "
+                f"{type(stage.sampler).__name__} drew {len(drawn)} pictures instead of {len(data.train.labels)}: "
                 "every sampler must cost the same steps"
             )
         batches = built.train.epoch(
@@ -112,12 +112,13 @@ def _train(
             watch=built.space.observe if built.space is not None and epoch in clean_epochs else None,
         )  # fmt: skip
         if not finished and totals.steps < steps:
+            totals.seconds += time.perf_counter() - started
             train.save(folder.checkpoint, epoch=epoch, totals=totals, **built.state)
             raise Interrupted(stop.signal_number or 2, f"stopped in epoch {epoch + 1}; the same command goes on")
         train.check_labels(totals, drawn, built.train.labels)
 
         row = measure.empty_row(epoch)
-        seconds = time.perf_counter() - started
+        seconds = totals.seconds + time.perf_counter() - started
         measure.add_training(
             row, totals, labels=built.train.labels, pixel=stage.pixel, lr=rate(steps - 1), seconds=seconds, tail=tail
         )

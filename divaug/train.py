@@ -32,6 +32,7 @@ class Totals:
         synthetic: Label mass that feature augmentation added to each class, ``(C,)``.
         visits: How often each picture of the training cut was a row, ``(N,)``.
         donations: How often each picture of the training cut was a donor, ``(N,)``.
+        seconds: Seconds spent on it before it was interrupted.
     """
 
     steps: int
@@ -46,6 +47,7 @@ class Totals:
     synthetic: Tensor
     visits: Tensor
     donations: Tensor
+    seconds: float = 0.0
 
     @classmethod
     def empty(cls, num_classes: int, pictures: int) -> "Totals":

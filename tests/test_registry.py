@@ -6,7 +6,7 @@ import torch
 
 from divaug import registry
 from divaug.errors import ConfigError
-from divaug.registry import LOSSES, MIX, Registry, add_import
+from divaug.registry import LOSSES, MIX, PIXEL, Registry, add_import
 
 MINE = '''
 """My mixes."""
@@ -93,6 +93,68 @@ def test_names_made_at_run_time_are_found_by_importing(tmp_path, facts):
     )
     add_import(str(tmp_path / "late.py"))
     assert {"one", "two"} <= set(MIX.entries())
+    (tmp_path / "both.py").write_text(
+        MINE + '\nfor n in ("three", "four"):\n    MIX.register(n)(type(n, (Mine,), {}))\n'
+    )
+    add_import(str(tmp_path / "both.py"))
+    assert {"mine", "three", "four"} <= set(MIX.entries())
+
+
+POSITIONAL = """
+from divaug.registry import MIX, PIXEL
+from divaug.contracts import Pixel
+INNER = "crop_flip"
+
+@MIX.register("positional")
+class Positional:
+    def __init__(self, strength=0.5):
+        pass
+
+@PIXEL.register("outer")
+class Outer:
+    def __init__(self, *, inner: Pixel = INNER):
+        pass
+"""
+
+
+def test_what_authors_of_components_get_wrong_first(tmp_path, facts):
+    (tmp_path / "positional.py").write_text(POSITIONAL)
+    add_import(str(tmp_path / "positional.py"))
+    with pytest.raises(ConfigError, match=r"needs strength, not to be had.*hyperparameters stand after \*"):
+        MIX.build("positional", facts=facts)
+    with pytest.raises(ConfigError, match=r"no 'strength'; strength is positional.*stand after \*"):
+        MIX.build("positional", facts=facts, strength=0.1)
+    with pytest.raises(ConfigError, match="pixel 'outer': the default of inner must be a name or a table, written out"):
+        PIXEL.build("outer", facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("registry", "name", "options"),
+    [
+        (MIX, "cutmix", {"partner": {"power": 0.5}}),
+        (MIX, "cutmix", {"partner": 3}),
+        (PIXEL, "cuda", {"weak": 3}),
+        (PIXEL, "cuda", {"weak": None}),
+        (PIXEL, "chain", {"steps": [3]}),
+        (PIXEL, "chain", {"steps": "crop_flip"}),
+        (PIXEL, "chain", {"steps": [{"level": 2}]}),
+        (PIXEL, "by_class", {"policy": {"tail": ["crop_flip"]}}),
+        (PIXEL, "by_class", {"policy": {"tail": True}}),
+        (PIXEL, "by_class", {"policy": "strong"}),
+    ],
+)
+def test_what_is_no_component_is_refused_before_anything_is_built(registry, name, options):
+    (key,) = options
+    way = "one of (pixel|partners) is a name, or a table with a name"
+    with pytest.raises(ConfigError, match=rf"{registry.family}\.{key} of '{name}' must be .*, got .*; {way}"):
+        registry.check(name, options)
+
+
+def test_what_is_a_component_passes():
+    MIX.check("cutmix", {"partner": {"name": "minority", "power": 0.5}})
+    MIX.check("cutmix", {"partner": None})
+    PIXEL.check("by_class", {"policy": {"tail": {"name": "levels", "level": 3}, "mid": 0.5, "head": 1, "0": "none"}})
+    PIXEL.check("chain", {"steps": ["crop_flip", {"name": "cutout"}]})
 
 
 def test_a_module_on_the_path_works_too(tmp_path, facts, monkeypatch):

@@ -8,18 +8,20 @@ import numpy as np
 from divaug.data.datasets._rows import rows_of_csv
 from divaug.data.halves import picture_digests
 from divaug.data.images import Part
-from divaug.data.pictures import decode
+from divaug.data.pictures import PictureFiles
 from divaug.errors import DataError
 
 UNNAMED = "extra"  # the source of rows that state none
 
 
-def with_extra(train: Part, test: Part, file: str, class_names: list[str]) -> tuple[Part, dict[str, list[int]]]:
+def with_extra(
+    train: Part, held_out: dict[str, Part], file: str, class_names: list[str]
+) -> tuple[Part, dict[str, list[int]]]:
     """Add the pictures of a CSV behind a training part.
 
     Args:
         train: The training cut.
-        test: The test part: none of its pictures may come back.
+        held_out: The test and validation parts by name: none of their pictures may come back.
         file: CSV with path, label and optionally source; paths relative to it.
         class_names: The data set's classes, which the labels must name.
 
@@ -28,7 +30,7 @@ def with_extra(train: Part, test: Part, file: str, class_names: list[str]) -> tu
 
     Raises:
         DataError: The CSV or a picture is unreadable, a label names no class, a row is marked for testing, or a picture
-            is among the test pictures.
+            is among those held out.
     """
     path = Path(file)
     rows = rows_of_csv(path)
@@ -40,16 +42,19 @@ def with_extra(train: Part, test: Part, file: str, class_names: list[str]) -> tu
     _, height, width, channels = train.images.shape
     if height != width:
         raise DataError(f"extra pictures are made square, but these are {height}x{width}; give --image-size")
-    images = np.stack([decode(row.path, height) for row in rows])
+    files = PictureFiles([row.path for row in rows], height)
+    images = files.load()
     if channels == 1:  # luminance of ITU-R 601, as Pillow's mode L
         images = (images @ np.array([0.299, 0.587, 0.114]))[..., None].round().astype(np.uint8)
     labels = np.array([index[row.label] for row in rows], dtype=np.int64)
     extra = Part(images, labels)
-    leaked = np.isin(picture_digests(extra), picture_digests(test))
-    if leaked.any():
-        raise DataError(
-            f"{path}: {leaked.sum()} extra pictures are test pictures, {rows[int(leaked.argmax())].path} among them"
-        )
+    for name, part in held_out.items():
+        leaked = np.isin(picture_digests(extra), picture_digests(part))
+        if leaked.any():
+            raise DataError(
+                f"{path}: {leaked.sum()} extra pictures are {name} pictures, "
+                f"{rows[int(leaked.argmax())].path} among them"
+            )
     sources: dict[str, list[int]] = {}
     for source in sorted({row.source or UNNAMED for row in rows}):
         of_class = Counter(row.label for row in rows if (row.source or UNNAMED) == source)
@@ -57,5 +62,8 @@ def with_extra(train: Part, test: Part, file: str, class_names: list[str]) -> tu
     groups = None
     if train.groups is not None:
         groups = np.concatenate([train.groups, [f"picture {row.path}" for row in rows]])
-    together = np.concatenate([train.images[np.arange(len(train.labels))], images])
+    if isinstance(train.images, PictureFiles):  # stay files, so that the loader's choice is the same as without them
+        together = PictureFiles([*train.images.files, *files.files], height)
+    else:
+        together = np.concatenate([train.images, images])
     return Part(together, np.concatenate([train.labels, labels]), groups), sources

@@ -3,7 +3,7 @@ from divaug.registry import PARTNERS
 
 @PARTNERS.register("uniform")
 def uniform() -> None:
-    """Mix within the batch: every row's partner is another row, by a permutation drawn each step.
+    """Mix within the batch: partners are a permutation of the rows, drawn each step; one row in B meets itself.
 
     Differs from the paper: nothing; mixup and CutMix are defined so.
     """

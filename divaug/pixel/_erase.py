@@ -24,18 +24,18 @@ class ErasePlan:
     seeds: Int[np.ndarray, "B"]
 
 
-def _content(plan: ErasePlan, i: int, channels: int) -> np.ndarray | int:
+def _content(plan: ErasePlan, i: int, height: int, width: int, channels: int) -> np.ndarray | int:
     if plan.fill >= 0:
         return plan.fill
-    top, bottom, left, right = plan.boxes[i]
-    return np.random.default_rng(plan.seeds[i]).integers(0, 256, (bottom - top, right - left, channels), np.uint8)
+    return np.random.default_rng(plan.seeds[i]).integers(0, 256, (height, width, channels), np.uint8)
 
 
 def erase_one(image: UInt8[np.ndarray, "H W ch"], plan: ErasePlan, i: int) -> UInt8[np.ndarray, "H W ch"]:
     """Erase row ``i``'s box."""
     top, bottom, left, right = plan.boxes[i]
     erased = image.copy()
-    erased[top:bottom, left:right] = _content(plan, i, image.shape[2])
+    box = erased[top:bottom, left:right]  # smaller than drawn where a step before has made the picture smaller
+    box[:] = _content(plan, i, *box.shape)
     return erased
 
 
@@ -45,8 +45,9 @@ def erase(images: UInt8[Tensor, "B H W ch"], plan: ErasePlan) -> UInt8[Tensor, "
     target: Any = erased.numpy() if erased.device.type == "cpu" else erased  # filling slices of it is ten times faster
     for i, (top, bottom, left, right) in enumerate(plan.boxes.tolist()):
         if top < bottom and left < right:
-            content: Any = _content(plan, i, images.shape[3])
+            box = target[i, top:bottom, left:right]
+            content: Any = _content(plan, i, *box.shape)
             if target is erased and plan.fill < 0:
                 content = torch.from_numpy(content).to(images.device)
-            target[i, top:bottom, left:right] = content
+            box[:] = content
     return erased

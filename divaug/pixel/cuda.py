@@ -93,21 +93,28 @@ class Cuda:
             predict: The network's classes for pictures, in evaluation mode.
             rng: Generator of the test's draws.
         """
-        passed = np.array([len(members) > 0 for members in self.members])
-        for level in range(self.max_level + 1):
-            tested = [c for c in range(len(self.members)) if passed[c] and level <= self.levels[c]]
-            if not tested:
-                break
-            size = self.samples * (level + 1)
-            rows = np.concatenate([rng.choice(self.members[c], size) for c in tested])
-            seeds = rng.integers(2**32, size=len(rows))
-            images = pictures(rows).cpu().numpy()
-            strong = [augment_by_level(x, level, int(seed)) for x, seed in zip(images, seeds, strict=True)]
-            right = predict(torch.from_numpy(np.stack(strong))).cpu().numpy() == np.repeat(tested, size)
-            passed[tested] = right.reshape(len(tested), size).mean(1) > self.threshold
-        present = np.array([len(members) > 0 for members in self.members])
-        moved = np.clip(self.levels + np.where(passed, 1, -1), 0, self.max_level)
-        self.levels = np.where(present, moved, 0)
+        if not self.members:
+            raise ValueError("update a component that was built here: a copy sent to a worker can only apply")
+        if not self.members:
+            raise ValueError("update a component that was built here: a copy sent to a worker can only apply")
+        streams = rng.spawn(len(self.members))  # one a class: how one fares does not change another's draws
+        moved = np.zeros_like(self.levels)
+        for c, members in enumerate(self.members):
+            if len(members):
+                bears = all(
+                    self._is_right(c, level, pictures, predict, streams[c]) for level in range(self.levels[c] + 1)
+                )
+                moved[c] = np.clip(self.levels[c] + (1 if bears else -1), 0, self.max_level)
+        self.levels = moved
+
+    def _is_right(self, c: int, level: int, pictures: Any, predict: Any, rng: np.random.Generator) -> bool:
+        """Tell whether the network is right about enough of a class's pictures at a level."""
+        size = self.samples * (level + 1)
+        images = pictures(rng.choice(self.members[c], size)).cpu().numpy()
+        seeds = rng.integers(2**32, size=size)
+        strong = [augment_by_level(x, level, int(seed)) for x, seed in zip(images, seeds, strict=True)]
+        right = predict(torch.from_numpy(np.stack(strong))).cpu().numpy() == c
+        return bool(right.mean() > self.threshold)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

@@ -195,20 +195,17 @@ def test_a_class_called_like_a_group_does_not_take_the_groups_policy():
 
 
 def run_update(pixel, right):
-    """Update with a network that is right as ``right(c, level)`` says; return the sizes of its tests."""
-    asked, level = [], [-1]
+    """Update with a network that is right as ``right(c, level)`` says; return the class and size of its tests."""
+    asked = []
 
     def pictures(rows):
-        level[0] += 1
-        classes = LABELS_BIG[rows]
-        asked.append((level[0], {int(c): int((classes == c).sum()) for c in np.unique(classes)}))
-        pictures.classes = classes
+        (c,) = np.unique(LABELS_BIG[rows])
+        asked.append((int(c), len(rows)))
         return torch.zeros(len(rows), 4, 4, 3, dtype=torch.uint8)
 
     def predict(images):
-        classes = pictures.classes
-        ok = np.array([right(int(c), level[0]) for c in classes])
-        return torch.from_numpy(np.where(ok, classes, (classes + 1) % 4))
+        c, size = asked[-1]
+        return torch.full((size,), c if right(c, size // 10 - 1) else (c + 1) % 4)
 
     pixel.update(pictures, predict, rng())
     return asked
@@ -226,15 +223,32 @@ def test_cuda_moves_levels_by_its_test():
     bears = {0: 9, 1: 1, 2: 0, 3: -1}
     asked = run_update(pixel, lambda c, level: level <= bears[c])
     assert pixel.levels.tolist() == [1, 1, 1, 0]  # class 3 fails at level 0 and stays at 0
-    assert asked == [(0, {0: 10, 1: 10, 2: 10, 3: 10})]
+    assert asked == [(0, 10), (1, 10), (2, 10), (3, 10)]
     asked = run_update(pixel, lambda c, level: level <= bears[c])
-    assert asked == [(0, {0: 10, 1: 10, 2: 10, 3: 10}), (1, {0: 20, 1: 20, 2: 20})]  # 10 (s + 1) at level s
+    assert asked == [(0, 10), (0, 20), (1, 10), (1, 20), (2, 10), (2, 20), (3, 10)]  # 10 (s + 1) at level s
     assert pixel.levels.tolist() == [2, 2, 0, 0]  # class 2 failed at its level 1
     run_update(pixel, lambda c, level: level <= bears[c])
     assert pixel.levels.tolist() == [2, 1, 1, 0]  # the largest level; class 1 failed at 2
     again = cuda(max_level=2)
     again.load_state_dict(json.loads(json.dumps(pixel.state_dict())))
     assert again.levels.tolist() == pixel.levels.tolist()
+    with pytest.raises(ValueError, match="a copy sent to a worker can only apply"):
+        run_update(pickle.loads(pickle.dumps(pixel)), lambda c, level: True)
+
+
+def test_how_one_class_fares_does_not_change_the_draws_of_anothers_test():
+    def drawn(levels):
+        pixel, rows = cuda(max_level=2), {}
+        pixel.levels[:] = levels
+
+        def pictures(asked):
+            rows.setdefault(int(LABELS_BIG[asked[0]]), []).append(asked.tolist())
+            return torch.zeros(len(asked), 4, 4, 3, dtype=torch.uint8)
+
+        pixel.update(pictures, lambda images: torch.full((len(images),), 3), rng())
+        return rows
+
+    assert drawn([0, 0, 0, 2])[3] == drawn([2, 1, 0, 2])[3] and len(drawn([0, 0, 0, 2])[3]) == 3
 
 
 def test_cuda_augments_its_share_of_pictures_by_the_level_of_their_class():

@@ -66,5 +66,10 @@ def test_what_is_wrong_is_said(made):
     Image.fromarray(np.repeat(test.images[5], 3, 2)).save(made.parent / "0.png")
     with pytest.raises(DataError, match=r"1 extra pictures are test pictures, .*0\.png among them"):
         load_data(config(extra_train=write(made, "path,label\n0.png,3\n1.png,3\n")))
+    held = load_data(config(val_frac=0.2)).val
+    assert held is not None
+    Image.fromarray(np.repeat(held.images[0], 3, 2)).save(made.parent / "1.png")
+    with pytest.raises(DataError, match=r"1 extra pictures are validation pictures, .*1\.png among them"):
+        load_data(config(val_frac=0.2, extra_train=write(made, "path,label\n1.png,3\n")))
     with pytest.raises(DataError, match="no such picture"):
         load_data(config(extra_train=write(made, "path,label\nnowhere.png,3\n")))

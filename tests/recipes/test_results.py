@@ -28,7 +28,11 @@ def test_finished_runs_are_known_by_their_rows(tiny, tmp_path, capsys):
     capsys.readouterr()
     assert compare.main([str(rows)]) == 0
     out = capsys.readouterr().out
-    assert "mean ± sd over seeds" in out and "top-K CE tail m=5" in out and sum(" erm " in line for line in out.splitlines()[2:]) == 3
+    assert (
+        "mean ± sd over seeds" in out
+        and "top-K CE tail m=5" in out
+        and sum(" erm " in line for line in out.splitlines()[2:]) == 3
+    )
 
 
 def test_a_file_that_holds_no_results(tmp_path):
