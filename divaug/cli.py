@@ -43,6 +43,13 @@ class Request:
     smoke: bool
     extra: dict[str, Any]
 
+    @property
+    def only(self) -> Config:
+        """The one configuration of a recipe that does not go over methods and seeds."""
+        if len(self.configs) > 1:
+            raise ConfigError("this recipe takes one method and one seed")
+        return self.configs[0]
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:

@@ -13,6 +13,7 @@ from divaug.assemble import Built, Data
 from divaug.conformance.diversity import RandomPatches
 from divaug.contracts import augment
 from divaug.data.loaders import Donors
+from divaug.errors import ConfigError
 from divaug.labels import MixedLabels
 from divaug.registry import FEATURE, MIX, PIXEL, REGISTRIES
 from divaug.rng import stream
@@ -78,6 +79,8 @@ def strengths_of(family: str, name: str) -> list[dict[str, Any]]:
     entry = registry.entry(name)
     always = {"prob": 1.0} if "prob" in entry.options else {}
     declared = getattr(registry.factory(name), "strengths", ({},) * STRENGTHS)
+    if len(declared) != STRENGTHS:
+        raise ConfigError(f"{family} {name!r} must have {STRENGTHS} strengths, weak to strong, it has {len(declared)}")
     return [{**always, **options} for options in declared]
 
 
@@ -142,11 +145,15 @@ def _mix(
             donors = Donors(_images(built, index), built.train.labels_of(index), index, index == rows)
         plan = mix.sample(labels, (images.shape[2], images.shape[3]), rng)
         out, target = mix.apply(images, labels, plan, donors)
-        draws.append((float(target.weights[:2, 0].mean()), number, out, target))
+        # a mix that resamples says which row of the batch each of its rows is made of
+        made_of = getattr(plan, "rows", np.arange(len(rows))).tolist()
+        if 0 in made_of and 1 in made_of:
+            at = [made_of.index(0), made_of.index(1)]
+            draws.append((float(target.weights[at, 0].mean()), number, at, out, target))
     # a typical draw: the middle one of those that keep more than half of the picture
     draws = [draw for draw in draws if draw[0] >= 0.5] or draws
-    _, _, out, target = sorted(draws, key=lambda draw: draw[:2])[len(draws) // 2]
-    return [Shown(_shown(built, out[i]), _caption(target, i, names)) for i in range(2)]
+    _, _, at, out, target = sorted(draws, key=lambda draw: draw[:2])[len(draws) // 2]
+    return [Shown(_shown(built, out[i]), _caption(target, i, names)) for i in at]
 
 
 def _caption(target: MixedLabels, i: int, names: list[str]) -> str:
@@ -178,7 +185,8 @@ def clouds(data: Data, built: Built, encode: Any = None) -> list[Cloud]:
     def project(z: Tensor) -> np.ndarray:
         return ((z - plane.mean(0)) @ axes).numpy()
 
-    facts = built.facts | {"feature_dim": features.shape[1], "total_steps": 1}
+    facts = copy.copy(built.facts)  # the schedule is at its end when the statistics have seen every embedding
+    facts |= {"feature_dim": features.shape[1], "total_steps": -(-len(labels) // BATCH)}
     found = []
     for name, entry in FEATURE.entries().items():
         options = strengths_of("feature", name)
@@ -204,8 +212,9 @@ def _made(
         rows = torch.randperm(len(others), generator=torch.Generator().manual_seed(step))[:BATCH]
         z = torch.cat([own, others[rows]])
         target = MixedLabels.hard(torch.cat([torch.full((len(own),), small), other_labels[rows]]))
-        out, _ = feature(z, target, stream(1, "gallery/feature", 0, step))
-        found.append(out[: len(own)][(out[: len(own)] != own).any(1)])
+        out, after = feature(z, target, stream(1, "gallery/feature", 0, step))
+        moved, still = (out[: len(own)] != own).any(1), after.dominant()[: len(own)] == small
+        found.append(out[: len(own)][moved & still])
         feature.load_state_dict(state)
         z, target = others[rows], MixedLabels.hard(other_labels[rows])  # the class itself is in the memory already
         out, after = feature(z, target, stream(2, "gallery/feature", 0, step))

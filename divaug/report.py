@@ -74,7 +74,10 @@ def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
     for fingerprint, members in by_protocol.items():
         runs: dict[str, list[RunFolder]] = {}
         for folder in members:
-            runs.setdefault(folder.label, []).append(folder)
+            same = [f for f in runs.setdefault(folder.label, []) if f.config.seed == folder.config.seed]
+            if same:
+                raise DivaugError(f"{same[0].path} and {folder.path} are one run twice, or two of one seed; name one")
+            runs[folder.label].append(folder)
         config, manifest = members[0].config, members[0].manifest
         head = (
             f"{config.dataset}, {config.profile}, imbalance factor {config.imbalance_factor:g}; lane {config.preset}, "
@@ -82,7 +85,7 @@ def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
             f"train {sum(manifest['counts'])}, test {sum(manifest['test_counts'])} pictures, "
             f"{len(manifest['counts'])} classes of {max(manifest['counts'])} to {min(manifest['counts'])}"
         )
-        if config.profile == "natural":
+        if config.profile not in ("exp", "step", "balanced_small"):
             head = head.replace(f", imbalance factor {config.imbalance_factor:g}", "")
         comparisons.append(Comparison(runs, f"{head}\n\n{_table(runs)}"))
     return comparisons
@@ -155,8 +158,9 @@ def _table(runs: dict[str, list[RunFolder]]) -> str:
 
 
 def _helped_and_hurt(runs: dict[str, list[RunFolder]], shown: int = 3) -> list[str]:
-    """Say for every method which classes it made better and which worse than the first one, in points of recall."""
-    (base, first), *others = runs.items()
+    """Say for every method which classes it made better and worse than erm (or the first), in points of recall."""
+    base = "erm" if "erm" in runs else next(iter(runs))
+    first, others = runs[base], [(label, folders) for label, folders in runs.items() if label != base]
     names = first[0].manifest["class_names"]
     recalls = {
         label: {f.config.seed: np.array(f.metrics.rows()[-1]["per_class"]["test/recall"], dtype=float) for f in folders}

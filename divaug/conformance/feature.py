@@ -29,6 +29,8 @@ def shape_and_labels(subject: Subject) -> str:
             demand(len(labels.ids) == len(labels.weights) == len(out), "as many labels as rows must come back")
             demand(torch.isfinite(out).all(), "an embedding is not finite")
             demand((labels.weights >= 0).all(), "a label weight is negative")
+            inside = (labels.ids >= 0) & (labels.ids < subject.facts["num_classes"])
+            demand(inside.all(), "a label is no class")
             demand((labels.weights.sum(1) - 1).abs().max() < 1e-5, "label weights of a row must sum to 1")
             demand(torch.equal(labels.ids[:rows, 0], target.ids[:, 0]), "the batch's rows must come first, in order")
             added += len(out) - rows

@@ -75,40 +75,47 @@ def weights_are_shares(subject: Subject) -> str:
 
 def replays(subject: Subject) -> str:
     mix = pickle.loads(pickle.dumps(subject.make()))
-    images, labels = _floats(6), subject.labels(6)
+    images, labels = _floats(6).contiguous(), subject.labels(6)
     before = images.clone(), labels.clone()
-    out, target, (plan, donors) = _mixed(mix, images, labels, 3)
+    # a step in which something is mixed, if there is one
+    changes = (n for n in range(100) if not torch.equal(_mixed(mix, images, labels, n)[0], images))
+    number = next(changes, 0)
+    out, target, (plan, donors) = _mixed(mix, images, labels, number)
     again, again_target = mix.apply(images, labels, pickle.loads(pickle.dumps(plan)), donors)
     same = torch.equal(out, again) and torch.equal(target.weights, again_target.weights)
     demand(same, "the same plan gives different pictures: apply must be a pure function of the draw")
-    demand(torch.equal(out, _mixed(mix, images, labels, 3)[0]), "equal generators give different plans")
+    demand(torch.equal(out, _mixed(mix, images, labels, number)[0]), "equal generators give different plans")
     demand(torch.equal(images, before[0]) and torch.equal(labels, before[1]), "modifies what it is given")
     strided, _ = mix.apply(images.contiguous(memory_format=torch.channels_last), labels, plan, donors)
-    demand(torch.equal(out, strided), "depends on the memory layout of the pictures")
+    demand(torch.allclose(out, strided, atol=1e-6), "depends on the memory layout of the pictures")
     return "plans replay, after pickling too; inputs untouched"
 
 
 def steps_differ_and_rate(subject: Subject) -> str:
-    mix, images, labels, steps = subject.make(), _floats(8), subject.labels(8), 300
+    mix, images, labels, steps = subject.make(), _floats(8, 64, 64), subject.labels(8), 300
     outs, rates = [], []
     for number in range(steps):
         out, target, _ = _mixed(mix, images, labels, number)
         outs.append(out)
         rates.append(target.is_mixed().float().mean().item())
-    touched = [not torch.equal(out, images) for out in outs]
+    touched = [out for out in outs if not torch.equal(out, images)]
     if subject.idle:
         return "does nothing, as its name says"
-    demand(any(touched), f"no picture of {steps} batches is changed")
-    demand(len({out.sum().item() for out in outs}) > 1, "all steps give the same batch")
-    rate, prob = sum(touched) / steps, getattr(mix, "prob", None)
+    demand(touched, f"no picture of {steps} batches is changed")
+    demand(any(not torch.equal(out, touched[0]) for out in touched), "all steps give the same batch")
+    rate, prob = len(touched) / steps, getattr(mix, "prob", None)
     said = f"{100 * rate:.0f} % of batches changed, {100 * sum(rates) / steps:.0f} % of rows mixed"
-    if prob is not None and not getattr(mix, "per_row", False):
-        # boxes of a few pixels can be empty by themselves: at most one in ten at 12x9
-        low = prob * 0.9 - SIGMAS * (prob * (1 - prob) / steps) ** 0.5 - 1 / steps
-        high = prob + SIGMAS * (prob * (1 - prob) / steps) ** 0.5 + 1 / steps
-        demand(low <= rate <= high, f"prob is {prob:g}, but {rate:.3f} of {steps} batches are changed")
-        said += f", prob {prob:g}"
-    return said
+    if prob is None:
+        return said
+    what = "batches are changed"
+    # Boxes can be empty by themselves: a tenth of them at 64x64 where alpha is 0.2.
+    least = 0.85
+    if getattr(mix, "per_row", False):  # of eight rows one meets itself
+        rate, what, least = sum(rates) / steps, "rows are mixed", least * 7 / 8
+    slack = SIGMAS * (prob * (1 - prob) / steps) ** 0.5 + 1 / steps
+    fits = least * prob - slack <= rate <= prob + slack
+    demand(fits, f"prob is {prob:g}, but {rate:.3f} of {what}, in {steps} steps of 8 rows")
+    return said + f", prob {prob:g}"
 
 
 def throughput(subject: Subject) -> str:

@@ -21,10 +21,10 @@ class FeatureSmote(Synthetic):
         memory: Embeddings remembered a class, >= 2 (C * memory * D float32).
 
     Reference:
-        Chawla et al., SMOTE, JAIR 16, 2002, arXiv:1106.1813; in the space of embeddings as Dablain et al.,
-        arXiv:2207.06084.
+        Chawla et al., SMOTE, JAIR 16, 2002, arXiv:1106.1813.
 
-    Differs from the paper: online, on a bounded memory of recent embeddings; the papers over-sample a finished table.
+    Differs from the paper: in the space of embeddings, online, on a bounded memory of recent ones; the paper
+    over-samples a finished table.
     """
 
     strengths = ({"rate": 0.1}, {"rate": 0.5}, {"rate": 2.0})

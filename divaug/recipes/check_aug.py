@@ -12,8 +12,10 @@ patches.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from divaug import cli
+from divaug.config import dump
 from divaug.errors import ConfigError, suggestion
 from divaug.registry import REGISTRIES, add_import
 
@@ -30,15 +32,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         request = cli.parse("divaug.recipes.check_aug NAME", __doc__ or "", rest, RECIPE, methods=("erm",))
         if request is None:
             return 0
-        for item in request.configs[0].imports:
+        config = replace(request.only, device="cpu")
+        if request.print_config:
+            print(dump(config))
+            return 0
+        for item in config.imports:
             add_import(item)
         if wanted is None:
             raise ConfigError("the argument NAME is missing: a registered augmentation, as cutmix or pixel/cutout")
         found = _find(wanted)
+        if idle := set(options) - {family for family, _ in found}:
+            raise ConfigError(f"options of {', '.join(sorted(idle))} have no effect: {wanted} is no such component")
         if request.dry_run:
             print("\n".join(f"{family}/{name}" for family, name in found))
             return 0
-        return max([_check(request.configs[0], family, name, options.get(family, {})) for family, name in found])
+        return max([_check(config, family, name, options.get(family, {})) for family, name in found])
 
     return cli.main("check_aug", argv, work)
 

@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         from divaug import results
         from divaug.cards import write_cards
+        from divaug.config import protocol_fingerprint
         from divaug.report import compare, write_report
         from divaug.runfolder import find_runs
 
@@ -61,10 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not chosen.runs:
             return 0
 
-        for comparison in compare(find_runs(chosen.runs)):
+        comparisons = compare(find_runs(chosen.runs))
+        for comparison in comparisons:
             print(comparison.text)
             first = next(iter(comparison.runs.values()))[0]
             folder = Path(chosen.report) if chosen.report else first.path.parents[1] / "report"
+            if len(comparisons) > 1:  # a folder for each protocol
+                folder /= protocol_fingerprint(first.config)
             files = write_report(folder, comparison)
             if chosen.encoder is not None:
                 table = _in_common_space(comparison.runs, chosen.encoder, chosen.allow_overlap)
@@ -87,14 +91,17 @@ def _in_common_space(runs: dict[str, list[Any]], file: str, allow_overlap: bool)
     from divaug.latent.tables import diversity_table, rarefaction_table, views_table
 
     encoder, tables = Encoder.load(file), []
-    first = next(iter(runs.values()))[0].config
-    data = load_data(first)  # runs of one protocol differ in nothing that concerns the data
-    encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=allow_overlap)
-    clean, held_out = encode(encoder, data, "train"), encode(encoder, data, "test")
-    of_pictures = [rarefaction_table(clean, first.top_k), diversity_table(clean, held_out)]
+    known: dict[Any, Any] = {}  # of runs of one protocol, only extra pictures set the data apart
     for label, folders in runs.items():
         for folder in folders:
             config = folder.config
+            if config.extra_train not in known:
+                data = load_data(config)
+                encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=allow_overlap)
+                clean, held_out = encode(encoder, data, "train"), encode(encoder, data, "test")
+                of_pictures = [rarefaction_table(clean, config.top_k), diversity_table(clean, held_out)]
+                known[config.extra_train] = data, held_out, of_pictures
+            data, held_out, of_pictures = known[config.extra_train]
             logs = [row for row in folder.metrics.rows() if "aug/level" in row["per_class"]]
             levels = {row["epoch"]: row["per_class"]["aug/level"] for row in logs}
             last = range(max(0, config.epochs - EPOCHS), config.epochs)

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         request = cli.parse("divaug.recipes.encoder", __doc__ or "", arguments, RECIPE, methods=("erm",), smoke=SMOKE)
         if request is None:
             return 0
-        config = request.configs[0]
+        config = request.only
         if request.print_config or request.dry_run:
             print(dump(config) if request.print_config else f"half {config.data_part} of {config.dataset}")
             return 0

@@ -13,9 +13,11 @@ of options, says what weak, medium and strong are; without it three draws at its
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from divaug import cli
+from divaug.config import dump
 
 RECIPE = {"dataset": "digits", "imbalance_factor": 10.0}
 
@@ -38,11 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from divaug.files import make_folder
         from divaug.plots.gallery import draw_gallery
 
-        config = request.configs[0]
-        folder = make_folder(Path(config.output_dir) / "gallery")
-        if request.dry_run:
-            print(folder / f"{config.dataset}.png")
+        config = replace(request.only, device="cpu")
+        folder = Path(config.output_dir) / "gallery"
+        if request.print_config or request.dry_run:
+            print(dump(config) if request.print_config else folder / f"{config.dataset}.png")
             return 0
+        make_folder(folder)
         data = load_data(config)
         built = build(config, data)
         encode = built.space.encoder if built.space is not None else None

@@ -64,7 +64,7 @@ def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
 
     from divaug.assemble import build_model, load_data
     from divaug.embed import embed
-    from divaug.files import make_folder
+    from divaug.files import make_folder, write_text
     from divaug.metrics import confusion_matrix, from_confusion, prior_corrected
     from divaug.posthoc.head import train_head
     from divaug.posthoc.oversample import METHODS as OVERSAMPLE
@@ -100,8 +100,10 @@ def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
         found = from_confusion(matrix, data.cut.group_counts)
         corrected, _ = prior_corrected(test.labels, logits, priors)
         rows.append({"head": name, "synthetic": made, **found, "prior_corrected_bal_acc": corrected})
-    table = pd.DataFrame(rows)
-    table.to_csv(out / "results.csv", index=False, float_format="%.6g")
+    table: Any = pd.DataFrame(rows)
+    kept: Any = pd.read_csv(out / "results.csv") if (out / "results.csv").exists() else table[:0]
+    kept = kept[~kept["head"].isin(table["head"])]  # of earlier calls with other methods
+    write_text(out / "results.csv", pd.concat([kept, table]).to_csv(index=False, float_format="%.6g"))
     shown = {"bal_acc": "bal", "prior_corrected_bal_acc": "prior-corr.", "acc_head": "head", "acc_mid": "mid",
              "acc_tail": "tail", "worst_class_acc": "worst"}  # fmt: skip
     text: Any = table[["head", "synthetic", *shown]]

@@ -1,11 +1,15 @@
 """The conformance kit on every registered augmentation, and on components that break each part of it."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
 
 from divaug.conformance import CHECKS, check_component
+from divaug.feature._memory import append_rows
 from divaug.labels import MixedLabels
+from divaug.mix.cutmix import CutMix
 from divaug.registry import FEATURE, MIX, PARTNERS, PIXEL, REGISTRIES
 
 OPTIONS = {"chain": {"steps": ["crop_flip", "cutout"]}, "isda": {"covariance": "full"}}
@@ -83,6 +87,33 @@ class Idle(Right):
         return image
 
 
+class Seldom(Right):
+    """Right: 2 % of rows."""
+
+    def sample(self, labels, size, rng):
+        return np.where(rng.random(len(labels)) < 0.02, rng.integers(1, 20, len(labels)), 0)
+
+
+class Jitter(Right):
+    """Right: all rows are shifted by -1, 0 or 1 each way, which can leave one as it is."""
+
+    prob = 1.0
+
+    def sample(self, labels, size, rng):
+        return rng.integers(-1, 2, (len(labels), 2))
+
+    def apply_one(self, image, plan, i):
+        return np.roll(image, plan[i], (0, 1))
+
+
+class SeldomTwin(Seldom):
+    def sample(self, labels, size, rng):
+        return np.where(rng.random(len(labels)) < 0.1, 3, 0)
+
+    def apply(self, images, plan):
+        return images + 2 * torch.from_numpy(plan).to(torch.uint8)[:, None, None, None]
+
+
 @pytest.fixture
 def registered(monkeypatch):
     def register(registry, factory):
@@ -104,8 +135,9 @@ def failures(family, facts):
         (Same, "epochs and rows differ", "all rows of a batch get the same"),
         (Floats, "shape and type", "must be uint8"),
         (InPlace, "replays", "modifies the pictures"),
-        (Rate, "rate", r"prob is 0.9, but 0\.\d+ of 400 rows"),
-        (Idle, "rate", "no row of 400 is changed"),
+        (Rate, "rate", r"prob is 0.9, but 0\.\d+ of 1600 rows"),
+        (Idle, "rate", "no row of 20 batches of 400 is changed"),
+        (SeldomTwin, "batched equals one by one", "differ for equal plans"),
     ],
 )
 def test_broken_pixel_components_are_found(factory, name, reason, facts, registered):
@@ -116,8 +148,9 @@ def test_broken_pixel_components_are_found(factory, name, reason, facts, registe
         raise AssertionError(found[name])
 
 
-def test_a_right_pixel_component_passes(facts, registered):
-    registered(PIXEL, Right)
+@pytest.mark.parametrize("factory", [Right, Seldom, Jitter])
+def test_right_pixel_components_pass(factory, facts, registered):
+    registered(PIXEL, factory)
     assert not failures("pixel", facts)
 
 
@@ -168,9 +201,45 @@ class Wrong(Blend):
         return MixedLabels(torch.stack([a, b], 1), torch.tensor([[0.5, 0.5]]).expand(len(a), 2))
 
 
+class Module(Blend):
+    def apply(self, images, labels, plan, donors=None):
+        out, target = super().apply(images, labels, plan)
+        return out * random.random(), target
+
+
+class Layout(Blend):
+    def apply(self, images, labels, plan, donors=None):
+        out, target = super().apply(images, labels, plan)
+        return out if images.is_contiguous() else torch.zeros_like(out), target
+
+
+class Often(Blend):
+    """Half of the steps, always the same blend."""
+
+    prob = 0.5
+
+    def sample(self, labels, size, rng):
+        return int(rng.random() < self.prob)
+
+
+class PerRow(CutMix):
+    """Says 0.9 of rows, mixes a tenth."""
+
+    def __init__(self):
+        super().__init__(per_row=True, prob=0.1)
+        self.prob_drawn, self.prob = 0.1, 0.9
+
+    def draw_pairs(self, rows, rng):
+        return rng.permutation(rows), rng.random(rows) < self.prob_drawn
+
+
 @pytest.mark.parametrize(
     ("factory", "name", "reason"),
     [
+        (Module, "replays", "pure function of the draw"),
+        (Layout, "replays", "memory layout"),
+        (Often, "steps differ and rate", "all steps give the same batch"),
+        (PerRow, "steps differ and rate", r"prob is 0.9, but 0\.\d+ of rows are mixed"),
         (TooMuch, "label weights", "sum to 1.5"),
         (NoClass, "label weights", "a label is no class"),
         (Dense, "shape and type", "labels of type Tensor"),
@@ -182,6 +251,12 @@ def test_broken_mixes_are_found(factory, name, reason, facts, registered):
     registered(MIX, factory)
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(failures("mix", facts)[name])
+
+
+@pytest.mark.parametrize("options", [{"prob": 1.0, "alpha": 0.2}, {"prob": 0.05}, {"prob": 0.05, "per_row": True}])
+def test_right_mixes_of_any_rate_pass(options, facts, registered):
+    registered(MIX, lambda: CutMix(**options))
+    assert not failures("mix", facts)
 
 
 def test_labels_that_are_no_shares_are_noted(facts, registered):
@@ -210,6 +285,19 @@ def test_broken_feature_components_are_found(facts, registered):
     assert "changes embeddings in eval()" in found["identity in evaluation"]
     assert "gradient" in found["gradient"]
     assert set(found) == {"state", "identity in evaluation", "gradient"}
+
+
+class Foreign(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+
+    def forward(self, z, target, rng):
+        return append_rows(z, target, z[:1], torch.tensor([99]))
+
+
+def test_synthetic_rows_of_no_class_are_found(facts, registered):
+    registered(FEATURE, Foreign)
+    assert "a label is no class" in failures("feature", facts)["shape and labels"]
 
 
 def test_broken_partner_rules_are_found(facts, registered):
