@@ -35,7 +35,8 @@ class Phase:
     """Components that take over from a fraction of training on.
 
     Attributes:
-        start: Fraction in [0, 1); the phase starts at epoch round(start * epochs), counted from 0.
+        start: Fraction in [0, 1); the phase starts at epoch round(start * epochs), counted from 0, and
+            at the last one at the latest.
         components: Slot (sampler, pixel, mix, feature, loss, class_weights) to component.
     """
 

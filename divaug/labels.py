@@ -66,4 +66,4 @@ def mixed_loss(
         scale = weights if class_weights is None else weights * class_weights[ids]
         total = total + (scale * loss(logits, ids)).sum()
         norm = norm + scale.sum()
-    return total / norm
+    return total / norm.clamp_min(torch.finfo(norm.dtype).tiny)  # 0 where all classes of the batch have weight 0

@@ -15,6 +15,8 @@ WEIGHTS = torch.tensor([0.2, 1.0, 3.0, 0.5])
 def test_hard_labels_give_torchs_weighted_cross_entropy():
     ours = mixed_loss(CrossEntropy(), LOGITS, MixedLabels.hard(LABELS), WEIGHTS)
     torch.testing.assert_close(ours, F.cross_entropy(LOGITS, LABELS, weight=WEIGHTS))
+    nothing = mixed_loss(CrossEntropy(), LOGITS, MixedLabels.hard(LABELS), torch.zeros(4))
+    assert nothing == 0  # not NaN, where all classes of a batch have weight 0
     plain = mixed_loss(CrossEntropy(), LOGITS, MixedLabels.hard(LABELS))
     torch.testing.assert_close(plain, F.cross_entropy(LOGITS, LABELS))
 

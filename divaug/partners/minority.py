@@ -19,8 +19,8 @@ class Minority:
     Reference:
         Park et al., The Majority Can Help the Minority, CVPR 2022, arXiv:2112.00412 (the weights of CMO's foregrounds).
 
-    Differs from the paper: partners are drawn anew each step where the paper runs a second weighted loader; the
-    distribution is the same.
+    Differs from the paper: partners are drawn anew each step where the authors run a second loader; the weights are
+    those of their code.
     """
 
     strengths = ({"power": 0.0}, {"power": 0.5}, {"power": 1.0})

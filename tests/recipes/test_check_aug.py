@@ -55,6 +55,8 @@ def test_a_users_component_is_judged(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["cutmix", "--pixel.prob", "0.3"], "options of pixel have no effect: cutmix is no such component"),
+        (["cutmix", "--seeds", "0-2"], "takes one method and one seed"),
         (["cutmx"], "unknown augmentation 'cutmx'; did you mean 'cutmix'"),
         (["mixx/cutmix"], "unknown family 'mixx'; did you mean 'mix'"),
         (["--quiet"], "the argument NAME is missing"),

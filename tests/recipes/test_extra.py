@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from divaug.assemble import load_data
+from divaug.assemble import build, load_data
+from divaug.data.pictures import PictureFiles, decode
 from divaug.errors import DataError
 from divaug.presets import resolve
 
@@ -50,6 +52,24 @@ def test_every_method_runs_without_and_with_them(made, tiny, capsys):
     for label in ("erm", "erm+extra-train=made", "ros", "ros+extra-train=made"):
         assert any(line.split()[:1] == [label] for line in out.splitlines()), label
     assert "erm+extra-train=made against erm, classes by test recall: better in" in out
+
+
+def test_own_pictures_stay_files_with_extra_ones(pictures, made, monkeypatch):
+    monkeypatch.setattr("divaug.data.datasets._own.RESIDENT_BYTES", 100)
+    made.write_text("path,label\n0.png,dark\n1.png,bright\n")
+    flags = {"dataset": "image_folder", "path": str(pictures), "test_frac": 0.3, "image_size": 12}
+    data = load_data(resolve(flags={**flags, "extra_train": str(made)}))
+    plain = load_data(resolve(flags=flags))
+    assert isinstance(data.train.images, PictureFiles) and len(data.train.images) == len(plain.train.images) + 2
+    added = data.train.images[np.array([-1])][0]
+    assert (added == decode(made.parent / "1.png", 12)).all() and data.train.labels[-2:].tolist() == [1, 0]
+    assert data.own_pictures == len(plain.train.labels) == plain.own_pictures
+
+
+def test_filters_and_their_start_are_those_without_extra_pictures(made):
+    plain, more = config(), config(extra_train=str(made))
+    one, other = (build(c, load_data(c)).model.backbone.whitening.weight for c in (plain, more))
+    assert torch.equal(one, other)
 
 
 def write(made, text):

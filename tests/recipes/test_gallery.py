@@ -2,8 +2,13 @@ from pathlib import Path
 
 import matplotlib.image
 import numpy as np
+import pytest
+import torch
 
-from divaug.gallery import STRENGTHS, strengths_of
+from divaug.assemble import build, load_data
+from divaug.errors import ConfigError
+from divaug.gallery import STRENGTHS, pictures, strengths_of
+from divaug.presets import resolve
 from divaug.recipes import gallery
 from divaug.registry import FEATURE, MIX, PARTNERS, PIXEL
 
@@ -18,6 +23,29 @@ def test_every_augmentation_is_in_the_gallery(monkeypatch):
     picture = matplotlib.image.imread("runs/gallery/digits.png")
     assert picture.shape[0] > 5000 and picture.std() > 0.1
     assert "data:image/png" in Path("runs/gallery/digits.html").read_text()
+
+
+def test_what_it_does_not_do(capsys):
+    assert gallery.main(["--dry-run"]) == 0 and not Path("runs").exists()
+    assert gallery.main(["--methods", "erm,cmo"]) == 2
+    assert "takes one method and one seed" in capsys.readouterr().err
+
+
+def test_two_strengths_are_refused(monkeypatch):
+    monkeypatch.setattr(PIXEL.factory("cutout"), "strengths", ({}, {}))
+    with pytest.raises(ConfigError, match="pixel 'cutout' must have 3 strengths, weak to strong, it has 2"):
+        strengths_of("pixel", "cutout")
+
+
+def test_a_mix_that_resamples_is_shown_for_the_wanted_pictures():
+    config = resolve(flags={"dataset": "digits", "max_per_class": 30, "imbalance_factor": 5.0})
+    data = load_data(config)
+    built = build(config, data)
+    built.facts["encoder_features"] = torch.rand(len(built.train.labels), 20)
+    plain, rows = pictures(data, built)
+    (row,) = [row for row in rows if row.name == "balanced_mixup"]
+    for shown in row.shown:
+        assert [s.caption.split()[0] for s in shown] == [s.caption for s in plain]
 
 
 def test_strengths_can_be_built_and_differ(facts_of_gallery):

@@ -21,6 +21,10 @@ def test_three_phases_on_a_run(tiny, capsys):
         assert not torch.equal(state["head.weight"], trained["head.weight"])
     counts = np.array(RunFolder(folder).manifest["counts"])
     assert table.loc["ros", "synthetic"] == (46 - counts).sum() == table.loc["smote", "synthetic"]
+    assert posthoc.main(["runs/tiny/erm", "--method", "ros", "--head-epochs", "1"]) == 0
+    again = pd.read_csv(f"{folder}/posthoc/results.csv").set_index("head")
+    assert sorted(again.index) == sorted(table.index)  # the others' rows are kept
+    assert again.loc["eos"].equals(table.loc["eos"]) and not again.loc["ros"].equals(table.loc["ros"])
     assert posthoc.main(["runs/tiny/erm", "--method", "eso"]) == 2
     assert "unknown method 'eso'; did you mean 'eos'" in capsys.readouterr().err
     assert posthoc.main(["runs/tiny/erm", "--head-epochs", "0"]) == 2

@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -33,6 +36,22 @@ def test_finished_runs_are_known_by_their_rows(tiny, tmp_path, capsys):
         and "top-K CE tail m=5" in out
         and sum(" erm " in line for line in out.splitlines()[2:]) == 3
     )
+
+
+def test_comparisons_of_protocols_lie_apart_and_a_run_counts_once(tiny, capsys):
+    for epochs in ("1", "2"):
+        flags = [*tiny, "--experiment", f"epochs{epochs}", "--epochs", epochs]
+        at = flags.index("--imbalance-factor")
+        del flags[at : at + 2]
+        assert digits_lt.main([*flags, "--methods", "ros,erm", "--profile", "custom", "--counts", ",".join("9" * 10)]) == 0
+    capsys.readouterr()
+    assert compare.main(["runs", "--report", "out"]) == 0
+    out = capsys.readouterr().out
+    assert len(list(Path("out").glob("*/table.txt"))) == len(list(Path("out").iterdir())) == 2
+    assert "ros against erm, classes by test recall" in out and "imbalance factor" not in out
+    shutil.copytree("runs/epochs1/erm/seed0", "runs/copy/erm/seed0")
+    assert compare.main(["runs"]) == 1
+    assert "are one run twice, or two of one seed; name one" in capsys.readouterr().err
 
 
 def test_a_file_that_holds_no_results(tmp_path):

@@ -184,8 +184,11 @@ def test_an_epoch_is_resumed_in_its_middle(tiny, untimed, monkeypatch, number, c
         assert run(*argv, "--output-dir", "cut") == code
     state = torch.load("cut/tiny/remix/seed0/checkpoints/last.pt", weights_only=True)
     assert state["totals"] is not None and state["totals"]["steps"] > 0
+    broken = state["epoch"], state["totals"]["seconds"]
     assert run(*argv, "--output-dir", "cut") == 0
     assert untimed(Path("cut/tiny/remix/seed0")) == untimed(Path("whole/tiny/remix/seed0"))
+    row = RunFolder("cut/tiny/remix/seed0").metrics.rows()[broken[0]]
+    assert row["metrics"]["train/seconds"] > broken[1] > 0  # the part before the stop counts
 
 
 def test_resume_with_a_path_and_resume_never(tiny, monkeypatch, capsys):
