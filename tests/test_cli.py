@@ -203,7 +203,10 @@ def test_custom_counts_have_a_name_of_their_own(capsys):
     assert "digits-custom-" in capsys.readouterr().out
 
 
-def test_a_wrong_type_that_only_the_factory_sees_is_a_usage_error(capsys):
-    assert digits_lt.main(["--method", "erm", "--model.widths", "3", "--tracking", "off", "--progress", "none"]) == 2
-    assert "models 'whitened_cnn'" in capsys.readouterr().err
+def test_a_wrong_value_is_a_usage_error_whoever_sees_it(capsys):
+    flags = ["--method", "erm", "--tracking", "off", "--progress", "none", "--model.widths"]
+    assert digits_lt.main([*flags, "3"]) == 2
+    assert "models.widths of 'whitened_cnn' must be Sequence[int], got 3" in capsys.readouterr().err
+    assert digits_lt.main([*flags, "[0]"]) == 2  # which only the factory sees
+    assert "models 'whitened_cnn': widths must be a list of whole numbers >= 1" in capsys.readouterr().err
     assert digits_lt.main(["--import", "no_such_package.augs", "--list", "mix"]) == 2

@@ -43,7 +43,9 @@ def test_comparisons_of_protocols_lie_apart_and_a_run_counts_once(tiny, capsys):
         flags = [*tiny, "--experiment", f"epochs{epochs}", "--epochs", epochs]
         at = flags.index("--imbalance-factor")
         del flags[at : at + 2]
-        assert digits_lt.main([*flags, "--methods", "ros,erm", "--profile", "custom", "--counts", ",".join("9" * 10)]) == 0
+        assert (
+            digits_lt.main([*flags, "--methods", "ros,erm", "--profile", "custom", "--counts", ",".join("9" * 10)]) == 0
+        )
     capsys.readouterr()
     assert compare.main(["runs", "--report", "out"]) == 0
     out = capsys.readouterr().out

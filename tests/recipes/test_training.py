@@ -29,7 +29,7 @@ def test_every_method_trains(tiny, capsys, monkeypatch):
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if line.split() and " against " not in line]
     table = [line for line in lines if line.split()[0] in presets.names("methods")]
-    assert out.count(" against any_donor, classes by test recall: better in ") == 25
+    assert out.count(" against erm, classes by test recall: better in ") == 25
     assert len(table) == 26 and "prior-corr." in out and "top-K tail m=" in out
     for figure in ("recall_by_class", "growth", "accuracy_diversity"):
         assert Path(f"runs/tiny/report/{figure}.png").stat().st_size > 5000
