@@ -21,6 +21,7 @@ from divaug.rng import stream
 STRENGTHS = 3
 BATCH = 96
 DRAWS = 25
+POINTS = 40  # of the small class; more hide each other
 LEARNED = (2, 5, 10)  # levels shown of a component that learns them
 LEFT_OUT = {"pixel": ("chain",), "partners": ("uniform",), "mix": (), "feature": ()}  # a chain is what its steps are
 
@@ -57,7 +58,7 @@ class Cloud:
     Attributes:
         name, summary: What it is.
         options: What was set at each strength.
-        originals: Embeddings of the small class, ``(n, 2)``.
+        originals: Embeddings of the small class, up to 40, ``(n, 2)``.
         enemies: The nearest embeddings of other classes, ``(m, 2)``.
         made: Moved or synthetic embeddings labelled (mostly) as the small class, ``(k, 2)``, by strength.
     """
@@ -178,8 +179,9 @@ def clouds(data: Data, built: Built, encode: Any = None) -> list[Cloud]:
     small = int(next((c for c in order if data.counts[c] >= 8), order[-1]))  # enough points to see
     own = features[labels == small]
     others = features[labels != small]
-    enemies = others[torch.cdist(own, others).topk(min(3, len(others)), largest=False).indices.flatten().unique()]
-    plane = torch.cat([own, enemies])
+    seen = own[:POINTS]
+    enemies = others[torch.cdist(seen, others).topk(min(3, len(others)), largest=False).indices.flatten().unique()]
+    plane = torch.cat([seen, enemies])
     axes = torch.linalg.svd(plane - plane.mean(0), full_matrices=False).Vh[:2].T
 
     def project(z: Tensor) -> np.ndarray:
@@ -190,8 +192,8 @@ def clouds(data: Data, built: Built, encode: Any = None) -> list[Cloud]:
     found = []
     for name, entry in FEATURE.entries().items():
         options = strengths_of("feature", name)
-        made = [project(_made(name, chosen, facts, features, labels, small)) for chosen in options]
-        found.append(Cloud(name, entry.summary, options, project(own), project(enemies), made))
+        made = [project(_made(name, chosen, facts, features, labels, small)[: 2 * POINTS]) for chosen in options]
+        found.append(Cloud(name, entry.summary, options, project(seen), project(enemies), made))
     return found
 
 
@@ -200,7 +202,7 @@ def _made(
 ) -> Tensor:
     """Return what a feature component makes of a class, ``(R, D)``: its rows moved, and rows added to it."""
     feature = FEATURE.build(name, facts=facts, **options)
-    own, others = features[labels == small], features[labels != small]
+    own, others = features[labels == small][:POINTS], features[labels != small]
     other_labels = labels[labels != small]
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     for step, batch in enumerate(order.split(BATCH)):  # every embedding once, to fill memories and statistics

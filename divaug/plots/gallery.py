@@ -59,7 +59,7 @@ def draw_gallery(path: Path, plain: Any, rows: Any, clouds: Any, heading: str) -
             for which, shown in enumerate(pair):
                 axis = picture(line, 3 + 2 * strength + which, shown)
                 if line == 0:
-                    axis.set_title(f"{_TITLES[strength]}, {('large', 'small')[which]} class", fontsize=8)
+                    axis.set_title(f"{_TITLES[strength]}\n{('large', 'small')[which]} class", fontsize=8)
     for number, cloud in enumerate(clouds):
         line = len(rows) + number
         label = made.add_subplot(grid[line, :2])
@@ -69,8 +69,8 @@ def draw_gallery(path: Path, plain: Any, rows: Any, clouds: Any, heading: str) -
             axis = made.add_subplot(grid[line, 3 + 2 * strength : 5 + 2 * strength])
             axis.scatter(*cloud.enemies.T, s=14, marker="s", facecolor="none", edgecolor="0.55", linewidth=0.8,
                          label="nearest of other classes")  # fmt: skip
-            axis.scatter(*points.T, s=10, marker="x", color=COLORS[1], linewidth=0.7, label="moved or synthetic")
             axis.scatter(*cloud.originals.T, s=16, marker="o", color=COLORS[0], label="the small class")
+            axis.scatter(*points.T, s=14, marker="x", color=COLORS[1], linewidth=0.9, label="moved or synthetic")
             axis.set_xticks([])
             axis.set_yticks([])
             if strength == 0 and number == 0:
