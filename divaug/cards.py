@@ -39,6 +39,8 @@ def write_cards(table: Any, file: Path, command: str) -> tuple[Path, Path]:
     known = presets.names("methods")
     for method in sorted(set(summary["method"])):
         document.heading(method)
+        if "+posthoc=" in method:
+            document.code("python -m divaug.recipes.posthoc RUN --method " + method.partition("+posthoc=")[2])
         if method in known:
             document.text(known[method])
             document.code(presets.path_of("methods", method).read_text(encoding="utf-8").split("\n", 1)[1].strip())

@@ -49,22 +49,31 @@ def known(path: Path, config: Config) -> bool:
 
 
 def add(path: Path, config: Config, folder: RunFolder) -> None:
-    """Append a finished run's row; written whole, so that a crash leaves the old file or the new one.
+    """Append a finished run's row.
 
     Args:
         path: The CSV.
         config: The run as it was asked for: what the machine resolves (precision) does not tell runs apart.
         folder: The run.
     """
-    import pandas as pd
-
     numbers = {name.removeprefix("final/"): v for name, v in folder.result.items() if name.startswith("final/")}
     recall = folder.metrics.rows()[-1]["per_class"]["test/recall"]
     of_class = {f"recall_{c}": v for c, v in zip(folder.manifest["class_names"], recall, strict=True)}
-    row = pd.DataFrame([{**key_of(config), **numbers, **of_class}])
+    append(path, {**key_of(config), **numbers, **of_class})
+
+
+def append(path: Path, values: dict[str, Any]) -> None:
+    """Append a row, in the place of an older one with the same key.
+
+    Written whole, so that a crash leaves the old file or the new one.
+    """
+    import pandas as pd
+
+    row = pd.DataFrame([values])
     path.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(path.with_name(f".{path.name}.lock"), wait=True):  # two processes may share the work
         old = read(path)
+        old = old[(old[list(KEYS)] != row[list(KEYS)].iloc[0]).any(axis=1)]
         table = pd.concat([old, row], ignore_index=True) if len(old) else row
         table = table.sort_values(["experiment", "epochs", "method", "seed"], kind="stable")
         write_text(path, table.to_csv(index=False, float_format="%.5g"))

@@ -5,13 +5,15 @@
 
 Phase one is the run. Phase two extracts the embeddings of its training pictures and over-samples them; phase three
 trains a new head on these and puts it into the network, whose other weights stay bit for bit. Methods: eos, smote,
-ros, and none, the control. Each run's folder gets posthoc/<method>.pt (network) and posthoc/results.csv.
+ros, and none, the control. Each run's folder gets posthoc/<method>.pt (network) and posthoc/results.csv; --results CSV
+collects the rows of many runs, beside those of training.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from divaug import cli
@@ -32,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("--neighbours", type=int, default=10, help="nearest neighbours (default: 10)")
         parser.add_argument("--head-epochs", type=int, default=10, help="epochs of the new head (default: 10)")
         parser.add_argument("--head-lr", type=float, default=0.1, help="its first learning rate (default: 0.1)")
+        text = "append a row for each run and method, as the --results of training does"
+        parser.add_argument("--results", metavar="CSV", help=text)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.parse_args(arguments)
         methods = chosen.method.split(",")
@@ -62,10 +66,11 @@ def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
     import pandas as pd
     import torch
 
+    from divaug import results
     from divaug.assemble import build_model, load_data
     from divaug.embed import embed
     from divaug.files import make_folder, write_text
-    from divaug.metrics import confusion_matrix, from_confusion, prior_corrected
+    from divaug.metrics import confusion_matrix, from_confusion, prior_corrected, recall
     from divaug.posthoc.head import train_head
     from divaug.posthoc.oversample import METHODS as OVERSAMPLE
     from divaug.rng import stream
@@ -99,7 +104,14 @@ def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
         matrix = confusion_matrix(test.labels, logits.argmax(1), logits.shape[1])
         found = from_confusion(matrix, data.cut.group_counts)
         corrected, _ = prior_corrected(test.labels, logits, priors)
-        rows.append({"head": name, "synthetic": made, **found, "prior_corrected_bal_acc": corrected})
+        found["prior_corrected_bal_acc"] = corrected
+        rows.append({"head": name, "synthetic": made, **found})
+        if chosen.results is not None and name != "as trained":
+            of_class = zip(folder.manifest["class_names"], recall(matrix).tolist(), strict=True)
+            results.append(Path(chosen.results), {
+                **results.key_of(config), "method": f"{folder.label}+posthoc={name}",
+                **{f"test_{key}": value for key, value in found.items()}, **{f"recall_{c}": v for c, v in of_class},
+            })  # fmt: skip
     table: Any = pd.DataFrame(rows)
     kept: Any = pd.read_csv(out / "results.csv") if (out / "results.csv").exists() else table[:0]
     kept = kept[~kept["head"].isin(table["head"])]  # of earlier calls with other methods

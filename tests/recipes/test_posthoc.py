@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
+from divaug import results
 from divaug.recipes import digits_lt, posthoc
 from divaug.runfolder import RunFolder
 
@@ -21,7 +25,12 @@ def test_three_phases_on_a_run(tiny, capsys):
         assert not torch.equal(state["head.weight"], trained["head.weight"])
     counts = np.array(RunFolder(folder).manifest["counts"])
     assert table.loc["ros", "synthetic"] == (46 - counts).sum() == table.loc["smote", "synthetic"]
-    assert posthoc.main(["runs/tiny/erm", "--method", "ros", "--head-epochs", "1"]) == 0
+    for _ in range(2):  # the same rows again take the place of the first
+        flags = ["--method", "ros", "--head-epochs", "1", "--results", "rows.csv"]
+        assert posthoc.main(["runs/tiny/erm", *flags]) == 0
+    (row,) = results.read(Path("rows.csv")).to_dict("records")
+    assert (row["method"], row["seed"], row["epochs"]) == ("erm+posthoc=ros", 0, 4)
+    assert row["test_bal_acc"] == pytest.approx(np.mean([row[f"recall_{c}"] for c in range(10)]), abs=1e-4)
     again = pd.read_csv(f"{folder}/posthoc/results.csv").set_index("head")
     assert sorted(again.index) == sorted(table.index)  # the others' rows are kept
     assert again.loc["eos"].equals(table.loc["eos"]) and not again.loc["ros"].equals(table.loc["ros"])
