@@ -43,7 +43,7 @@ except ImportError:
 
 warnings.filterwarnings("ignore")
 ROWS, CLASSES = 128, 10
-ROUNDS, SLOW = 9, 1.0  # seconds after which a row gets three rounds instead
+ROUNDS = ((0.02, 101), (1.0, 9), (float("inf"), 3))  # by the seconds of a row's slowest candidate
 MEAN, STD = torch.tensor([0.5] * 3), torch.tensor([0.25] * 3)
 
 
@@ -254,7 +254,7 @@ def measure(row: dict[str, Callable[[], Any]]) -> dict[str, float]:
         work()
         first[name] = time.perf_counter() - started
     order = list(row.items())
-    for _ in range(3 if max(first.values()) > SLOW else ROUNDS):
+    for _ in range(next(rounds for seconds, rounds in ROUNDS if max(first.values()) <= seconds)):
         random.shuffle(order)  # memory that the one before has freed is quicker to get
         for name, work in order:
             started = time.perf_counter()

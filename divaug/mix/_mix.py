@@ -111,7 +111,7 @@ class BoxMix(Mix):
         """Draw partners and boxes."""
         partner, mixed = self.draw_pairs(len(labels), rng)
         boxes = draw_boxes(size, rng.beta(self.alpha, self.alpha, len(mixed)), rng)
-        return BoxPlan(partner, np.where(mixed[:, None], boxes, 0))
+        return BoxPlan(partner, boxes * mixed[:, None])
 
     def apply(
         self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BoxPlan, donors: Any = None
@@ -153,15 +153,17 @@ def pair_labels(
     labels: Int[Tensor, "B"], other: Int[Tensor, "B"], kept: Float[np.ndarray, "B"], mixed: Bool[np.ndarray, "B"]
 ) -> MixedLabels:
     """Label each row with weight ``kept``, its partner with the rest."""
-    weights = np.stack([kept, 1 - kept], axis=1)
+    weights = np.empty((len(kept), 2), dtype=np.float32)
+    weights[:, 0], weights[:, 1] = kept, 1 - kept
     ids = torch.stack([labels, other], dim=1)
     return MixedLabels(ids, torch.from_numpy(weights).to(ids.device), torch.from_numpy(mixed).to(ids.device))
 
 
 def kept_of_boxes(boxes: Int[np.ndarray, "R 4"], size: tuple[int, int], rows: int) -> Float[np.ndarray, "B"]:
     """Return the exact share of pixels outside each row's box, float32."""
-    area = (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2])
-    return np.broadcast_to((1 - area / (size[0] * size[1])).astype(np.float32), rows)
+    kept = np.empty(rows, dtype=np.float32)
+    kept[:] = 1 - (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2]) / (size[0] * size[1])
+    return kept
 
 
 def rows_of(images: Float[Tensor, "N ch H W"], index: Int[Tensor, "B"]) -> Float[Tensor, "B ch H W"]:
@@ -205,12 +207,13 @@ def box_mask(boxes: Int[np.ndarray, "B 4"], size: tuple[int, int], device: torch
 
 def draw_boxes(size: tuple[int, int], kept: Float[np.ndarray, "R"], rng: np.random.Generator) -> np.ndarray:
     """Draw ``(R, 4)`` boxes with sides sqrt(1 - kept) of the picture's, centres uniform, clipped at the border."""
-    edges = []
-    for length in size:
-        span = (length * np.sqrt(1 - kept)).astype(np.int64)
+    boxes, share = np.empty((len(kept), 4), dtype=np.int64), np.sqrt(1 - kept)
+    for axis, length in enumerate(size):
+        span = (length * share).astype(np.int64)
         start = rng.integers(length, size=len(kept)) - span // 2
-        edges += [start.clip(0), (start + span).clip(max=length)]
-    return np.stack(edges, axis=1)
+        np.maximum(start, 0, out=boxes[:, 2 * axis])
+        np.minimum(start + span, length, out=boxes[:, 2 * axis + 1])
+    return boxes
 
 
 def check_alpha(alpha: float) -> float:
