@@ -62,6 +62,14 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
     append(path, {**key_of(config), **numbers, **of_class})
 
 
+def key_beside(path: Path, folder: RunFolder) -> dict[str, Any]:
+    """Return a finished run's key as its row has it: the folder's configuration says also what the machine resolved."""
+    key, table = key_of(folder.config), read(path)
+    same = [name for name in KEYS if name != "protocol"]
+    rows = table[(table[same] == [key[name] for name in same]).all(axis=1)]
+    return key | {"protocol": rows["protocol"].iloc[-1]} if len(rows) else key
+
+
 def append(path: Path, values: dict[str, Any]) -> None:
     """Append a row, in the place of an older one with the same key.
 

@@ -108,8 +108,9 @@ def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
         rows.append({"head": name, "synthetic": made, **found})
         if chosen.results is not None and name != "as trained":
             of_class = zip(folder.manifest["class_names"], recall(matrix).tolist(), strict=True)
-            results.append(Path(chosen.results), {
-                **results.key_of(config), "method": f"{folder.label}+posthoc={name}",
+            file = Path(chosen.results)
+            results.append(file, {
+                **results.key_beside(file, folder), "method": f"{folder.label}+posthoc={name}",
                 **{f"test_{key}": value for key, value in found.items()}, **{f"recall_{c}": v for c, v in of_class},
             })  # fmt: skip
     table: Any = pd.DataFrame(rows)

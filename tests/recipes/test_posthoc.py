@@ -11,7 +11,7 @@ from divaug.runfolder import RunFolder
 
 
 def test_three_phases_on_a_run(tiny, capsys):
-    assert digits_lt.main([*tiny, "--method", "erm"]) == 0
+    assert digits_lt.main([*tiny, "--method", "erm", "--results", "rows.csv"]) == 0
     capsys.readouterr()
     assert posthoc.main(["runs/tiny/erm", "--head-epochs", "3"]) == 0
     assert "new head" in capsys.readouterr().out
@@ -28,8 +28,9 @@ def test_three_phases_on_a_run(tiny, capsys):
     for _ in range(2):  # the same rows again take the place of the first
         flags = ["--method", "ros", "--head-epochs", "1", "--results", "rows.csv"]
         assert posthoc.main(["runs/tiny/erm", *flags]) == 0
-    (row,) = results.read(Path("rows.csv")).to_dict("records")
+    trained, row = results.read(Path("rows.csv")).to_dict("records")
     assert (row["method"], row["seed"], row["epochs"]) == ("erm+posthoc=ros", 0, 4)
+    assert row["protocol"] == trained["protocol"] and row["experiment"] == trained["experiment"] == "tiny"
     assert row["test_bal_acc"] == pytest.approx(np.mean([row[f"recall_{c}"] for c in range(10)]), abs=1e-4)
     again = pd.read_csv(f"{folder}/posthoc/results.csv").set_index("head")
     assert sorted(again.index) == sorted(table.index)  # the others' rows are kept
