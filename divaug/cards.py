@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from divaug import presets, results
+from divaug.config import FAMILY_OF
 from divaug.document import Document
-from divaug.registry import REGISTRIES
+from divaug.registry import HEADS, PARTNERS, REGISTRIES
 
 _INTRODUCTION = (
     "Mean ± sd over seeds, at the last epoch; nothing is selected on the test pictures. Recalls in %: balanced, with "
@@ -40,29 +41,32 @@ def write_cards(table: Any, file: Path, command: str) -> tuple[Path, Path]:
     for method in sorted(set(summary["method"])):
         document.heading(method)
         if "+posthoc=" in method:
-            document.code("python -m divaug.recipes.posthoc RUN --method " + method.partition("+posthoc=")[2])
+            trained, _, name = method.partition("+posthoc=")
+            document.text(f"A new head for the finished runs of {trained}, trained on over-sampled embeddings.")
+            document.code(f"python -m divaug.recipes.posthoc RUN --method {name}")
         if method in known:
             document.text(known[method])
-            document.code(presets.path_of("methods", method).read_text(encoding="utf-8").split("\n", 1)[1].strip())
             document.code(f"python -m divaug.recipes.cifar_lt --methods {method}")
-            document.bullets([_about(family, component) for family, component in _components(method)])
+            if settings := presets.path_of("methods", method).read_text(encoding="utf-8").split("\n", 1)[1].strip():
+                document.code(settings)
+                document.bullets([_about(family, component) for family, component in _components(method)])
         numbers = summary[summary["method"] == method]
         document.table(numbers.drop(columns=["method"]))
     return document.write(file.parent, file.stem)
 
 
 def _components(method: str) -> list[tuple[str, str]]:
-    """Return (family, name) of what a method's file asks for, components within components too."""
-    found = []
+    """Return (family, name) of what a method's file asks for, in its phases and within components too."""
+    registries, found = {**FAMILY_OF, "head": HEADS, "partner": PARTNERS}, []
 
     def look(table: dict[str, Any]) -> None:
         for key, value in table.items():
-            family = {"partner": "partners"}.get(key, key)
             name = value.get("name") if isinstance(value, dict) else value
-            if family in REGISTRIES and name in REGISTRIES[family].entries():
-                found.append((family, name))
-            if isinstance(value, dict):
-                look(value)
+            if key in registries and name in registries[key].entries():
+                found.append((registries[key].family, name))
+            for inner in value if isinstance(value, list) else [value]:
+                if isinstance(inner, dict):
+                    look(inner)
 
     look(presets.read_toml(presets.path_of("methods", method)))
     return found

@@ -106,7 +106,7 @@ def summary(table: Any) -> Any:
                 richness[f"{space}_rarefied_{m}_tail"] = f"{title} m={m}"
                 break
     rows = []
-    table = table.drop_duplicates(list(KEYS))
+    table = table[[*KEYS, *(key for key in (*recalls, *richness) if key in table)]].drop_duplicates(list(KEYS))
     protocols = table.groupby(["experiment", "epochs"])["protocol"].transform("nunique")
     table = table.assign(shown=table["experiment"] + np.where(protocols > 1, " (" + table["protocol"] + ")", ""))
     for (shown, epochs, method), runs in table.groupby(["shown", "epochs", "method"], sort=False):

@@ -2,7 +2,7 @@
 
     python -m divaug.recipes.compare runs/cifar10-exp100-fast
     python -m divaug.recipes.compare runs/cifar10-exp100-fast-1a2b3c4d --encoder runs/encoders/cifar10-b-1a2b3c4d.pt
-    python -m divaug.recipes.compare recipes/augmentation/cifar10.csv --cards recipes/augmentation/cards.md
+    python -m divaug.recipes.compare recipes/augmentation/cifar10.csv --cards recipes/augmentation/cifar10.md
 
 Runs of different protocols are never lined up in one table. The encoder (python -m divaug.recipes.encoder) must not
 have seen the runs' training pictures. In its space everything is of top-K FE: clean training pictures, which are the

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ from divaug import results
 from divaug.cards import write_cards
 from divaug.recipes import compare
 
+ROOT = Path(__file__).parents[2]
 BAL = {"erm": {0: 0.50, 1: 0.60, 2: 0.70}, "cmo": {0: 0.53, 1: 0.62, 2: 0.71}, "diverse": {0: 0.5, 7: 0.9}}
 
 
@@ -56,6 +59,21 @@ def test_a_card_says_what_a_method_is_how_it_is_used_and_what_it_gave(rows, tmp_
     assert compare.main(["rows.csv", "rows.csv", "--cards", "cards.md"]) == 2
     assert compare.main(["typo.csv"]) == 1
     assert "--cards FILE.md is made of one CSV" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table", sorted(ROOT.glob("recipes/augmentation/*.csv")), ids=lambda path: path.stem)
+def test_committed_cards_are_those_of_the_committed_rows(table, tmp_path):
+    name = table.relative_to(ROOT).as_posix()
+    command = f"python -m divaug.recipes.compare {name} --cards {name.removesuffix('.csv')}.md"
+    page, _ = write_cards(results.read(table), tmp_path / "cards.md", command)
+    assert page.read_text() == table.with_suffix(".md").read_text(), f"out of date; run: {command}"
+
+
+def test_every_component_of_a_method_is_described(rows, tmp_path):
+    named = pd.concat([rows.assign(method=method) for method in ("ldam_drw", "ros")])
+    text = write_cards(named, tmp_path / "cards.md", "make")[0].read_text()
+    for name in ("losses/ldam", "heads/cosine", "class_weights/effective_number", "samplers/oversample"):
+        assert f"- `{name}`: " in text, name
 
 
 def test_a_method_with_changed_options_has_its_numbers_alone(rows, tmp_path):
