@@ -188,6 +188,24 @@ def plan_of(pixel):
     return pixel.sample(LABELS, (32, 24), rng(2))
 
 
+@pytest.mark.parametrize("fill", [128, -1])
+def test_a_box_beyond_a_picture_that_was_made_smaller_is_clipped(fill):
+    small, plan = IMAGES[:, :10, :8], ErasePlan(np.tile([[6, 20, 5, 30]], (6, 1)), fill, np.arange(6))
+    out = erase(small, plan)
+    for i in range(6):
+        assert (out[i].numpy() == erase_one(small[i].numpy(), plan, i)).all()
+    assert torch.equal(out[:, :6], small[:, :6]) and not torch.equal(out[:, 6:, 5:], small[:, 6:, 5:])
+
+
+def test_pictures_of_different_shapes_are_refused_by_name():
+    class Odd:
+        def apply_one(self, image, plan, i):
+            return image[: 5 + i]
+
+    with pytest.raises(ValueError, match=r"Odd gave pictures of different shapes: \[\(5, 24, 3\)"):
+        augment(Odd(), IMAGES, None)
+
+
 def test_a_class_called_like_a_group_does_not_take_the_groups_policy():
     facts = {"class_counts": COUNTS, "group_counts": COUNTS, "class_names": ["tail", "b", "c", "d"]}
     pixel = PIXEL.build("by_class", facts=facts, policy={"tail": "cutout"}, rest="none")
