@@ -92,8 +92,8 @@ def summary(table: Any) -> Any:
 
     The rarefied numbers are of the tail: top-K CE of clean training pictures in the run's own space, and top-K FE of
     its last epoch's views, mixed ones included, in the common encoder's; both at the largest m of 20, 5 that the rows
-    have, pictures in the one case and views in the other. "bal - erm" are
-    differences to plain training with the same seed, which vary less than the methods' own numbers.
+    have, pictures in the one case and views in the other. "bal - erm" are differences to plain training with the same
+    seed.
     """
     import pandas as pd
 

@@ -72,11 +72,11 @@ def epochs_and_rows_differ(subject: Subject) -> str:
         later = _views(pixel, images, labels, number)
         epochs_differ = epochs_differ or not torch.equal(first, later)
         if rows_differ and epochs_differ:
-            return "rows of one picture differ, epochs differ"
+            break
         first = later
     demand(rows_differ, "all rows of a batch get the same view of a picture")
     demand(epochs_differ, "two epochs get the same views")
-    return ""
+    return "rows of one picture differ, epochs differ"
 
 
 def rate(subject: Subject) -> str:
