@@ -15,6 +15,7 @@ from divaug.groups import GROUPS, rank_groups
 from divaug.latent.rarefaction import ceiling
 from divaug.metrics import nanmean
 from divaug.runfolder import RunFolder
+from divaug.stats import wilson_interval
 
 # Column title -> key of result.json; percentages.
 _COLUMNS = {
@@ -187,12 +188,14 @@ def _ceiling(folder: RunFolder, m: int) -> int:
     return ceiling(int(_number(folder, "final/feature_dim")), m, config.top_k) if config.monitor else 0
 
 
-def class_table(folder: RunFolder) -> str:
-    """Return every class with its training and test pictures and its recall with Wilson's 95 % interval."""
-    from scipy.stats import binomtest
+def class_table(folders: Sequence[RunFolder]) -> str:
+    """Return every class with its training and test pictures and its mean recall over a method's runs, with interval.
 
-    manifest = folder.manifest
-    recalls = folder.metrics.rows()[-1]["per_class"]["test/recall"]
+    The interval is Wilson's for the mean recall as a share of the class's test pictures, which all runs share: it
+    covers the chance in those pictures, and leaves out what differs from seed to seed.
+    """
+    manifest = folders[0].manifest
+    recalls = np.mean([f.metrics.rows()[-1]["per_class"]["test/recall"] for f in folders], axis=0, dtype=float)
     width = max(len(name) for name in [*manifest["class_names"], "class"])
     lines = [f"{'class'.ljust(width)}  {'train':>6}  {'test':>6}  {'recall %':>8}  95 % interval"]
     order = np.argsort(-np.array(manifest["counts"]), kind="stable")
@@ -200,8 +203,8 @@ def class_table(folder: RunFolder) -> str:
         recall, interval, tested = "-", "", manifest["test_counts"][c]
         if not math.isnan(recalls[c]):
             recall = f"{100 * recalls[c]:.1f}"
-            found = binomtest(round(recalls[c] * tested), tested).proportion_ci(method="wilson")
-            interval = f"  {100 * found.low:>5.1f} to {100 * found.high:>5.1f}"
+            low, high = wilson_interval(recalls[c], tested)
+            interval = f"  {100 * low:>5.1f} to {100 * high:>5.1f}"
         lines.append(
             f"{manifest['class_names'][c].ljust(width)}  {manifest['counts'][c]:>6}  {tested:>6}  {recall:>8}{interval}"
         )

@@ -1,7 +1,9 @@
-"""Paired tests over seeds: exact sign-flip permutation, bootstrap intervals, Holm's correction."""
+"""Paired tests over seeds: exact sign-flip permutation, bootstrap intervals, Holm's correction; a share's interval."""
 
 from collections.abc import Sequence
 from itertools import product
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 
@@ -54,6 +56,22 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95, seed: in
         return float(known[0]), float(known[0])
     found = bootstrap((known,), np.mean, confidence_level=confidence, method="BCa", rng=np.random.default_rng(seed))
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def wilson_interval(share: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's score interval of a share of n; unlike scipy's it also takes a mean share that is no count / n.
+
+    Args:
+        share: In [0, 1].
+        n: Number of pictures it is a share of, at least 1.
+        confidence: Coverage.
+
+    Reference:
+        Wilson, Probable Inference, the Law of Succession, and Statistical Inference, JASA 22, 1927.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle, half = share + z**2 / (2 * n), z * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, (middle - half) / (1 + z**2 / n)), min(1.0, (middle + half) / (1 + z**2 / n))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import permutation_test
+from scipy.stats import binomtest, permutation_test
 
-from divaug.stats import holm, mean_interval, sign_flip_p
+from divaug.stats import holm, mean_interval, sign_flip_p, wilson_interval
 
 
 @settings(max_examples=30, deadline=None)
@@ -46,6 +46,16 @@ def test_intervals():
     inside = [low <= 1 <= high for low, high in (mean_interval((rng.normal(size=12) + 1).tolist()) for _ in range(60))]
     assert np.mean(inside) > 0.8  # nominal 0.95; bootstrap intervals of 12 values are known to be somewhat narrow
     assert mean_interval([2.0, 2.0, 2.0]) == (2, 2) and np.isnan(mean_interval([1.0, 2.0])[0])
+
+
+def test_wilson_against_scipy_and_its_definition():
+    for n in (1, 4, 40):
+        for k in range(n + 1):
+            theirs = binomtest(k, n).proportion_ci(method="wilson")
+            assert wilson_interval(k / n, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    # The ends are the shares p with (share - p)^2 = z^2 p (1 - p) / n; so also where share * n is no whole number.
+    for end in wilson_interval(1 / 48, 16, confidence=0.9):
+        assert (1 / 48 - end) ** 2 == pytest.approx(1.6448536269514722**2 * end * (1 - end) / 16)
 
 
 def test_holm_against_its_definition():

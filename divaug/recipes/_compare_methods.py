@@ -92,7 +92,8 @@ def _show(request: cli.Request, folders: list[RunFolder], show_classes: bool) ->
         print(f"\n{comparison.text}")
         if show_classes:
             for label, runs in comparison.runs.items():
-                print(f"\n{label}, seed {runs[0].config.seed}:\n{class_table(runs[0])}")
+                seeds = "seeds" if len(runs) > 1 else "seed"
+                print(f"\n{label}, {len(runs)} {seeds}:\n{class_table(runs)}")
         first = next(iter(comparison.runs.values()))[0]
         files = write_report(first.path.parents[1] / "report", comparison)
         print("\nfigures: " + "  ".join(os.path.relpath(file) for file in files if file.suffix == ".png"))

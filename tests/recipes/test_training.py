@@ -16,6 +16,7 @@ from divaug import presets
 from divaug.errors import ConfigError
 from divaug.recipes import digits_lt, folder_lt
 from divaug.runfolder import RunFolder, find_runs
+from divaug.stats import wilson_interval
 
 
 def run(*argv):
@@ -260,12 +261,27 @@ def test_folder_lt_on_a_folder_and_on_a_csv(tiny, pictures, capsys):
     options[options.index("[8]")] = "[8,8]"
     assert folder_lt.main([str(pictures / "cells.csv"), *options, "--method", "erm", "--image-size", "16"]) == 0
     out = capsys.readouterr().out
-    assert "class " in out and "bright" in out and "recall %" in out
+    assert "erm, 1 seed:" in out and "class " in out and "bright" in out and "recall %" in out
     assert folder_lt.main([str(pictures), *options, "--method", "ros", "--image-size", "12", "--smoke"]) == 0
     assert RunFolder("runs/tiny/ros/seed0").manifest["image_shape"] == [12, 12, 3]
     (pictures / "dark" / "3.png").write_bytes(b"no picture")
     assert folder_lt.main([str(pictures), *options, "--method", "rus", "--image-size", "12"]) == 3
     assert "cannot read picture" in capsys.readouterr().err
+
+
+def test_the_table_of_classes_is_of_all_seeds(tiny):
+    from divaug.report import class_table
+
+    assert run(*tiny, "--method", "erm", "--seeds", "0,1") == 0
+    folders = find_runs(["runs"])
+    rows = {line.split()[0]: line.split() for line in class_table(folders).split("\n")[1:]}
+    recalls = [folder.metrics.rows()[-1]["per_class"]["test/recall"] for folder in folders]
+    assert len(folders) == 2 and recalls[0] != recalls[1]
+    manifest = folders[0].manifest
+    for c, name in enumerate(manifest["class_names"]):
+        share, tested = (recalls[0][c] + recalls[1][c]) / 2, manifest["test_counts"][c]
+        low, high = (f"{100 * end:.1f}" for end in wilson_interval(share, tested))
+        assert rows[name][1:] == [str(manifest["counts"][c]), str(tested), f"{100 * share:.1f}", low, "to", high]
 
 
 def test_timm_brings_its_own_size_and_normalisation(tiny, pictures):
