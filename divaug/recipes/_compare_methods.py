@@ -64,19 +64,23 @@ def _train(request: cli.Request, folders: list[RunFolder]) -> None:
 
     rows = Path(request.extra["results"]) if request.extra["results"] else None
 
+    def known(config: Any) -> bool:
+        return rows is not None and results.known(rows, config)
+
     loaded: dict[str | None, Any] = {}  # methods and seeds differ in nothing else that concerns the data
+    for config in request.configs:
+        if not known(config) and config.extra_train not in loaded:  # before the first run: it may be refused
+            loaded[config.extra_train] = load_data(config)
     for number, (config, folder) in enumerate(zip(request.configs, folders, strict=True), start=1):
         config = replace(config, progress="none") if request.quiet else config  # noqa: PLW2901
         progress = Progress(config.progress)
-        if rows is not None and results.known(rows, config):
+        if known(config):
             progress.say(f"[{number}/{len(folders)}] {folder.label}, seed {config.seed}: its row is in {rows}")
             continue
         progress.say(
             f"[{number}/{len(folders)}] {folder.experiment}: {folder.label}, seed {config.seed} "
             f"-> {os.path.relpath(folder.path)}"
         )
-        if config.extra_train not in loaded:
-            loaded[config.extra_train] = load_data(config)
         run(config, folder, loaded[config.extra_train])
         if rows is not None:
             results.add(rows, config, folder)

@@ -5,8 +5,9 @@ from PIL import Image
 
 from divaug.assemble import build, load_data
 from divaug.data.pictures import PictureFiles, decode
-from divaug.errors import DataError
+from divaug.errors import DataError, DivaugError
 from divaug.presets import resolve
+from divaug.runfolder import find_runs
 
 
 def config(**flags):
@@ -52,6 +53,16 @@ def test_every_method_runs_without_and_with_them(made, tiny, capsys):
     for label in ("erm", "erm+extra-train=made", "ros", "ros+extra-train=made"):
         assert any(line.split()[:1] == [label] for line in out.splitlines()), label
     assert "erm+extra-train=made against erm, classes by test recall: better in" in out
+
+
+def test_a_file_that_is_refused_is_refused_before_the_first_run(made, tiny, capsys):
+    from divaug.recipes import digits_lt
+
+    write(made, "path,label\n0.png,ten\n")
+    assert digits_lt.main([*tiny, "--method", "erm", "--extra-train", str(made)]) == 3
+    assert "labels ['ten'] are no classes of the data set" in capsys.readouterr().err
+    with pytest.raises(DivaugError, match="no run folder"):
+        find_runs(["runs"])
 
 
 def test_own_pictures_stay_files_with_extra_ones(pictures, made, monkeypatch):
