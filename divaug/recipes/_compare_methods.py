@@ -74,7 +74,7 @@ def _train(request: cli.Request, folders: list[RunFolder]) -> None:
     for number, (config, folder) in enumerate(zip(request.configs, folders, strict=True), start=1):
         config = replace(config, progress="none") if request.quiet else config  # noqa: PLW2901
         progress = Progress(config.progress)
-        if known(config):
+        if known(config):  # asked again: another process may have added the row since
             progress.say(f"[{number}/{len(folders)}] {folder.label}, seed {config.seed}: its row is in {rows}")
             continue
         progress.say(
