@@ -38,6 +38,13 @@ def pictures(tmp_path):
 
 
 @pytest.fixture
+def no_figures(monkeypatch):
+    """Draw no figures, neither of a run nor of a comparison: for tests of something else, as they take a second each."""
+    monkeypatch.setattr("divaug.plots.run.draw_run", lambda *a: None)
+    monkeypatch.setattr("divaug.plots.compare.draw_comparison", lambda *a: [])
+
+
+@pytest.fixture
 def untimed():
     """Read a run's metrics without the keys that depend on the clock."""
 

@@ -3,8 +3,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from divaug import presets
 from divaug.assemble import load_data
@@ -127,6 +129,7 @@ def test_the_common_space_counts_largest_features(trained):
     assert space.clean("train", lambda: pytest.fail("computed twice")) is clean
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_run_is_measured_beside_and_not_changed(tiny, trained, untimed, monkeypatch, capsys):
     argv = [*tiny, "--method", "cmo", "--data-part", "a", "--more-top-k", "2"]
     assert digits_lt.main(argv) == 0
@@ -168,6 +171,21 @@ def test_a_run_is_measured_beside_and_not_changed(tiny, trained, untimed, monkey
     assert compare.main(["nowhere"]) == 1
 
 
+@pytest.mark.usefixtures("no_figures")
+def test_compared_in_the_common_space_runs_have_their_own_extra_pictures(tiny, trained, tmp_path):
+    for i in range(3):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    (tmp_path / "made.csv").write_text("path,label\n" + "".join(f"{i}.png,8\n" for i in range(3)))
+    flags = ["--data-part", "a", "--epochs", "1", "--max-per-class", "20", "--extra-train", str(tmp_path / "made.csv")]
+    assert digits_lt.main([*tiny, "--method", "erm", *flags]) == 0
+    assert compare.main(["runs", "--encoder", str(trained)]) == 0
+    table = pd.read_csv("runs/tiny/report/common_space.csv")
+    for of in ("vendi", "within_5_views"):  # of pictures, and of what was made of them
+        n = table[table["measure"] == of].pivot_table(index="class", columns="method", values="n")
+        assert (n["erm+extra-train=made"] - n["erm"]).tolist() == [0] * 8 + [3, 0]
+
+
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("method", ["cutmix", "cuda", "diverse", "balanced_mixup"])
 def test_replayed_views_are_those_that_were_presented(tiny, trained, method):
     flags = ["--method", method, "--data-part", "a", "--encoder", str(trained)]
@@ -202,6 +220,7 @@ def test_the_recipe(capsys):
     assert json.dumps(Encoder.load(out[0]).manifest)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_partners_are_chosen_in_the_common_space(trained, tiny, monkeypatch):
     flags = [*tiny, "--data-part", "a", "--encoder", str(trained), "--max-per-class", "20", "--epochs", "2"]
     for method in ("diverse", "redundant"):

@@ -45,6 +45,7 @@ def test_extra_pictures_join_the_cut_marked_by_source(made):
     np.testing.assert_allclose(more.train.images[n, :, :, 0], grey, atol=1)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_every_method_runs_without_and_with_them(made, tiny, capsys):
     from divaug.recipes import digits_lt
 

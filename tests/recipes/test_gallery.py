@@ -7,7 +7,7 @@ import torch
 
 from divaug.assemble import build, load_data
 from divaug.errors import ConfigError
-from divaug.gallery import STRENGTHS, pictures, strengths_of
+from divaug.gallery import POINTS, STRENGTHS, _made, clouds, pictures, strengths_of
 from divaug.presets import resolve
 from divaug.recipes import gallery
 from divaug.registry import FEATURE, MIX, PARTNERS, PIXEL
@@ -76,3 +76,27 @@ def test_clouds_hold_what_was_made(facts_of_gallery):
     own = features[labels == 2].numpy()
     assert len(smote) and (smote >= own.min(0) - 1e-5).all() and (smote <= own.max(0) + 1e-5).all()
     assert np.isfinite(_made("isda", {}, facts, features, labels, 2).numpy()).all()
+
+
+def test_isda_is_shown_at_the_end_of_its_schedule(monkeypatch):
+    config = resolve(flags={"dataset": "digits", "max_per_class": 30, "imbalance_factor": 5.0})
+    data = load_data(config)
+    built, made = build(config, data), {}
+
+    def recorded(name, options, facts, features, labels, small):
+        out = _made(name, options, facts, features, labels, small)
+        if name == "isda":
+            made[options["strength"]] = out, features[labels == small]
+        return out
+
+    monkeypatch.setattr("divaug.gallery._made", recorded)
+    clouds(data, built, lambda images: images.flatten(1))
+    assert set(made) == {0.1, 0.5, 2.0}
+    for strength, (moved, own) in made.items():
+        assert len(own) <= POINTS and len(moved) == 4 * len(own)
+        noise, variances = moved - own.repeat(4, 1), own.var(0, correction=0)
+        # a row's squared noise has mean m = strength * sum S_j and variance 2 strength^2 sum S_j^2: five sds of a mean
+        expected = strength * variances.sum()
+        bound = 5 * strength * (2 * variances.square().sum() / len(moved)).sqrt()
+        assert abs(noise.square().sum(1).mean() - expected) < bound
+        assert bound < 0.3 * expected  # no empty test: the schedule of a run would give a small part of it

@@ -10,6 +10,7 @@ from divaug.recipes import compare, digits_lt
 from divaug.runfolder import find_runs
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_finished_runs_are_known_by_their_rows(tiny, tmp_path, capsys):
     rows = tmp_path / "kept" / "rows.csv"
     flags = [*tiny, "--methods", "erm,ros", "--epochs", "1", "--results", str(rows)]
@@ -38,6 +39,7 @@ def test_finished_runs_are_known_by_their_rows(tiny, tmp_path, capsys):
     )
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_comparisons_of_protocols_lie_apart_and_a_run_counts_once(tiny, capsys):
     for epochs in ("1", "2"):
         flags = [*tiny, "--experiment", f"epochs{epochs}", "--epochs", epochs]

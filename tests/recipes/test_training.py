@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,10 @@ import torch
 
 import divaug
 from divaug import presets
+from divaug.assemble import build, load_data
+from divaug.data.pictures import decode
 from divaug.errors import ConfigError
+from divaug.measure import costs
 from divaug.recipes import digits_lt, folder_lt
 from divaug.runfolder import RunFolder, find_runs
 from divaug.stats import wilson_interval
@@ -70,6 +74,7 @@ def test_a_run_folder_is_complete(tiny):
     assert sum(rows[0]["per_class"]["aug/label_mass"]) == pytest.approx(sum(manifest["counts"]))
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_trained_network_comes_back(tiny):
     assert run(*tiny, "--method", "ldam_drw") == 0
     folder = divaug.open_run("runs/tiny/ldam_drw/seed0")
@@ -90,6 +95,7 @@ def test_the_trained_network_comes_back(tiny):
     np.testing.assert_allclose(logits.numpy(), outputs["logits"], atol=tolerance)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_same_command_again_does_nothing_and_another_configuration_is_refused(tiny, capsys):
     assert run(*tiny, "--method", "erm") == 0
     before = (Path("runs/tiny/erm/seed0/metrics.jsonl")).read_bytes()
@@ -103,6 +109,7 @@ def test_the_same_command_again_does_nothing_and_another_configuration_is_refuse
     assert Path("runs/tiny/erm/seed0/metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_monitor_changes_nothing_of_training(tiny, untimed):
     assert run(*tiny, "--method", "cutmix") == 0
     assert run(*tiny, "--method", "cutmix", "--no-monitor", "--experiment", "blind") == 0
@@ -113,6 +120,7 @@ def test_the_monitor_changes_nothing_of_training(tiny, untimed):
     assert not any(key.startswith("views/") for key in untimed(Path("runs/blind/cutmix/seed0"))[-1]["metrics"])
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_streaming_trains_as_resident_does(tiny, untimed):
     assert run(*tiny, "--method", "cmo") == 0
     assert run(*tiny, "--method", "cmo", "--experiment", "streamed", "--loader", "streaming", "--workers", 1) == 0
@@ -167,6 +175,7 @@ def test_a_run_goes_on_bit_exactly_after_a_signal(tiny, untimed, uninterrupted, 
     assert first == second
 
 
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_epoch_is_resumed_in_its_middle(tiny, untimed, monkeypatch, number, code):
     from divaug.signals import StopRequest
@@ -192,6 +201,7 @@ def test_an_epoch_is_resumed_in_its_middle(tiny, untimed, monkeypatch, number, c
     assert row["metrics"]["train/seconds"] > broken[1] > 0  # the part before the stop counts
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_resume_with_a_path_and_resume_never(tiny, monkeypatch, capsys):
     from divaug.signals import StopRequest
 
@@ -214,6 +224,7 @@ def test_a_second_process_is_told_who_has_the_folder(tiny, capsys):
     assert f"in use by process {os.getpid()}" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_damaged_checkpoints_and_changed_data_are_named(tiny, capsys, monkeypatch):
     assert run(*tiny, "--method", "erm") == 0
     folder = Path("runs/tiny/erm/seed0")
@@ -297,6 +308,7 @@ def test_timm_brings_its_own_size_and_normalisation(tiny, pictures):
         load_data(presets.resolve(flags={"dataset": "image_folder", "path": str(pictures), "model": "timm:resnet18x"}))
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_two_lanes_are_never_in_one_table(tiny):
     from divaug.report import compare
 
@@ -380,6 +392,7 @@ def test_a_sampler_must_draw_an_epoch(tiny, capsys, monkeypatch):
     assert "drew 5 pictures instead of" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_any_data_set_is_resized(tiny):
     assert run(*tiny, "--method", "erm", "--image-size", 12, "--epochs", 1) == 0
     assert RunFolder("runs/tiny/erm/seed0").manifest["image_shape"] == [12, 12, 1]
@@ -389,6 +402,7 @@ def of_classes(folder, name, epoch=-1):
     return np.array(RunFolder(folder).metrics.rows()[epoch]["per_class"][f"aug/{name}"], dtype=float)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_what_was_applied_is_counted(tiny):
     """Rates within 4.5 standard deviations of the binomial, over two epochs; sums exact."""
     flags = [
@@ -425,6 +439,7 @@ def test_what_was_applied_is_counted(tiny):
     assert metrics["aug/synthetic_frac"] == 0
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_synthetic_rows_are_counted_where_they_go(tiny):
     assert run(*tiny, "--method", "feature_smote", "--epochs", 2) == 0
     folder = "runs/tiny/feature_smote/seed0"
@@ -435,6 +450,7 @@ def test_synthetic_rows_are_counted_where_they_go(tiny):
     assert made[-3:].sum() > made[:3].sum()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_mix_starts_and_stops_by_fractions_of_training(tiny):
     assert run(*tiny, "--mix", "mixup", "--mix.start", 0.25, "--mix.stop", 0.75) == 0
     (folder,) = find_runs(["runs"])
@@ -442,6 +458,7 @@ def test_a_mix_starts_and_stops_by_fractions_of_training(tiny):
     assert mixed[0] == mixed[3] == 0 and min(mixed[1:3]) > 0.9
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_learned_strengths_go_on_after_a_stop(tiny, untimed, monkeypatch):
     flags = ["--method", "cuda", "--pixel.threshold", 0.05]
     assert run(*tiny, *flags) == 0
@@ -465,12 +482,29 @@ def test_learned_strengths_go_on_after_a_stop(tiny, untimed, monkeypatch):
     assert untimed(Path("runs/stopped") / folder.path.relative_to(folder.path.parents[1])) == whole
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_slow_augmentation_says_what_it_costs(tiny, capsys):
     quiet = [a if a != "none" else "lines" for a in tiny]
     assert run(*quiet, "--pixel", "default+trivialaugment", "--epochs", 1) == 0
     assert "works picture by picture: it makes" in capsys.readouterr().err
     assert run(*quiet, "--pixel", "default+cutout", "--epochs", 1) == 0
     assert "picture by picture" not in capsys.readouterr().err
+
+
+def test_its_cost_counts_the_decoding_of_picture_files(pictures, monkeypatch):
+    monkeypatch.setattr("divaug.data.datasets._own.RESIDENT_BYTES", 100)
+    flags = {"dataset": "image_folder", "path": str(pictures), "test_frac": 0.3, "image_size": 12}
+    config = presets.resolve(flags={**flags, "pixel": "trivialaugment"})
+    built = build(config, load_data(config))
+
+    def slow(path, size):
+        time.sleep(0.02)
+        return decode(path, size)
+
+    monkeypatch.setattr("divaug.data.pictures.decode", slow)
+    (note,) = costs(built)
+    with_it, without = (float(x.replace(",", "")) for x in re.findall(r"([\d,]+) (?:pict|with)", note))
+    assert 0 < max(with_it, without) < len(built.train.labels) / 0.02  # both wait for decoding, if in threads
 
 
 def test_partners_by_diversity_need_an_encoder_before_anything_is_trained(tiny, capsys):
