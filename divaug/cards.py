@@ -43,7 +43,9 @@ def write_cards(table: Any, file: Path, command: str) -> tuple[Path, Path]:
         if "+posthoc=" in method:
             trained, _, name = method.partition("+posthoc=")
             document.text(f"A new head for the finished runs of {trained}, trained on over-sampled embeddings.")
-            document.code(f"python -m divaug.recipes.posthoc RUN --method {name}")
+            name, *options = name.split("+")
+            flags = "".join(f" --{option.replace('=', ' ')}" for option in options)
+            document.code(f"python -m divaug.recipes.posthoc RUN --method {name}{flags}")
         if method in known:
             document.text(known[method])
             document.code(f"python -m divaug.recipes.cifar_lt --methods {method}")

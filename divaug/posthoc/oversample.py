@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 
 Features = Float[np.ndarray, "N D"]
 Labels = Int[np.ndarray, "N"]
-Made = tuple[Float[np.ndarray, "M D"], Int[np.ndarray, "M"]]  # synthetic embeddings and their classes
+# synthetic embeddings, their classes, and the row that each was made from
+Made = tuple[Float[np.ndarray, "M D"], Int[np.ndarray, "M"], Int[np.ndarray, "M"]]
 
 
 def ros(features: Features, labels: Labels, *, neighbours: int, rng: np.random.Generator) -> Made:
@@ -19,7 +20,12 @@ def ros(features: Features, labels: Labels, *, neighbours: int, rng: np.random.G
         neighbours: Not used.
         rng: Generator of the draws.
     """
-    return _for_each_class(labels, features, lambda members, size: features[rng.choice(members, size)])
+
+    def make(members: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        base = rng.choice(members, size)
+        return features[base], base
+
+    return _for_each_class(labels, features, make)
 
 
 def smote(features: Features, labels: Labels, *, neighbours: int, rng: np.random.Generator) -> Made:
@@ -40,15 +46,15 @@ def smote(features: Features, labels: Labels, *, neighbours: int, rng: np.random
     Differs from the paper: bases are drawn with replacement instead of taken in turn.
     """
 
-    def make(members: np.ndarray, size: int) -> np.ndarray:
+    def make(members: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         base = rng.choice(members, size)
         if len(members) == 1:
-            return features[base]
+            return features[base], base
         nearest = members[_nearest(features[members], min(neighbours, len(members) - 1))]
         place = {int(m): i for i, m in enumerate(members)}
         rows = nearest[[place[int(b)] for b in base]]
         other = rows[np.arange(size), rng.integers(rows.shape[1], size=size)]
-        return features[base] + rng.random((size, 1)) * (features[other] - features[base])
+        return features[base] + rng.random((size, 1)) * (features[other] - features[base]), base
 
     return _for_each_class(labels, features, make)
 
@@ -58,7 +64,8 @@ def eos(features: Features, labels: Labels, *, neighbours: int, rng: np.random.G
 
     Bases are the members of a class that have such an enemy among their nearest neighbours in the whole table; the
     enemy is drawn from these, and the point lies anywhere on the segment. A class none of whose members has an enemy
-    gets no points.
+    gets no points. In the embeddings of a network that fits its training pictures few members have one, and all points
+    of a class start from these: look at their number.
 
     Args:
         features: FE, ``(N, D)``.
@@ -75,37 +82,40 @@ def eos(features: Features, labels: Labels, *, neighbours: int, rng: np.random.G
     nearest = _nearest(features, min(neighbours, len(features) - 1))
     enemy = labels[nearest] != labels[:, None]
 
-    def make(members: np.ndarray, size: int) -> np.ndarray:
+    def make(members: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         bases = members[enemy[members].any(1)]
         if not len(bases):
-            return features[:0]
+            return features[:0], bases
         base = rng.choice(bases, size)
         wanted = (rng.random(size) * enemy[base].sum(1)).astype(np.int64) + 1
         column = ((enemy[base].cumsum(1) == wanted[:, None]) & enemy[base]).argmax(1)
         other = nearest[base, column]
-        return features[base] + rng.random((size, 1)) * (features[other] - features[base])
+        return features[base] + rng.random((size, 1)) * (features[other] - features[base]), base
 
     return _for_each_class(labels, features, make)
 
 
 def none(features: Features, labels: Labels, *, neighbours: int, rng: np.random.Generator) -> Made:
     """Return nothing: the control, a new head on the embeddings as they are."""
-    return features[:0], labels[:0]
+    return features[:0], labels[:0], np.arange(0)
 
 
 METHODS = {"none": none, "ros": ros, "smote": smote, "eos": eos}
 
 
-def _for_each_class(labels: Labels, features: Features, make: Callable[[np.ndarray, int], np.ndarray]) -> Made:
+def _for_each_class(
+    labels: Labels, features: Features, make: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+) -> Made:
     """Collect what ``make(members, n_max - n)`` returns for every class that is smaller than the largest."""
     classes, counts = np.unique(labels, return_counts=True)
-    made, of_class = [features[:0]], [labels[:0]]
+    made, of_class, bases = [features[:0]], [labels[:0]], [np.arange(0)]
     for c, count in zip(classes, counts, strict=True):
         if count < counts.max():
-            rows = make(np.flatnonzero(labels == c), int(counts.max() - count)).astype(features.dtype)
-            made.append(rows)
+            rows, base = make(np.flatnonzero(labels == c), int(counts.max() - count))
+            made.append(rows.astype(features.dtype))
             of_class.append(np.full(len(rows), c, dtype=labels.dtype))
-    return np.concatenate(made), np.concatenate(of_class)
+            bases.append(base)
+    return np.concatenate(made), np.concatenate(of_class), np.concatenate(bases)
 
 
 def _nearest(features: Features, k: int) -> Int[np.ndarray, "N K"]:

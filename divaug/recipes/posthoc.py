@@ -6,7 +6,10 @@
 Phase one is the run. Phase two extracts the embeddings of its training pictures and over-samples them; phase three
 trains a new head on these and puts it into the network, whose other weights stay bit for bit. Methods: eos, smote,
 ros, and none, the control. Each run's folder gets posthoc/<method>.pt (network) and posthoc/results.csv; --results CSV
-collects the rows of many runs, beside those of training.
+collects the rows of many runs, beside those of training. What is not the default becomes part of the method's name.
+
+"fewest bases": from how many different pictures the synthetic embeddings of a class start, in the class with the
+fewest. EOS starts from pictures near another class; in a network that fits its training pictures these are few.
 """
 
 import argparse
@@ -20,6 +23,7 @@ from divaug import cli
 from divaug.errors import ConfigError, suggestion
 
 METHODS = ("none", "ros", "smote", "eos")
+DEFAULTS = {"neighbours": 10, "head_epochs": 10, "head_lr": 0.1}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,11 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders of them")
         parser.add_argument("--method", default=",".join(METHODS), help="over-sampling, several with commas")
-        parser.add_argument("--neighbours", type=int, default=10, help="nearest neighbours (default: 10)")
-        parser.add_argument("--head-epochs", type=int, default=10, help="epochs of the new head (default: 10)")
-        parser.add_argument("--head-lr", type=float, default=0.1, help="its first learning rate (default: 0.1)")
+        parser.add_argument("--neighbours", type=int, help="nearest neighbours of smote and eos (default: 10)")
+        parser.add_argument("--head-epochs", type=int, help="epochs of the new head (default: 10)")
+        parser.add_argument("--head-lr", type=float, help="its first learning rate (default: 0.1)")
         text = "append a row for each run and method, as the --results of training does"
         parser.add_argument("--results", metavar="CSV", help=text)
+        parser.set_defaults(**DEFAULTS)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.parse_args(arguments)
         methods = chosen.method.split(",")
@@ -61,6 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.main("posthoc", argv, work)
 
 
+def _label(name: str, chosen: Any) -> str:
+    """Return the method and the options that are not the defaults: rows of other options are other rows."""
+    options = {key: getattr(chosen, key) for key in DEFAULTS if key != "neighbours" or name in ("smote", "eos")}
+    changed = [f"+{key.replace('_', '-')}={value}" for key, value in options.items() if value != DEFAULTS[key]]
+    return "".join([name, *changed])
+
+
 def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
     import numpy as np
     import pandas as pd
@@ -83,12 +95,27 @@ def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
     out = make_folder(folder.path / "posthoc")
     priors = data.cut.counts / data.cut.counts.sum()
     rows = []
+    names, notes = folder.manifest["class_names"], []
+    counts = np.bincount(train.labels, minlength=len(names))
+    smaller = np.flatnonzero((counts > 0) & (counts < counts.max()))
     for name in ("as trained", *methods):
-        made = 0
+        made, bases, label = 0, None, name if name == "as trained" else _label(name, chosen)
         if name != "as trained":
             rng = stream(config.seed, f"posthoc/{name}")
-            synthetic, classes = OVERSAMPLE[name](train.features, train.labels, neighbours=chosen.neighbours, rng=rng)
+            synthetic, classes, base = OVERSAMPLE[name](
+                train.features, train.labels, neighbours=chosen.neighbours, rng=rng
+            )
             made = len(classes)
+            if name != "none":
+                used = {int(c): len(np.unique(base[classes == c])) for c in smaller}
+                bases = min(used.values(), default=None)
+                notes += [
+                    f"{name}: class {names[c]!r} got no synthetic embeddings: none of its {counts[c]} pictures has "
+                    f"one of another class among its {chosen.neighbours} nearest neighbours; "
+                    "more --neighbours may find some"
+                    for c, number in used.items()
+                    if not number
+                ]
             network.head = build_model(config, folder.manifest).head  # new weights, not the run's
             train_head(
                 network.head,
@@ -98,32 +125,34 @@ def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
                 lr=chosen.head_lr,
                 seed=config.seed,
             )
-            torch.save(network.state_dict(), out / f"{name}.pt")
+            torch.save(network.state_dict(), out / f"{label}.pt")
         with torch.no_grad():
             logits = network.head(torch.from_numpy(test.features)).numpy()
         matrix = confusion_matrix(test.labels, logits.argmax(1), logits.shape[1])
         found = from_confusion(matrix, data.cut.group_counts)
         corrected, _ = prior_corrected(test.labels, logits, priors)
         found["prior_corrected_bal_acc"] = corrected
-        rows.append({"head": name, "synthetic": made, **found})
+        rows.append({"head": label, "synthetic": made, "fewest_bases": bases, **found})
         if chosen.results is not None and name != "as trained":
-            of_class = zip(folder.manifest["class_names"], recall(matrix).tolist(), strict=True)
+            of_class = zip(names, recall(matrix).tolist(), strict=True)
             file = Path(chosen.results)
             results.append(file, {
-                **results.key_beside(file, folder), "method": f"{folder.label}+posthoc={name}",
+                **results.key_beside(file, folder), "method": f"{folder.label}+posthoc={label}",
                 **{f"test_{key}": value for key, value in found.items()}, **{f"recall_{c}": v for c, v in of_class},
             })  # fmt: skip
     table: Any = pd.DataFrame(rows)
     kept: Any = pd.read_csv(out / "results.csv") if (out / "results.csv").exists() else table[:0]
-    kept = kept[~kept["head"].isin(table["head"])]  # of earlier calls with other methods
+    kept = kept[~kept["head"].isin(table["head"])]  # of earlier calls with other methods or options
     write_text(out / "results.csv", pd.concat([kept, table]).to_csv(index=False, float_format="%.6g"))
     shown = {"bal_acc": "bal", "prior_corrected_bal_acc": "prior-corr.", "acc_head": "head", "acc_mid": "mid",
              "acc_tail": "tail", "worst_class_acc": "worst"}  # fmt: skip
-    text: Any = table[["head", "synthetic", *shown]]
-    text.columns = ["new head", "synthetic", *shown.values()]
+    text: Any = table[["head", "synthetic", "fewest_bases", *shown]]
+    text.columns = ["new head", "synthetic", "fewest bases", *shown.values()]
     print(f"\n{folder.experiment}: {folder.label}, seed {config.seed}; test recall in %")
     percent: Any = {title: (lambda value: f"{100 * value:.1f}") for title in shown.values()}
-    print(text.to_string(index=False, formatters=percent))
+    whole: Any = {"fewest bases": lambda value: f"{value:.0f}"}
+    print(text.to_string(index=False, formatters=percent | whole, na_rep="-"))
+    print("\n".join(notes), end="\n" if notes else "")
     print(f"files: {os.path.relpath(out)}")
 
 

@@ -32,12 +32,13 @@ def test_nearest_against_loops_and_with_duplicates():
 
 @pytest.mark.parametrize("method", [ros, smote, eos])
 def test_every_class_becomes_as_large_as_the_largest(method):
-    made, classes = method(FEATURES, LABELS, neighbours=10, rng=rng())
+    made, classes, bases = method(FEATURES, LABELS, neighbours=10, rng=rng())
     total = np.bincount(LABELS, minlength=4) + np.bincount(classes, minlength=4)
     assert total.tolist() == [60] * 4 and made.dtype == np.float32 and made.shape[1] == 5
     assert not len(none(FEATURES, LABELS, neighbours=10, rng=rng())[1])
     assert not len(method(FEATURES[:20], np.arange(20) % 2, neighbours=3, rng=rng())[1])  # balanced already
-    again, _ = method(FEATURES, LABELS, neighbours=10, rng=rng())
+    assert (LABELS[bases] == classes).all()  # each is made from a picture of its class
+    again, *_ = method(FEATURES, LABELS, neighbours=10, rng=rng())
     assert (made == again).all()
 
 
@@ -54,13 +55,13 @@ def pairs_of(point, starts, ends):
 
 
 def test_smote_stays_between_neighbours_of_the_class():
-    made, classes = smote(FEATURES, LABELS, neighbours=3, rng=rng())
+    made, classes, bases = smote(FEATURES, LABELS, neighbours=3, rng=rng())
     for c in (1, 2):
         members = np.flatnonzero(c == LABELS)
         near = neighbours_by_loops(FEATURES[members], 3)
         allowed = {(members[i], members[j]) for i, row in enumerate(near) for j in row}
-        for point in made[classes == c][:12]:
-            assert allowed & set(pairs_of(point, members, members))
+        for point, base in zip(made[classes == c][:12], bases[classes == c], strict=False):
+            assert allowed & set(pairs_of(point, [base], members))
     assert (made[classes == 3] == FEATURES[LABELS == 3]).all()  # one embedding: copies
 
 
@@ -72,13 +73,13 @@ def test_smote_is_distributed_as_in_imbalanced_learn():
     theirs, classes = theirs[len(labels) :], classes[len(labels) :]
     ours = [smote(features, labels, neighbours=3, rng=rng(seed)) for seed in range(8)]
     for c in (1, 2):
-        mine = np.concatenate([made[of == c] for made, of in ours])
+        mine = np.concatenate([made[of == c] for made, of, _ in ours])
         for d in range(5):
             assert ks_2samp(mine[:, d], theirs[classes == c][:, d]).pvalue > 1e-3
 
 
 def test_eos_lies_on_the_way_to_an_enemy_among_the_neighbours():
-    made, classes = eos(FEATURES, LABELS, neighbours=6, rng=rng())
+    made, classes, bases = eos(FEATURES, LABELS, neighbours=6, rng=rng())
     near = neighbours_by_loops(FEATURES, 6)
     for c in (1, 2, 3):
         members = np.flatnonzero(c == LABELS)
@@ -86,14 +87,14 @@ def test_eos_lies_on_the_way_to_an_enemy_among_the_neighbours():
         if not allowed:
             assert not (classes == c).any()
             continue
-        for point in made[classes == c][:12]:
-            assert allowed & set(pairs_of(point, members, range(94)))
+        for point, base in zip(made[classes == c][:12], bases[classes == c], strict=False):
+            assert allowed & set(pairs_of(point, [base], range(94)))
 
 
 def test_a_class_without_enemies_gets_nothing_and_the_others_theirs():
     far = np.concatenate([FEATURES, 1000 + RNG.normal(size=(7, 5)).astype(np.float32)])
     labels = np.concatenate([LABELS, np.full(7, 4)])
-    _, classes = eos(far, labels, neighbours=5, rng=rng())  # the authors' code crashes here
+    _, classes, _ = eos(far, labels, neighbours=5, rng=rng())  # the authors' code crashes here
     assert not (classes == 4).any() and (classes == 1).sum() == 35
 
 

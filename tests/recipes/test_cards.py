@@ -61,6 +61,13 @@ def test_a_card_says_what_a_method_is_how_it_is_used_and_what_it_gave(rows, tmp_
     assert "--cards FILE.md is made of one CSV" in capsys.readouterr().err
 
 
+def test_the_card_of_a_new_head_has_the_command_of_its_options(rows, tmp_path):
+    label = "erm+posthoc=eos+neighbours=100+head-epochs=5"
+    page, _ = write_cards(rows.assign(method=label), tmp_path / "cards.md", "made")
+    command = "python -m divaug.recipes.posthoc RUN --method eos --neighbours 100 --head-epochs 5\n"
+    assert command in page.read_text().split(f"## {label}\n")[1]
+
+
 TABLES = ("blood_cells", "cifar10")
 
 

@@ -10,10 +10,10 @@ from divaug.recipes import digits_lt, posthoc
 from divaug.runfolder import RunFolder
 
 
-def test_three_phases_on_a_run(tiny, capsys):
+def test_three_phases_on_a_run(tiny, capsys, monkeypatch):
     assert digits_lt.main([*tiny, "--method", "erm", "--results", "rows.csv"]) == 0
     capsys.readouterr()
-    assert posthoc.main(["runs/tiny/erm", "--head-epochs", "3"]) == 0
+    assert posthoc.main(["runs/tiny/erm"]) == 0
     assert "new head" in capsys.readouterr().out
     folder = "runs/tiny/erm/seed0"
     table = pd.read_csv(f"{folder}/posthoc/results.csv").set_index("head")
@@ -25,17 +25,35 @@ def test_three_phases_on_a_run(tiny, capsys):
         assert not torch.equal(state["head.weight"], trained["head.weight"])
     counts = np.array(RunFolder(folder).manifest["counts"])
     assert table.loc["ros", "synthetic"] == (46 - counts).sum() == table.loc["smote", "synthetic"]
+    fewest = table["fewest_bases"]
+    assert np.isnan(fewest[["as trained", "none"]]).all()
+    assert 1 <= fewest["ros"] <= counts.min() and 1 <= fewest["smote"] <= counts.min() >= fewest["eos"] >= 0
     for _ in range(2):  # the same rows again take the place of the first
-        flags = ["--method", "ros", "--head-epochs", "1", "--results", "rows.csv"]
+        flags = ["--method", "ros,smote", "--head-epochs", "1", "--neighbours", "4", "--results", "rows.csv"]
         assert posthoc.main(["runs/tiny/erm", *flags]) == 0
-    trained, row = results.read(Path("rows.csv")).to_dict("records")
-    assert (row["method"], row["seed"], row["epochs"]) == ("erm+posthoc=ros", 0, 4)
+    trained, row, other = results.read(Path("rows.csv")).to_dict("records")
+    assert (row["method"], row["seed"], row["epochs"]) == ("erm+posthoc=ros+head-epochs=1", 0, 4)
+    assert other["method"] == "erm+posthoc=smote+neighbours=4+head-epochs=1"
     assert row["protocol"] == trained["protocol"] and row["experiment"] == trained["experiment"] == "tiny"
     assert row["test_bal_acc"] == pytest.approx(np.mean([row[f"recall_{c}"] for c in range(10)]), abs=1e-4)
     again = pd.read_csv(f"{folder}/posthoc/results.csv").set_index("head")
-    assert sorted(again.index) == sorted(table.index)  # the others' rows are kept
-    assert again.loc["eos"].equals(table.loc["eos"]) and not again.loc["ros"].equals(table.loc["ros"])
+    added = ["ros+head-epochs=1", "smote+neighbours=4+head-epochs=1"]
+    assert sorted(again.index) == sorted([*table.index, *added])  # the others' rows are kept
+    assert again.loc[["eos", "ros"]].equals(table.loc[["eos", "ros"]])
+    assert all(Path(f"{folder}/posthoc/{name}.pt").exists() for name in added)
     assert posthoc.main(["runs/tiny/erm", "--method", "eso"]) == 2
     assert "unknown method 'eso'; did you mean 'eos'" in capsys.readouterr().err
     assert posthoc.main(["runs/tiny/erm", "--head-epochs", "0"]) == 2
     assert posthoc.main(["nowhere"]) == 1
+
+    with monkeypatch.context() as patch:  # embeddings in which every picture is its own neighbour: no enemies anywhere
+        patch.setattr("divaug.posthoc.oversample._nearest", lambda features, k: np.arange(len(features))[:, None])
+        assert posthoc.main(["runs/tiny/erm", "--method", "eos", "--head-epochs", "1", "--neighbours", "7"]) == 0
+    out = capsys.readouterr().out
+    for c in np.flatnonzero(counts < 46):
+        assert (
+            f"eos: class '{c}' got no synthetic embeddings: none of its {counts[c]} pictures has one of another" in out
+        )
+    assert out.count("among its 7 nearest neighbours; more --neighbours") == (counts < 46).sum() > 5
+    row = pd.read_csv(f"{folder}/posthoc/results.csv").set_index("head").loc["eos+neighbours=7+head-epochs=1"]
+    assert row["synthetic"] == row["fewest_bases"] == 0
