@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders of them")
         parser.add_argument("--method", default=",".join(METHODS), help="over-sampling, several with commas")
-        parser.add_argument("--neighbours", type=int, help="nearest neighbours of smote and eos (default: 10)")
-        parser.add_argument("--head-epochs", type=int, help="epochs of the new head (default: 10)")
-        parser.add_argument("--head-lr", type=float, help="its first learning rate (default: 0.1)")
+        parser.add_argument("--neighbours", type=int, help="nearest neighbours of smote and eos (default: %(default)s)")
+        parser.add_argument("--head-epochs", type=int, help="epochs of the new head (default: %(default)s)")
+        parser.add_argument("--head-lr", type=float, help="its first learning rate (default: %(default)s)")
         text = "append a row for each run and method, as the --results of training does"
         parser.add_argument("--results", metavar="CSV", help=text)
         parser.set_defaults(**DEFAULTS)
