@@ -33,7 +33,11 @@ def write_latent_report(
 
     Returns:
         The tables by name, and figures with their captions.
+
+    Raises:
+        DivaugError: A card's class is unknown or has no training picture. Nothing is measured or written then.
     """
+    carded = [_class_of_card(wanted, data) for wanted in cards]
     make_folder(folder / "embeddings")
     train, test = embed(model, data, "train"), embed(model, data, "test")
     for bundle in (train, test):
@@ -43,19 +47,24 @@ def write_latent_report(
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     figures = _figures(folder, train, test, tables, k)
-    for wanted in cards:
-        order = np.argsort(-train.counts, kind="stable")
-        filled = [int(c) for c in order if train.counts[c]]
-        c = {"largest": filled[0], "smallest": filled[-1]}.get(wanted)
-        if c is None:
-            if wanted not in train.class_names:
-                raise DivaugError(f"no class is named {wanted!r}; the classes are {list(train.class_names)}")
-            c = train.class_names.index(wanted)
+    for c in carded:
         card = draw_feature_card(folder / f"card_{c}.png", model, data, train, c, k)
         figures.append(
             (card, f"Feature card of {train.class_names[c]}: its top features, and the pictures using each most.")
         )
     return tables, figures
+
+
+def _class_of_card(wanted: str, data: Data) -> int:
+    names = data.dataset.class_names
+    order = [int(c) for c in np.argsort(-data.counts, kind="stable") if data.counts[c]]
+    if wanted in ("largest", "smallest"):
+        return order[0 if wanted == "largest" else -1]
+    if wanted not in names:
+        raise DivaugError(f"no class is named {wanted!r}; the classes are {names}")
+    if not data.counts[names.index(wanted)]:
+        raise DivaugError(f"class {wanted!r} has no training picture to draw a feature card of")
+    return names.index(wanted)
 
 
 def remarks(train: Embeddings, tables: dict[str, Any]) -> list[str]:

@@ -98,6 +98,7 @@ def _study(request: cli.Request, command: str) -> int:
 def _report_runs(request: cli.Request, runs: list[str], command: str) -> int:
     from divaug.assemble import load_data
     from divaug.document import Document
+    from divaug.encoder import Encoder
     from divaug.errors import DivaugError
     from divaug.latent.embeddings import Embeddings
     from divaug.latent_report import remarks, write_latent_report
@@ -109,9 +110,16 @@ def _report_runs(request: cli.Request, runs: list[str], command: str) -> int:
     folders = [folder for folder in find_runs(paths) if folder.finished]
     if not folders:
         raise DivaugError(f"no finished run at or below {', '.join(runs)}")
+    asked = request.configs[0]
+    encoder, space = None, ""
+    if asked.encoder is not None:
+        encoder, space = Encoder.load(asked.encoder), Path(asked.encoder).name
+    shown_diversity = ["class_name", "tercile", "n", "size", "measure", "value", "low", "high"]
     for folder in folders:
         config = folder.config
         data = load_data(config)
+        if encoder is not None:
+            encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=asked.allow_overlap)
         out = folder.path / "latent"
         tables, figures = write_latent_report(out, load(folder), data, k=config.top_k, cards=cards)
         document = Document(f"Latent features of {folder.experiment}, {folder.label}, seed {config.seed}")
@@ -126,26 +134,23 @@ def _report_runs(request: cli.Request, runs: list[str], command: str) -> int:
             ["class_name", "tercile", "split", "n", "K", "m", "value", "ceiling", "used", "saturated", "largest_common"]
         ])  # fmt: skip
         document.heading("Diversity of embeddings at equal size")
-        document.table(tables["diversity"][["class_name", "tercile", "n", "size", "measure", "value", "low", "high"]])
-        if request.configs[0].encoder is not None:
-            _add_common_space(document, request.configs[0], data, out, config.top_k)
+        document.table(tables["diversity"][shown_diversity])
+        if encoder is not None:
+            document.heading(f"In the space of {space} (top-K FE; there are no class weights)")
+            document.table(_common_space(encoder, data, out, config.top_k)["diversity"][shown_diversity])
         files = document.write(out, "latent_report")
         print(f"{folder.label}, seed {config.seed}: " + "  ".join(os.path.relpath(f) for f in files))
     return 0
 
 
-def _add_common_space(document: Any, wanted: Any, data: Any, out: Path, k: int) -> None:
+def _common_space(encoder: Any, data: Any, out: Path, k: int) -> dict[str, Any]:
     from divaug.embed import encode
-    from divaug.encoder import Encoder
     from divaug.latent.tables import all_tables
 
-    encoder = Encoder.load(wanted.encoder)
-    encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=wanted.allow_overlap)
     tables = all_tables(encode(encoder, data, "train"), encode(encoder, data, "test"), k)
-    document.heading(f"In the space of {Path(wanted.encoder).name} (top-K FE; there are no class weights)")
     for name, table in tables.items():
         table.to_csv(out / f"{name}_encoder.csv", index=False, float_format="%.6g")
-    document.table(tables["diversity"][["class_name", "tercile", "n", "size", "measure", "value", "low", "high"]])
+    return tables
 
 
 def _show(verdicts: Any, files: list[Path]) -> None:

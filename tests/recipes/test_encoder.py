@@ -211,6 +211,28 @@ def test_a_study_refuses_an_encoder_that_has_seen_its_pictures_before_it_trains(
     assert fragility.main([*argv[:-1], "none.pt"]) == 2
 
 
+@pytest.mark.usefixtures("no_figures")
+def test_a_finished_run_is_reported_in_the_common_space_or_refused_before_it_is_measured(
+    tiny, trained, capsys, monkeypatch
+):
+    monkeypatch.setattr("divaug.latent_report._figures", lambda *a: [])
+    flags = ["--method", "erm", "--epochs", "1", "--max-per-class", "20"]
+    assert digits_lt.main([*tiny, *flags, "--data-part", "b", "--experiment", "b"]) == 0
+    assert fragility.main(["runs/b/erm", "--encoder", str(trained)]) == 2
+    assert "no neutral judge" in capsys.readouterr().err and not list(Path("runs").rglob("latent"))
+    assert digits_lt.main([*tiny, *flags, "--data-part", "a"]) == 0
+    assert fragility.main(["runs/tiny/erm", "--encoder", str(trained)]) == 0
+    (run,) = find_runs(["runs/tiny"])
+    assert f"In the space of {trained.name}" in (run.path / "latent/latent_report.md").read_text()
+    data = load_data(run.config)
+    alone = encode(Encoder.load(trained), data, "train")
+    table = pd.read_csv(run.path / "latent/statistics_encoder.csv")
+    shown = table[(table["measure"] == "number") & (table["group"] == "member") & (table["split"] == "train")]
+    for (_, row), c in zip(shown.iterrows(), range(10), strict=True):
+        top = torch.from_numpy(alone.features[alone.labels == c]).topk(4)
+        assert row["value"] == len(top.indices[top.values > 0].unique()) and row["n"] == data.counts[c]
+
+
 def test_the_recipe(capsys):
     assert (
         encoder.main(["--smoke", "--epochs", "1", "--quiet", "--progress", "none", "--model.widths", "[8, 256]"]) == 0

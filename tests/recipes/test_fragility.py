@@ -1,8 +1,12 @@
 from pathlib import Path
 
+import pytest
+from mlflow.tracking import MlflowClient
+
 from divaug.recipes import digits_lt, fragility
 
 
+@pytest.mark.usefixtures("store")  # an empty one: making its tables takes seconds
 def test_the_recipe_from_start_to_report(capsys, monkeypatch):
     monkeypatch.setattr("divaug.plots.run.draw_run", lambda *a: None)  # a second a run
     argv = ["--smoke", "--seed", "0", "--methods", "erm", "--epochs", "1", "--model.widths", "[24]", "--quiet"]
@@ -16,18 +20,20 @@ def test_the_recipe_from_start_to_report(capsys, monkeypatch):
     assert {"evidence.csv", "verdicts.csv", "effects.png", "masking.png", "patches.png"} <= {
         p.name for p in folder.iterdir()
     }
-    assert Path("runs/mlflow.db").exists()
+    (logged,) = MlflowClient("sqlite:///runs/mlflow.db").search_runs(["1"])
+    assert logged.info.status == "FINISHED" and logged.info.run_name == folder.name
     assert fragility.main([*argv, "--dry-run"]) == 0
     assert "erm_exp_patch-rare-90" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_recipe_on_finished_runs(tiny, capsys):
     assert digits_lt.main([*tiny, "--method", "erm"]) == 0
-    assert fragility.main(["runs/tiny/erm/seed0/checkpoints/last.pt", "--class", "3"]) == 0
     latent = Path("runs/tiny/erm/seed0/latent")
+    assert fragility.main(["runs/tiny/erm", "--class", "none"]) == 1
+    assert "no class is named 'none'" in capsys.readouterr().err and not latent.exists()
+    assert fragility.main(["runs/tiny/erm/seed0/checkpoints/last.pt", "--class", "3"]) == 0
     page = (latent / "latent_report.html").read_text()
     assert page.count("data:image/png") == 7 and "authors" in page
     assert {"card_3.png", "gap.png", "statistics.csv", "embeddings"} <= {p.name for p in latent.iterdir()}
-    assert fragility.main(["runs/tiny/erm", "--class", "none"]) == 1
-    assert "no class is named 'none'" in capsys.readouterr().err
     assert fragility.main(["nowhere"]) == 1
