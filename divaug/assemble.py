@@ -161,7 +161,7 @@ def find_device(name: str) -> torch.device:
     """Return the device, ``auto`` being the first CUDA device where there is one.
 
     Raises:
-        ConfigError: No such device.
+        ConfigError: No such device, or one that is neither the CPU nor CUDA (others lack float64, which counts are in).
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -170,6 +170,8 @@ def find_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {name!r} is not supported: auto, cpu, cuda and cuda:N are")
     return device
 
 
