@@ -13,6 +13,7 @@ from torch import Tensor
 from divaug.data.halves import picture_digests
 from divaug.data.images import Part
 from divaug.errors import ConfigError
+from divaug.files import write_tensors
 from divaug.labels import MixedLabels
 from divaug.latent.monitor import TopKMonitor
 from divaug.models.network import build_network
@@ -81,9 +82,7 @@ class Encoder:
         content = hashlib.sha256(b"".join(np.ascontiguousarray(t.numpy()).tobytes() for t in state.values()))
         path = stem.with_name(f"{stem.name}-{content.hexdigest()[:8]}.pt")
         seen = torch.from_numpy(self.seen.astype(np.uint64).view(np.int64).copy())
-        temporary = path.with_suffix(".tmp")
-        torch.save({"format": _FORMAT, "manifest": self.manifest, "seen": seen, "backbone": state}, temporary)
-        temporary.replace(path)
+        write_tensors(path, {"format": _FORMAT, "manifest": self.manifest, "seen": seen, "backbone": state})
         return path
 
     @classmethod

@@ -24,6 +24,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(to_json(value), indent=1, allow_nan=False) + "\n")
 
 
+def write_tensors(path: Path, state: Any) -> None:
+    """Write tensors and plain values for torch.load atomically, on the disk before the name is."""
+    import torch
+
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
 def to_json(value: Any) -> Any:
     """Return plain values with NaN and infinities as None, which is what JSON has for them."""
     if isinstance(value, dict):

@@ -1,6 +1,5 @@
 """The training step, evaluation and checkpoints: plain functions on built objects."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from divaug.errors import DivaugError
+from divaug.files import write_tensors
 from divaug.labels import mixed_loss
 from divaug.rng import stream, torch_seed
 
@@ -266,12 +266,7 @@ def save(
         "totals": None if totals is None else vars(totals),
         "monitors": [] if totals is None else [monitor.state_dict() for monitor in monitors],
     }
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_tensors(path, state)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

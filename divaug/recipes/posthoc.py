@@ -76,84 +76,95 @@ def _label(name: str, chosen: Any) -> str:
 def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
     import numpy as np
     import pandas as pd
-    import torch
 
     from divaug import results
     from divaug.assemble import build_model, load_data
     from divaug.embed import embed
-    from divaug.files import make_folder, write_text
-    from divaug.metrics import confusion_matrix, from_confusion, prior_corrected, recall
-    from divaug.posthoc.head import train_head
-    from divaug.posthoc.oversample import METHODS as OVERSAMPLE
-    from divaug.rng import stream
+    from divaug.files import make_folder, write_tensors, write_text
     from divaug.run import load
 
-    config = folder.config
+    config, names = folder.config, folder.manifest["class_names"]
     data = load_data(config)
     network = load(folder)
     train, test = embed(network, data, "train"), embed(network, data, "test")
     out = make_folder(folder.path / "posthoc")
-    priors = data.cut.counts / data.cut.counts.sum()
-    rows = []
-    names, notes = folder.manifest["class_names"], []
+    found, _ = _measure(network, test, data)
+    rows: list[dict[str, Any]] = [{"head": "as trained", "synthetic": 0, "fewest_bases": None, **found}]
+    notes = []
     counts = np.bincount(train.labels, minlength=len(names))
     smaller = np.flatnonzero((counts > 0) & (counts < counts.max()))
-    for name in ("as trained", *methods):
-        made, bases, label = 0, None, name if name == "as trained" else _label(name, chosen)
-        if name != "as trained":
-            rng = stream(config.seed, f"posthoc/{name}")
-            synthetic, classes, base = OVERSAMPLE[name](
-                train.features, train.labels, neighbours=chosen.neighbours, rng=rng
-            )
-            made = len(classes)
-            if name != "none":
-                used = {int(c): len(np.unique(base[classes == c])) for c in smaller}
-                bases = min(used.values(), default=None)
-                notes += [
-                    f"{name}: class {names[c]!r} got no synthetic embeddings: none of its {counts[c]} pictures has "
-                    f"one of another class among its {chosen.neighbours} nearest neighbours; "
-                    "more --neighbours may find some"
-                    for c, number in used.items()
-                    if not number
-                ]
-            network.head = build_model(config, folder.manifest).head  # new weights, not the run's
-            train_head(
-                network.head,
-                np.concatenate([train.features, synthetic]),
-                np.concatenate([train.labels, classes]),
-                epochs=chosen.head_epochs,
-                lr=chosen.head_lr,
-                seed=config.seed,
-            )
-            torch.save(network.state_dict(), out / f"{label}.pt")
-        with torch.no_grad():
-            logits = network.head(torch.from_numpy(test.features)).numpy()
-        matrix = confusion_matrix(test.labels, logits.argmax(1), logits.shape[1])
-        found = from_confusion(matrix, data.cut.group_counts)
-        corrected, _ = prior_corrected(test.labels, logits, priors)
-        found["prior_corrected_bal_acc"] = corrected
-        rows.append({"head": label, "synthetic": made, "fewest_bases": bases, **found})
-        if chosen.results is not None and name != "as trained":
-            of_class = zip(names, recall(matrix).tolist(), strict=True)
+    for name in methods:
+        network.head = build_model(config, folder.manifest).head  # new weights, not the run's
+        classes, base = _train_on_oversampled(name, network.head, train, config.seed, chosen)
+        label = _label(name, chosen)
+        write_tensors(out / f"{label}.pt", network.state_dict())
+        fewest = None
+        if name != "none":
+            bases = {int(c): len(np.unique(base[classes == c])) for c in smaller}
+            fewest = min(bases.values(), default=None)
+            notes += [
+                f"{name}: class {names[c]!r} got no synthetic embeddings: none of its {counts[c]} pictures has "
+                f"one of another class among its {chosen.neighbours} nearest neighbours; "
+                "more --neighbours may find some"
+                for c, number in bases.items()
+                if not number
+            ]
+        found, of_class = _measure(network, test, data)
+        rows.append({"head": label, "synthetic": len(classes), "fewest_bases": fewest, **found})
+        if chosen.results is not None:
             file = Path(chosen.results)
             results.append(file, {
                 **results.key_beside(file, folder), "method": f"{folder.label}+posthoc={label}",
-                **{f"test_{key}": value for key, value in found.items()}, **{f"recall_{c}": v for c, v in of_class},
+                **{f"test_{key}": value for key, value in found.items()},
+                **{f"recall_{c}": value for c, value in zip(names, of_class, strict=True)},
             })  # fmt: skip
     table: Any = pd.DataFrame(rows)
     kept: Any = pd.read_csv(out / "results.csv") if (out / "results.csv").exists() else table[:0]
     kept = kept[~kept["head"].isin(table["head"])]  # of earlier calls with other methods or options
     write_text(out / "results.csv", pd.concat([kept, table]).to_csv(index=False, float_format="%.6g"))
+    print(f"\n{folder.experiment}: {folder.label}, seed {config.seed}; test recall in %")
+    _show(table)
+    print("\n".join(notes), end="\n" if notes else "")
+    print(f"files: {os.path.relpath(out)}")
+
+
+def _train_on_oversampled(name: str, head: Any, train: Any, seed: int, chosen: Any) -> tuple[Any, Any]:
+    """Train the head; return the synthetic embeddings' classes and the rows that they start from."""
+    import numpy as np
+
+    from divaug.posthoc.head import train_head
+    from divaug.posthoc.oversample import METHODS as OVERSAMPLE
+    from divaug.rng import stream
+
+    rng = stream(seed, f"posthoc/{name}")
+    synthetic, classes, base = OVERSAMPLE[name](train.features, train.labels, neighbours=chosen.neighbours, rng=rng)
+    features, labels = np.concatenate([train.features, synthetic]), np.concatenate([train.labels, classes])
+    train_head(head, features, labels, epochs=chosen.head_epochs, lr=chosen.head_lr, seed=seed)
+    return classes, base
+
+
+def _measure(network: Any, test: Any, data: Any) -> tuple[dict[str, float], list[float]]:
+    """Return a head's accuracies on the test embeddings, and its recall of each class."""
+    import torch
+
+    from divaug.metrics import confusion_matrix, from_confusion, prior_corrected, recall
+
+    with torch.no_grad():
+        logits = network.head(torch.from_numpy(test.features)).numpy()
+    matrix = confusion_matrix(test.labels, logits.argmax(1), logits.shape[1])
+    corrected, _ = prior_corrected(test.labels, logits, data.cut.counts / data.cut.counts.sum())
+    found = from_confusion(matrix, data.cut.group_counts)
+    return {**found, "prior_corrected_bal_acc": corrected}, recall(matrix).tolist()
+
+
+def _show(table: Any) -> None:
     shown = {"bal_acc": "bal", "prior_corrected_bal_acc": "prior-corr.", "acc_head": "head", "acc_mid": "mid",
              "acc_tail": "tail", "worst_class_acc": "worst"}  # fmt: skip
-    text: Any = table[["head", "synthetic", "fewest_bases", *shown]]
+    text = table[["head", "synthetic", "fewest_bases", *shown]]
     text.columns = ["new head", "synthetic", "fewest bases", *shown.values()]
-    print(f"\n{folder.experiment}: {folder.label}, seed {config.seed}; test recall in %")
     percent: Any = {title: (lambda value: f"{100 * value:.1f}") for title in shown.values()}
     whole: Any = {"fewest bases": lambda value: f"{value:.0f}"}
     print(text.to_string(index=False, formatters=percent | whole, na_rep="-"))
-    print("\n".join(notes), end="\n" if notes else "")
-    print(f"files: {os.path.relpath(out)}")
 
 
 if __name__ == "__main__":
