@@ -2,19 +2,25 @@ import multiprocessing
 import os
 
 import pytest
+import torch
 
 from divaug.errors import ConfigError, DivaugError
-from divaug.files import exclusive, is_locked, make_folder, to_json, write_json, write_text
+from divaug.files import exclusive, is_locked, make_folder, to_json, write_json, write_tensors, write_text
 
 
 def test_writes_are_atomic(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     write_json(path, {"x": float("nan"), "y": [1, float("inf")]})
     assert path.read_text() == '{\n "x": null,\n "y": [\n  1,\n  null\n ]\n}\n'
+    tensors = tmp_path / "a.pt"
+    write_tensors(tensors, {"x": torch.arange(3), "seed": 1})
     monkeypatch.setattr(type(path), "replace", lambda *_: (_ for _ in ()).throw(OSError("power cut")))
     with pytest.raises(OSError, match="power cut"):
         write_text(path, "new")
+    with pytest.raises(OSError, match="power cut"):
+        write_tensors(tensors, {"x": torch.arange(4)})
     assert "null" in path.read_text()
+    assert torch.load(tensors, weights_only=True)["x"].tolist() == [0, 1, 2]
 
 
 def test_json_leaves_other_values_alone():
