@@ -161,7 +161,7 @@ def find_device(name: str) -> torch.device:
     """Return the device, ``auto`` being the first CUDA device where there is one.
 
     Raises:
-        ConfigError: No such device, or one that is neither the CPU nor CUDA (others lack float64, which counts are in).
+        ConfigError: No such device, or one that is neither the CPU nor CUDA (mps lacks float64, which counts are in).
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

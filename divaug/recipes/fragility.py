@@ -145,11 +145,12 @@ def _report_runs(request: cli.Request, runs: list[str], command: str) -> int:
 
 def _common_space(encoder: Any, data: Any, out: Path, k: int) -> dict[str, Any]:
     from divaug.embed import encode
+    from divaug.files import write_text
     from divaug.latent.tables import all_tables
 
     tables = all_tables(encode(encoder, data, "train"), encode(encoder, data, "test"), k)
     for name, table in tables.items():
-        table.to_csv(out / f"{name}_encoder.csv", index=False, float_format="%.6g")
+        write_text(out / f"{name}_encoder.csv", table.to_csv(index=False, float_format="%.6g"))
     return tables
 
 
