@@ -64,9 +64,8 @@ class Mix:
     def draw_pairs(self, rows: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, "B"] | None, np.ndarray]:
         """Draw the partners in the batch, and which rows (or, in one value, whether the batch) are mixed."""
         mixed = rng.random(rows if self.per_row else 1) < self.prob
-        partner = rng.permutation(
-            rows
-        )  # also where a rule draws partners: whatever the rule, shares and boxes are equal
+        # drawn also where a rule draws partners, so that shares and boxes are the same whatever the rule
+        partner = rng.permutation(rows)
         return (partner if self.rule is None else None), mixed
 
     def pair(
