@@ -13,8 +13,8 @@ _INTRODUCTION = (
     "the prior corrected, of head, mid and tail, and of the worst class. *bal - erm*: differences to plain training "
     "with the same seed. *top-K CE*: distinct top-K classification embeddings of a tail class's clean training "
     "pictures in the run's own space, rarefied to m pictures; *top-K FE, common*: distinct top-K features of what a "
-    "tail class was shown in the last epoch, mixed views by their larger label, in the space of one encoder that all "
-    "runs share, rarefied to m views."
+    "tail class was shown in the last epoch, mixed views by their larger label, in the space of the encoder "
+    "that is named, rarefied to m views. The same pictures have other numbers in the space of another encoder."
 )
 
 

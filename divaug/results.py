@@ -59,7 +59,8 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
     numbers = {name.removeprefix("final/"): v for name, v in folder.result.items() if name.startswith("final/")}
     recall = folder.metrics.rows()[-1]["per_class"]["test/recall"]
     of_class = {f"recall_{c}": v for c, v in zip(folder.manifest["class_names"], recall, strict=True)}
-    append(path, {**key_of(config), **numbers, **of_class})
+    space = {} if config.encoder is None else {"encoder": Path(config.encoder).name}
+    append(path, {**key_of(config), **space, **numbers, **of_class})
 
 
 def key_beside(path: Path, folder: RunFolder) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def summary(table: Any) -> Any:
     The rarefied numbers are of the tail: top-K CE of clean training pictures in the run's own space, and top-K FE of
     its last epoch's views, mixed ones included, in the common encoder's; both at the largest m of 20, 5 that the rows
     have, pictures in the one case and views in the other. "bal - erm" are differences to plain training with the same
-    seed.
+    seed. "encoder" names the common space: numbers of two encoders cannot be compared.
     """
     import pandas as pd
 
@@ -106,7 +107,8 @@ def summary(table: Any) -> Any:
                 richness[f"{space}_rarefied_{m}_tail"] = f"{title} m={m}"
                 break
     rows = []
-    table = table[[*KEYS, *(key for key in (*recalls, *richness) if key in table)]].drop_duplicates(list(KEYS))
+    table = table[[*KEYS, *(key for key in (*recalls, *richness, "encoder") if key in table)]]
+    table = table.drop_duplicates(list(KEYS))
     protocols = table.groupby(["experiment", "epochs"])["protocol"].transform("nunique")
     table = table.assign(shown=table["experiment"] + np.where(protocols > 1, " (" + table["protocol"] + ")", ""))
     for (shown, epochs, method), runs in table.groupby(["shown", "epochs", "method"], sort=False):
@@ -116,5 +118,7 @@ def summary(table: Any) -> Any:
         pairs = runs.merge(plain, on=["shown", "seed"])
         row["bal - erm"] = mean_sd([float(v) for v in pairs["test_bal_acc_x"] - pairs["test_bal_acc_y"]])
         row |= {title: mean_sd([float(v) for v in runs[key]], scale=1.0) for key, title in richness.items()}
+        if "encoder" in runs:  # a protocol has one; new heads are not measured in its space
+            row["encoder"] = next(iter(runs["encoder"].dropna()), "-")
         rows.append(row)
     return pd.DataFrame(rows)

@@ -5,6 +5,8 @@
 
 It learns on half b (--data-part b, every picture of it, whatever the imbalance); the runs that it judges train on half
 a. A number measured in a run's own space is an outcome of its training; in the common space runs can be compared.
+Keep the file as long as the study: trained again on another machine it has other weights, hence another name, and runs
+that it judges are another experiment.
 """
 
 import sys

@@ -35,6 +35,17 @@ def test_differences_are_between_runs_of_one_seed_and_protocol(rows):
     assert results.summary(both)["bal"][1] == "62.0 ± 9.0"
 
 
+def test_numbers_of_the_common_space_stand_beside_its_encoder(rows):
+    assert "encoder" not in results.summary(rows)
+    judged = pd.concat([rows.assign(encoder="x-b-1.pt"), rows.assign(protocol="def", encoder="x-b-2.pt")])
+    heads = rows[rows["method"] == "erm"].assign(method="erm+posthoc=eos")  # not measured in it
+    summary = results.summary(pd.concat([judged, heads])).set_index(["experiment", "method"])["encoder"]
+    named = {"cifar10-exp100-fast (abc)": "x-b-1.pt", "cifar10-exp100-fast (def)": "x-b-2.pt"}
+    for (experiment, method), encoder in summary.items():
+        assert encoder == ("-" if "posthoc" in method else named[experiment])
+    assert len(summary) == 7
+
+
 def test_a_protocol_that_looks_like_a_number_is_text(rows, tmp_path):
     for protocol in ("12345678", "1234e567", "01234567"):
         rows.assign(protocol=protocol).to_csv(tmp_path / "rows.csv", index=False)

@@ -133,8 +133,9 @@ def test_the_common_space_counts_largest_features(trained):
 def test_a_run_is_measured_beside_and_not_changed(tiny, trained, untimed, monkeypatch, capsys):
     argv = [*tiny, "--method", "cmo", "--data-part", "a", "--more-top-k", "2"]
     assert digits_lt.main(argv) == 0
-    assert digits_lt.main([*argv, "--encoder", str(trained), "--experiment", "judged"]) == 0
+    assert digits_lt.main([*argv, "--encoder", str(trained), "--experiment", "judged", "--results", "rows.csv"]) == 0
     assert "common m=5" in capsys.readouterr().out
+    assert pd.read_csv("rows.csv")["encoder"].tolist() == [trained.name]
     plain, judged = (untimed(Path(f"runs/{e}/cmo/seed0")) for e in ("tiny", "judged"))
     for a, b in zip(plain, judged, strict=True):
         assert {k: v for k, v in b["metrics"].items() if not k.startswith("encoder_")} == a["metrics"]
