@@ -7,6 +7,7 @@ import pytest
 from divaug import results
 from divaug.cards import write_cards
 from divaug.recipes import compare
+from divaug.report import mean_sd
 
 ROOT = Path(__file__).parents[2]
 BAL = {"erm": {0: 0.50, 1: 0.60, 2: 0.70}, "cmo": {0: 0.53, 1: 0.62, 2: 0.71}, "diverse": {0: 0.5, 7: 0.9}}
@@ -93,6 +94,30 @@ def test_committed_cards_are_those_of_the_committed_rows(stem, tmp_path):
     command = f"python -m divaug.recipes.compare {name} --cards {name.removesuffix('.csv')}.md"
     page, _ = write_cards(results.read(table), tmp_path / "cards.md", command)
     assert page.read_text() == table.with_suffix(".md").read_text(), f"out of date; run: {command}"
+
+
+def test_the_table_of_forty_epochs_in_the_readme_is_that_of_the_rows():
+    rows = results.read(ROOT / "recipes/augmentation/cifar10.csv")
+    rows = rows[(rows["epochs"] == 40) & ~rows["method"].str.contains("posthoc")]
+    first = rows["encoder"] == "cifar10-b-58fbff23.pt"
+    pooled = pd.concat([rows[first], rows[~first]]).drop_duplicates(["method", "seed"])  # the first encoder's, if any
+    text = (ROOT / "recipes/augmentation/README.md").read_text()
+    shown = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in text.splitlines()}
+    recalls = ("test_bal_acc", "test_prior_corrected_bal_acc", "test_acc_tail", "test_worst_class_acc")
+    assert pooled["method"].nunique() == 16
+    for method, runs in pooled.groupby("method"):
+        assert sorted(runs["seed"]) == [0, 1, 2]
+        wanted = [mean_sd(list(runs[key])) for key in recalls]
+        wanted.append(mean_sd(list(runs["train_clean_rarefied_20_tail"]), scale=1.0))
+        *cells, common = shown[method]
+        assert cells == wanted, method
+        views = runs.loc[runs["encoder"] == "cifar10-b-58fbff23.pt", ["seed", "encoder_views_rarefied_20_tail"]]
+        if common.startswith("as "):  # another method showed the same pictures: where both were measured, they agree
+            same = pooled[(pooled["method"] == common.removeprefix("as ")) & pooled["seed"].isin(views["seed"])]
+            assert sorted(same["encoder_views_rarefied_20_tail"]) == sorted(views["encoder_views_rarefied_20_tail"])
+        else:
+            few = "" if len(views) == 3 else f" ({len(views)} seeds)"
+            assert common == mean_sd(list(views["encoder_views_rarefied_20_tail"]), scale=1.0) + few, method
 
 
 def test_every_component_of_a_method_is_described(rows, tmp_path):
