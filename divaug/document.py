@@ -3,6 +3,7 @@
 import base64
 import html
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #111; }
 table { border-collapse: collapse; font-size: 14px; margin: 1rem 0; }
 th, td { border-bottom: 1px solid #ccc; padding: 4px 10px; text-align: left; vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 div.table { overflow-x: auto; }
 img { max-width: 100%; height: auto; }
 figure { margin: 1.5rem 0; }
@@ -92,7 +93,7 @@ class Document:
             if kind == "heading":
                 parts.append(f"<h{content[0]}>{html.escape(content[1])}</h{content[0]}>")
             elif kind == "bullets":
-                parts.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in content) + "</ul>")
+                parts.append("<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in content) + "</ul>")
             elif kind == "code":
                 parts.append(f"<pre><code>{html.escape(content)}</code></pre>")
             elif kind == "figure":
@@ -109,7 +110,7 @@ class Document:
                 )
                 parts.append(f'<div class="table"><table><tr>{head}</tr>{body}</table></div>')
             else:
-                parts.append(f"<p>{html.escape(content)}</p>")
+                parts.append(f"<p>{_inline(content)}</p>")
         return (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             f"<title>{html.escape(self.title)}</title><style>{_STYLE}</style></head><body>" + "\n".join(parts)
@@ -128,6 +129,17 @@ def show(value: Any) -> str:
     return str(value)
 
 
+def _inline(text: str) -> str:
+    """Return a line of Markdown as HTML: of its marks, those for emphasis and code are used here."""
+
+    def mark(found: re.Match[str]) -> str:
+        return f"<code>{found[1]}</code>" if found[1] else f"<em>{found[2]}</em>"
+
+    return re.sub(r"`([^`]+)`|\*(\S[^*`]*)\*", mark, html.escape(text))
+
+
 def _cell(value: Any) -> str:
-    kind = ' class="number"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    figure = isinstance(value, int | float) and not isinstance(value, bool)
+    number = figure or (isinstance(value, str) and " ± " in value)
+    kind = ' class="number"' if number else ""
     return f"<td{kind}>{html.escape(show(value))}</td>"
