@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from divaug.stats import sign_flip_p
+
 
 @dataclass(frozen=True)
 class Row:
@@ -29,6 +31,8 @@ class Row:
         null: What the same statistic is by seed where nothing differs but the seed; None where 0 is the null.
         scale: What an effect is a share of, for reading it; NaN where it is a share already.
         pair: Rows of one claim with the same word here ask the same, raw and matched; "" stands alone.
+        caveat: Why the row says less than its verdict: its classes are not learned, it restates a trivial baseline, or
+            it cannot come out otherwise; "" where none of these was found.
     """
 
     claim: str
@@ -42,6 +46,10 @@ class Row:
     null: np.ndarray | None = None
     scale: float = float("nan")
     pair: str = ""
+    caveat: str = ""
+
+
+LEARNED, RECOGNISED = 0.9, 0.2  # training and test recall below which a class's lost recall says nothing
 
 
 class Evidence:
@@ -73,11 +81,23 @@ class Evidence:
         )
         return (ours - theirs).dropna().groupby("seed").mean().reindex(self.seeds).to_numpy(dtype=float)
 
+    def floor(self, arm: str, terciles: Sequence[str]) -> str:
+        """Say so where the classes of an arm are not learned or not recognised; "" where they are."""
+        means = [_mean(self.per_seed(arm, f"{part}_recall", terciles)) for part in ("train", "test")]
+        if not (means[0] < LEARNED or means[1] < RECOGNISED):  # nor where nothing is known
+            return ""
+        return f"floor: training recall {means[0]:.2f}, test recall {means[1]:.2f} in {' and '.join(terciles)} classes"
+
     def over_classes(self, arm: str, statistic: Callable[[Any], float]) -> np.ndarray:
         """Return a statistic of each seed's classes."""
         rows = self.table[self.table["arm"] == arm]
         groups = dict(iter(rows.groupby("seed")))
         return np.array([statistic(groups[s]) if s in groups else np.nan for s in self.seeds], dtype=float)
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def spearman(x: np.ndarray, y: np.ndarray, given: np.ndarray | None = None) -> float:
@@ -118,7 +138,8 @@ def _c0(e: Evidence, method: str, first: bool) -> list[Row]:
     def lost(kind: str, tercile: str) -> np.ndarray:
         return e.per_seed(f"{method}_exp", f"lost_{kind}_10", [tercile])
 
-    make = partial(Row, "C0", method=method, direction=1)
+    floor = e.floor(f"{method}_exp", ["tail"])
+    make = partial(Row, "C0", method=method, direction=1, caveat=floor)
     over_random = lost("top", "tail") - lost("random", "tail")
     over_matched = lost("top", "tail") - lost("matched", "tail")
     asked = "recall that rare classes lose with their top-10 CE, over "
@@ -136,9 +157,11 @@ def _c1(e: Evidence, method: str, first: bool) -> list[Row]:
     arm, dimensions = f"{method}_exp", float(e.table["dimensions"].iloc[0])
     make = partial(Row, "C1", method=method, direction=-1, pair="number", scale=dimensions)
     fewer = e.per_seed(arm, "effective_matched") - e.per_seed(arm, "untrained_effective_matched")
+    bare = _mean(e.per_seed(arm, "untrained_effective_raw"))
+    trivial = f"cannot fail: {bare:.1f} of {dimensions:.0f} in untrained networks" if bare < dimensions / 2 else ""
     return [
         make("a class uses fewer than half of all features (effective number)", "effective_raw - D / 2", "raw",
-             values=e.per_seed(arm, "effective_raw") - dimensions / 2),
+             values=e.per_seed(arm, "effective_raw") - dimensions / 2, caveat=trivial),
         make("a class uses fewer features than in an untrained network, at equal n", "effective_matched", "matched",
              values=fewer, primary=first),
     ]  # fmt: skip
@@ -162,6 +185,7 @@ def _c2(e: Evidence, method: str, first: bool) -> list[Row]:
         arm, other, again = f"{method}_exp", f"{method}_{control}", f"{method}_exp_other-seed"
         if not e.has(other):
             continue
+        floor = e.floor(arm, ["tail"]) or e.floor(other, ["tail"])
         for what, kind, measure, primary in _C2:
             asked = f"{what} of rare classes: imbalanced against {control}"
             effect = e.difference(arm, other, measure, "tail")
@@ -169,7 +193,7 @@ def _c2(e: Evidence, method: str, first: bool) -> list[Row]:
             reference = float(np.nanmean(e.per_seed(other, measure, ["tail"])))
             judged, pair = first and primary and control == "balanced_small", f"{what}, {control}"
             name = f"{measure}, {control}"
-            rows.append(Row("C2", asked, name, kind, method, 0, effect, judged, null, reference, pair))
+            rows.append(Row("C2", asked, name, kind, method, 0, effect, judged, null, reference, pair, floor))
     return rows
 
 
@@ -184,8 +208,10 @@ def _c2b(e: Evidence, method: str, first: bool) -> list[Row]:
         arms = [f"{method}_exp", *(f"{method}_exp_patch-{where}-{round(100 * share)}" for share in shares)]
         return np.column_stack([e.per_seed(arm, measure, tercile) for arm in arms])
 
-    make, rows, lost = partial(Row, "C2b", kind="matched", method=method, direction=1), [], {}
-    for where in ("rare", "frequent"):
+    rows, lost, floors = [], {}, {}
+    for where, tercile in (("rare", "tail"), ("frequent", "head")):
+        floors[where] = e.floor(f"{method}_exp", [tercile])
+        make = partial(Row, "C2b", kind="matched", method=method, direction=1, caveat=floors[where])
         slope = by_share(where, "patch_in_top") @ spread / (spread**2).sum()
         recall, drawn = by_share(where, "patch_recall_clean"), by_share(where, "patch_draws_others")
         lost[where] = recall[:, 0] - recall[:, -1]
@@ -198,7 +224,9 @@ def _c2b(e: Evidence, method: str, first: bool) -> list[Row]:
                  values=drawn[:, -1]),
         ]  # fmt: skip
     more = "a rare class loses more by the patch than a frequent one"
-    return [*rows, make(more, "recall lost, rare - frequent", values=lost["rare"] - lost["frequent"])]
+    difference, floor = lost["rare"] - lost["frequent"], floors["rare"] or floors["frequent"]
+    made = Row("C2b", more, "recall lost, rare - frequent", "matched", method, 1, difference, caveat=floor)
+    return [*rows, made]
 
 
 _C4 = (
@@ -228,6 +256,24 @@ def _c4(e: Evidence, method: str, first: bool) -> list[Row]:
         matched = given_size or cut != "exp"
         asked = f"across classes, {what} goes with the recall lost from train to test"
         values = e.over_classes(f"{method}_{cut}", one)
+        restates = "" if measure == "margin_loss" else _beyond_margin(e, f"{method}_{cut}", measure)
         judged = first and name == "fe_loss | log n"
-        rows.append(Row("C4", asked, name, "matched" if matched else "raw", method, 1, values, judged, pair=pair))
+        rows.append(Row("C4", asked, name, "matched" if matched else "raw", method, 1, values, judged, pair=pair,
+                        caveat=restates))  # fmt: skip
     return rows
+
+
+def _beyond_margin(e: Evidence, arm: str, measure: str) -> str:
+    """Say what a measure adds to the loss of logit margin, a trivial baseline: nothing, or something beside it."""
+
+    def partial_rho(classes: Any) -> float:
+        drop = (classes["train_recall"] - classes["test_recall"]).to_numpy(dtype=float)
+        given = classes["margin_loss"].to_numpy(dtype=float)
+        return spearman(classes[measure].to_numpy(dtype=float), drop, given)
+
+    values = e.over_classes(arm, partial_rho)
+    p = sign_flip_p(values.tolist())
+    if np.isnan(p):
+        return ""
+    word = "beside" if p < 0.05 and _mean(values) > 0 else "restates"
+    return f"{word} the logit margin: given it, rho {_mean(values):+.2f} (p {p:.2f})"

@@ -1,7 +1,7 @@
 """From effects to verdicts: interval, null, p, and the words that a claim earns.
 
 The p-value is the exact sign-flip permutation's over seeds, corrected by Holm over the claims' primary rows; the
-interval is BCa's.
+interval is BCa's, which covers 0.86 to 0.90 of the time with eight seeds where it promises 0.95.
 """
 
 from collections.abc import Sequence
@@ -53,6 +53,7 @@ def judge(table: Any, methods: Sequence[str]) -> Any:
                 "reference": row.scale, "pair": row.pair, "p": p, "p_holm": used if row.primary else np.nan,
                 "uncorrected": verdict(known.mean(), low, high, p, row.direction, len(known), null),
                 "verdict": verdict(known.mean(), low, high, used, row.direction, len(known), null),
+                "caveat": row.caveat,
             }
         )  # fmt: skip
     return pd.DataFrame(out)

@@ -11,7 +11,8 @@ class Redundant(ByNovelty):
 
     A partner's class is drawn first, by ``power``, then one of the ``share`` of its pictures whose novelty for the
     row's class is smallest (``divaug.partners._by_novelty`` defines it). ``diverse`` draws the same classes and takes
-    the other end: the two differ in nothing but which picture it is.
+    the other end. Novelty is not all that differs: a novel image is an untypical one of its class, and the number of
+    distinct donors differs too.
 
     Args:
         labels: Class of every picture of the training cut.

@@ -159,6 +159,7 @@ def _show(verdicts: Any, files: list[Path]) -> None:
         print(
             f"{row['claim']:<4} {row['verdict']:<12} {row['effect']:+.3g} [{row['low']:.3g}, {row['high']:.3g}]  "
             f"p {row['p_holm']:.3g}  n {row['n']}  {row['statement']}"
+            + (f"  [{row['caveat']}]" if row["caveat"] else "")
         )
     print("report: " + "  ".join(os.path.relpath(file) for file in files[:2]))
 

@@ -152,3 +152,41 @@ def test_what_is_missing_is_left_out():
     table = evidence()
     plain = table[(table["planted"] == "") & (table["cut"] == "exp")]
     assert {row.claim for row in rows_of(plain, ["erm"])} == {"C0", "C1", "C4"}
+
+
+def test_a_row_on_a_floor_says_so():
+    table = evidence(c0=0.2)
+    learned = judge(table, ["erm"])
+    assert of(learned, "C0", "lost_top - lost_matched")["caveat"] == ""
+    tail = (table["tercile"] == "tail") & (table["arm"] == "erm_exp")
+    table.loc[tail, "train_recall"], table.loc[tail, "test_recall"] = 0.3, 0.04
+    found = judge(table, ["erm"])
+    said = "floor: training recall 0.30, test recall 0.04 in tail classes"
+    for claim, measure in (("C0", "lost_top - lost_matched"), ("C2", "rarefied_5, balanced_small"), ("C2b", "recall lost, rare"),
+                           ("C2b", "recall lost, rare - frequent")):  # fmt: skip
+        assert of(found, claim, measure)["caveat"] == said
+    assert of(found, "C2b", "recall lost, frequent")["caveat"] == ""
+
+
+def test_a_measure_that_the_margin_explains_says_so():
+    """margin_loss is the drop itself here: given it, nothing is left of what correlates with the drop."""
+    rng = np.random.default_rng(3)
+    table = evidence(c4=1.0)
+    table["margin_loss"] = table["train_recall"] - table["test_recall"] + rng.normal(size=len(table)) * 0.01
+    table["fe_loss"] = table["margin_loss"] + rng.normal(size=len(table)) * 0.05
+    assert of(judge(table, ["erm"]), "C4", "fe_loss | log n")["caveat"].startswith(
+        "restates the logit margin: given it, rho"
+    )
+    table["margin_loss"] = rng.normal(size=len(table))
+    assert of(judge(table, ["erm"]), "C4", "fe_loss | log n")["caveat"].startswith(
+        "beside the logit margin: given it, rho +"
+    )
+    assert of(judge(table, ["erm"]), "C4", "margin_loss")["caveat"] == ""
+
+
+def test_what_untrained_networks_have_too_cannot_fail():
+    table = evidence()
+    assert of(judge(table, ["erm"]), "C1", "effective_raw - D / 2")["caveat"] == ""
+    table["untrained_effective_raw"] = 20.0
+    said = of(judge(table, ["erm"]), "C1", "effective_raw - D / 2")["caveat"]
+    assert said == "cannot fail: 20.0 of 64 in untrained networks"
