@@ -2,8 +2,8 @@
 
     python benchmarks/step_overhead.py
 
-Bare: forward, cross-entropy, backward and SGD step on one fixed random batch. Full: ``divaug.train.train_epoch`` as the
-recipes call it (resident loader, crop and flip, donors and CMO in every step, latent monitor, gradient check). The two
+Bare: forward, cross-entropy, backward and SGD step on one fixed random batch. Full: ``train_epoch`` as the recipes
+call it (resident loader, crop and flip, donors and CMO in every step, latent monitor, gradient check). The two
 alternate, so that a busy machine slows both. Written to ``benchmarks/results/step_overhead.json``.
 """
 
@@ -22,11 +22,12 @@ from divaug.feature.none import NoFeature
 from divaug.latent.monitor import TopKMonitor
 from divaug.losses.ce import CrossEntropy
 from divaug.mix.cmo import CMO
+from divaug.mix.partners.minority import Minority
 from divaug.models import build_network
-from divaug.partners.minority import Minority
 from divaug.pixel.crop_flip import CropFlip
 from divaug.samplers.uniform import Uniform
-from divaug.train import Stage, Totals, train_epoch
+from divaug.train.epoch import train_epoch
+from divaug.train.step import Stage, Totals
 
 ROUNDS, STEPS, ROWS = 5, 3, 128
 

@@ -32,9 +32,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from divaug.contracts import augment
+from divaug.base.contracts import augment
+from divaug.config.registry import FEATURE, MIX, PIXEL
 from divaug.data.loaders import Donors
-from divaug.registry import FEATURE, MIX, PIXEL
 
 try:
     import kornia.augmentation as K
@@ -233,7 +233,7 @@ def mix_rows(side: int, labels: torch.Tensor) -> dict[str, dict[str, Callable[[]
 
 
 def feature_rows(labels: torch.Tensor) -> dict[str, dict[str, Callable[[], Any]]]:
-    from divaug.labels import MixedLabels
+    from divaug.base.labels import MixedLabels
 
     z, target = torch.randn(ROWS, 512).relu(), MixedLabels.hard(labels)
     rows = {}

@@ -6,23 +6,24 @@ Importing it reads no data, opens no connection and touches no random generator;
 from importlib import import_module
 from typing import Any
 
-from divaug import _torchvision_cpu, _user_files
+from divaug import _torchvision_cpu
+from divaug.config import user_files
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Config": "divaug.config",
-    "Component": "divaug.config",
-    "MixedLabels": "divaug.labels",
-    "mixed_loss": "divaug.labels",
-    "stream": "divaug.rng",
-    "load": "divaug.run",
-    "open_run": "divaug.run",
+    "Config": "divaug.config.schema",
+    "Component": "divaug.config.schema",
+    "MixedLabels": "divaug.base.labels",
+    "mixed_loss": "divaug.base.labels",
+    "stream": "divaug.base.rng",
+    "load": "divaug.runs.model",
+    "open_run": "divaug.runs.model",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 _torchvision_cpu.install()
-_user_files.install()
+user_files.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import divaug  # noqa: F401  before anything that imports torchvision
-from divaug import _user_files
-from divaug.registry import REGISTRIES
+from divaug.config import user_files
+from divaug.config.registry import REGISTRIES
 
 
 @pytest.fixture(autouse=True)
@@ -21,14 +21,14 @@ def untouched_process(tmp_path, monkeypatch):
         monkeypatch.delenv(variable)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(_user_files.VARIABLE, "")
+    monkeypatch.setenv(user_files.VARIABLE, "")
     yield
     for registry in REGISTRIES.values():  # what divaug's own modules registered stays: they are not imported twice
         for name, factory in list(registry._factories.items()):
             if not factory.__module__.startswith("divaug.") or factory.__module__.startswith("divaug._user_"):
                 del registry._factories[name]
     for module in [name for name in sys.modules if name.startswith("divaug._user_")]:
-        if module != "divaug._user_files":
+        if module != "divaug.config.user_files":
             del sys.modules[module]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from divaug.recipes import __main__ as recipes_main
+from divaug import __main__ as recipes_main
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

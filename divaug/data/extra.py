@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from divaug.base.errors import DataError
 from divaug.data.datasets._rows import rows_of_csv
 from divaug.data.halves import picture_digests
 from divaug.data.images import Part
 from divaug.data.pictures import PictureFiles
-from divaug.errors import DataError
 
 UNNAMED = "extra"  # the source of rows that state none
 

@@ -4,8 +4,8 @@ import hashlib
 
 import numpy as np
 
+from divaug.base.rng import stream
 from divaug.data.images import Part
-from divaug.rng import stream
 
 _CHUNK = 256
 

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from divaug.contracts import augment
+from divaug.base.contracts import augment
+from divaug.base.rng import stream
 from divaug.data.images import Part
 from divaug.data.pictures import PictureFiles
-from divaug.rng import stream
 
 
 @dataclass(frozen=True)

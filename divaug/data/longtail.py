@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from divaug.errors import DataError
-from divaug.rng import stream
+from divaug.base.errors import DataError
+from divaug.base.rng import stream
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from divaug.errors import DataError
+from divaug.base.errors import DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 

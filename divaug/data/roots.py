@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from divaug.base.errors import DataError
 from divaug.data.images import Request
-from divaug.errors import DataError
 
 
 def cache_folder() -> Path:

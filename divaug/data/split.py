@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from divaug.rng import stream
+from divaug.base.rng import stream
 
 
 def carve(labels: np.ndarray, frac: float, seed: int, groups: np.ndarray | None = None) -> np.ndarray:

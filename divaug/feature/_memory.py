@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from divaug.labels import MixedLabels
+from divaug.base.labels import MixedLabels
 
 
 class FeatureMemory(nn.Module):

@@ -3,9 +3,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from divaug.labels import MixedLabels
-from divaug.registry import FEATURE
-from divaug.rng import device_generator
+from divaug.base.labels import MixedLabels
+from divaug.base.rng import device_generator
+from divaug.config.registry import FEATURE
 
 
 @FEATURE.register("feature_noise")

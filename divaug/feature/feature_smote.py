@@ -2,8 +2,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from divaug.config.registry import FEATURE
 from divaug.feature._memory import Synthetic
-from divaug.registry import FEATURE
 
 
 @FEATURE.register("feature_smote")

@@ -3,10 +3,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from divaug.base.labels import MixedLabels
+from divaug.base.rng import device_generator
+from divaug.config.registry import FEATURE
 from divaug.feature._memory import FeatureMemory
-from divaug.labels import MixedLabels
-from divaug.registry import FEATURE
-from divaug.rng import device_generator
 
 COVARIANCES = ("diagonal", "low_rank", "full")
 

@@ -2,8 +2,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from divaug.labels import MixedLabels
-from divaug.registry import FEATURE
+from divaug.base.labels import MixedLabels
+from divaug.config.registry import FEATURE
 
 
 @FEATURE.register("none")

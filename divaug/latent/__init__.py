@@ -14,7 +14,7 @@ _MODULES = {
         "spectral_participation", "spectrum", "vendi_score",
     ],
     "embeddings": ["Embeddings"],
-    "extraction": ["extract", "load_weights"],
+    "extraction": ["extract"],
     "gaps": ["magnitude_shift", "matched", "mean_shift", "predict_left_out", "profile_distance", "range_gap"],
     "head_change": ["weight_change", "weight_norms"],
     "instances": ["adaptive_top_k", "descending_order", "fixed_top_k", "k_curve"],

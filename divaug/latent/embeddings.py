@@ -11,9 +11,9 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Float, Int
 
-from divaug.errors import DataError
-from divaug.files import write_json
-from divaug.groups import rank_groups
+from divaug.base.errors import DataError
+from divaug.base.files import write_json
+from divaug.base.groups import rank_groups
 
 INSTANCE_GROUPS = ("member", "TP", "FN", "FP")
 TOLERANCE = 1e-3  # of the largest logit: float32 sums over a few thousand features stay far below

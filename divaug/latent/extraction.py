@@ -1,14 +1,13 @@
 """From a model and pictures to a bundle of embeddings."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from divaug.errors import ConfigError
+from divaug.base.errors import ConfigError
 from divaug.latent.embeddings import Embeddings
 
 
@@ -78,29 +77,6 @@ def extract(
         split=split, class_counts=tuple(int(n) for n in class_counts),
         origin={"model": type(model).__name__, **(origin or {})},
     ).verify()  # fmt: skip
-
-
-def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
-    """Load a state dict into a model, refusing anything but tensors and plain values; return the model.
-
-    A file that holds the state under ``model``, ``state_dict`` or ``model_state_dict`` is understood, and so is a
-    ``module.`` in front of every name, as DataParallel leaves it.
-
-    Raises:
-        ConfigError: The file cannot be read, or its tensors are not the model's.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises by kind of damage: RuntimeError, UnpicklingError, EOFError, ...
-        raise ConfigError(f"weights {path} cannot be read without running code from them: {error}") from error
-    for key in ("model", "state_dict", "model_state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    try:
-        model.load_state_dict({name.removeprefix("module."): tensor for name, tensor in state.items()})
-    except (RuntimeError, AttributeError) as error:
-        raise ConfigError(f"weights {path} do not fit the model: {error}") from error
-    return model
 
 
 def _head(model: Any, layer: str | None) -> Any:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from divaug.labels import MixedLabels
+from divaug.base.labels import MixedLabels
 from divaug.latent.counts import TopKCounts
 from divaug.latent.rarefaction import rarefied_number
 from divaug.latent.statistics import class_magnitude, effective_number

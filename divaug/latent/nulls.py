@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from divaug.groups import rank_groups
+from divaug.base.groups import rank_groups
 from divaug.latent.embeddings import Embeddings
 
 

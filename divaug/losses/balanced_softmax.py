@@ -1,8 +1,8 @@
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from divaug.config.registry import LOSSES
 from divaug.losses._logits import at_least_float32, cross_entropy_rows, positive_counts
-from divaug.registry import LOSSES
 
 
 @LOSSES.register("balanced_softmax")

@@ -2,8 +2,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from divaug.config.registry import LOSSES
 from divaug.losses._logits import cross_entropy_rows
-from divaug.registry import LOSSES
 
 
 @LOSSES.register("focal")

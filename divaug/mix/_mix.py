@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from divaug.contracts import Partner
-from divaug.labels import MixedLabels
+from divaug.base.contracts import Partner
+from divaug.base.labels import MixedLabels
 
 
 @dataclass(frozen=True)

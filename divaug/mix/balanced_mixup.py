@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.labels import MixedLabels
+from divaug.base.labels import MixedLabels
+from divaug.config.registry import MIX
 from divaug.mix._mix import check_alpha, rows_of
-from divaug.registry import MIX
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-from divaug.contracts import Partner
+from divaug.base.contracts import Partner
+from divaug.config.registry import MIX
 from divaug.mix._mix import BoxMix
-from divaug.registry import MIX
 
 
 @MIX.register("cutmix")

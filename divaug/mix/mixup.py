@@ -3,10 +3,10 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.contracts import Partner
-from divaug.labels import MixedLabels
+from divaug.base.contracts import Partner
+from divaug.base.labels import MixedLabels
+from divaug.config.registry import MIX
 from divaug.mix._mix import BlendMix, BlendPlan, blend, mixed_rows, pair_labels
-from divaug.registry import MIX
 
 
 @MIX.register("mixup")

@@ -2,8 +2,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.labels import MixedLabels
-from divaug.registry import MIX
+from divaug.base.labels import MixedLabels
+from divaug.config.registry import MIX
 
 
 @MIX.register("none")

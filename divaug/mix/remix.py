@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.contracts import Partner
-from divaug.labels import MixedLabels
+from divaug.base.contracts import Partner
+from divaug.base.labels import MixedLabels
+from divaug.config.registry import MIX
 from divaug.mix._mix import BlendMix, BlendPlan, blend, mixed_rows
-from divaug.registry import MIX
 
 
 @MIX.register("remix")

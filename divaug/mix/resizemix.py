@@ -5,10 +5,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.contracts import Partner
-from divaug.labels import MixedLabels
+from divaug.base.contracts import Partner
+from divaug.base.labels import MixedLabels
+from divaug.config.registry import MIX
 from divaug.mix._mix import BoxPlan, Mix, kept_of_boxes, mixed_rows, pair_labels
-from divaug.registry import MIX
 
 
 @MIX.register("resizemix")

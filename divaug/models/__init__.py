@@ -9,6 +9,7 @@ _PUBLIC = {
     "build_network": "divaug.models.network",
     "LinearHead": "divaug.models.heads",
     "CosineHead": "divaug.models.heads",
+    "load_weights": "divaug.models.weights",
 }
 _NETWORKS = ("resnet20", "resnet32", "resnet44", "resnet56")
 __all__ = sorted((*_PUBLIC, *_NETWORKS))

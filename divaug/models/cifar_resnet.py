@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from divaug.registry import MODELS
+from divaug.config.registry import MODELS
 
 
 class BasicBlock(nn.Module):

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from divaug.registry import HEADS
+from divaug.config.registry import HEADS
 
 
 @HEADS.register("linear")

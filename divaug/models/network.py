@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from divaug.errors import ConfigError
-from divaug.registry import HEADS, MODELS
-from divaug.rng import stream, torch_seed
+from divaug.base.errors import ConfigError
+from divaug.base.rng import stream, torch_seed
+from divaug.config.registry import HEADS, MODELS
 
 
 class Network(nn.Module):

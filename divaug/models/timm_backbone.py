@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from divaug.errors import ConfigError
+from divaug.base.errors import ConfigError
 
 SMALL_STEM = "small_stem"  # an option of ours, not of timm
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from divaug.registry import MODELS
+from divaug.config.registry import MODELS
 
 
 class ConvGroup(nn.Module):

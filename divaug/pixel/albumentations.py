@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from divaug.config.registry import PIXEL
 from divaug.pixel._seeded import Seeded, Seeds
-from divaug.registry import PIXEL
 
 
 @PIXEL.register("albumentations")

@@ -1,5 +1,5 @@
+from divaug.config.registry import PIXEL
 from divaug.pixel._seeded import TorchvisionPixel
-from divaug.registry import PIXEL
 
 
 @PIXEL.register("augmix")

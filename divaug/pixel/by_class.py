@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from divaug.contracts import Pixel
-from divaug.groups import GROUPS, rank_groups
+from divaug.base.contracts import Pixel
+from divaug.base.groups import GROUPS, rank_groups
+from divaug.config.registry import PIXEL
 from divaug.pixel._operations import LEVELS
 from divaug.pixel.chain import Chain
 from divaug.pixel.levels import Levels
-from divaug.registry import PIXEL
 
 
 @dataclass(frozen=True)

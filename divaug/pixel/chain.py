@@ -4,8 +4,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from divaug.contracts import Pixel
-from divaug.registry import PIXEL
+from divaug.base.contracts import Pixel
+from divaug.config.registry import PIXEL
 
 
 @PIXEL.register("chain")

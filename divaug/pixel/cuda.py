@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from divaug.contracts import Pixel
+from divaug.base.contracts import Pixel
+from divaug.config.registry import PIXEL
 from divaug.pixel._operations import LEVELS, augment_by_level
-from divaug.registry import PIXEL
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@ import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
+from divaug.config.registry import PIXEL
 from divaug.pixel._erase import ErasePlan, erase, erase_one
-from divaug.registry import PIXEL
 
 
 @PIXEL.register("cutout")

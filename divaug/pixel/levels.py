@@ -1,9 +1,9 @@
 import numpy as np
 from jaxtyping import UInt8
 
+from divaug.config.registry import PIXEL
 from divaug.pixel._operations import LEVELS, augment_by_level
 from divaug.pixel._seeded import Seeded, Seeds
-from divaug.registry import PIXEL
 
 
 @PIXEL.register("levels")

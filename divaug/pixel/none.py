@@ -2,7 +2,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from divaug.registry import PIXEL
+from divaug.config.registry import PIXEL
 
 
 @PIXEL.register("none")

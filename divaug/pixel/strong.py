@@ -1,5 +1,5 @@
-from divaug.contracts import Pixel
-from divaug.registry import PIXEL
+from divaug.base.contracts import Pixel
+from divaug.config.registry import PIXEL
 
 
 @PIXEL.register("strong")

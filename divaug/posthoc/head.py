@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch.nn import functional as F
 
-from divaug.rng import stream
+from divaug.base.rng import stream
 
 
 def train_head(

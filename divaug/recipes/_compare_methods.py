@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from divaug import cli
-from divaug.config import dump
-from divaug.runfolder import RunFolder
+from divaug.config import flags
+from divaug.config.schema import dump
+from divaug.runs.folder import RunFolder
 
 
 def train_and_compare(
@@ -21,8 +21,8 @@ def train_and_compare(
     positional: tuple[str, str] | None = None,
     show_classes: bool = False,
 ) -> int:
-    """Parse, train every run, print the comparison, write figures; see ``divaug.cli.parse``."""
-    request = cli.parse(
+    """Parse, train every run, print the comparison, write figures; see ``divaug.config.flags.parse``."""
+    request = flags.parse(
         program, description, argv, recipe, methods=methods, smoke=smoke, positional=positional, own_flags=_flags
     )
     if request is None:
@@ -53,14 +53,14 @@ def _flags(parser: Any) -> None:
     parser.add_argument("--results", metavar="CSV", help=text)
 
 
-def _train(request: cli.Request, folders: list[RunFolder]) -> None:
+def _train(request: flags.Request, folders: list[RunFolder]) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     from dataclasses import replace
 
-    from divaug import results
-    from divaug.assemble import load_data
-    from divaug.progress import Progress
-    from divaug.run import run
+    from divaug.base.progress import Progress
+    from divaug.data.load import load_data
+    from divaug.report import results
+    from divaug.runs.loop import run
 
     rows = Path(request.extra["results"]) if request.extra["results"] else None
 
@@ -86,10 +86,10 @@ def _train(request: cli.Request, folders: list[RunFolder]) -> None:
             results.add(rows, config, folder)
 
 
-def _show(request: cli.Request, folders: list[RunFolder], show_classes: bool) -> None:
-    from divaug.report import class_table, compare, write_report
-    from divaug.trackers.mlflow import server_command
-    from divaug.tracking import tracking_uri
+def _show(request: flags.Request, folders: list[RunFolder], show_classes: bool) -> None:
+    from divaug.report.compare import class_table, compare, write_report
+    from divaug.runs.trackers.mlflow import server_command
+    from divaug.runs.tracking import tracking_uri
 
     done = [folder for folder in folders if folder.finished]
     for comparison in compare(done) if done else []:

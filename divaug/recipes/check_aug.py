@@ -14,10 +14,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from divaug import cli
-from divaug.config import dump
-from divaug.errors import ConfigError, suggestion
-from divaug.registry import REGISTRIES, add_import
+from divaug.base.errors import ConfigError, suggestion
+from divaug.config import flags
+from divaug.config.registry import REGISTRIES, add_import
+from divaug.config.schema import dump
 
 RECIPE = {"dataset": "digits", "imbalance_factor": 20.0}
 FAMILIES = ("pixel", "mix", "feature", "partners")
@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work(arguments: list[str]) -> int:
         wanted = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
-        rest, options = cli.take_component_options(arguments, FAMILIES)
-        request = cli.parse("divaug.recipes.check_aug NAME", __doc__ or "", rest, RECIPE, methods=("erm",))
+        rest, options = flags.take_component_options(arguments, FAMILIES)
+        request = flags.parse("divaug.recipes.check_aug NAME", __doc__ or "", rest, RECIPE, methods=("erm",))
         if request is None:
             return 0
         config = replace(request.only, device="cpu")
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return max([_check(config, family, name, options.get(family, {})) for family, name in found])
 
-    return cli.main("check_aug", argv, work)
+    return flags.main("check_aug", argv, work)
 
 
 def _find(wanted: str) -> list[tuple[str, str]]:
@@ -66,10 +66,12 @@ def _find(wanted: str) -> list[tuple[str, str]]:
 def _check(config: object, family: str, name: str, options: dict[str, object]) -> int:
     import torch
 
-    from divaug.assemble import build, load_data
-    from divaug.config import Config
-    from divaug.conformance import check_component
-    from divaug.conformance.diversity import RandomPatches, diversity_per_view
+    from divaug.config.schema import Config
+    from divaug.data.load import load_data
+    from divaug.latent.patches import RandomPatches
+    from divaug.testing import check_component
+    from divaug.testing.diversity import diversity_per_view
+    from divaug.train.build import build
 
     assert isinstance(config, Config)
     data = load_data(config)

@@ -3,13 +3,13 @@
     python -m divaug.recipes.cifar_lt
     python -m divaug.recipes.cifar_lt --methods erm,ros,cmo --seeds 0-2 --imbalance-factor 50
 
-Without further words: CIFAR-10, imbalance factor 100, methods erm, ros, cutmix and cmo, one seed, the fast lane.
+Without further words: CIFAR-10, imbalance factor 100, methods erm, ros, cutmix and cmo, one seed, the fast preset.
 """
 
 import sys
 from collections.abc import Sequence
 
-from divaug.cli import main as run_main
+from divaug.config.flags import main as run_main
 from divaug.recipes._compare_methods import train_and_compare
 
 RECIPE = {"dataset": "cifar10", "profile": "exp", "imbalance_factor": 100.0}

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from divaug import cli
-from divaug.errors import ConfigError, DivaugError
+from divaug.base.errors import ConfigError, DivaugError
+from divaug.config import flags
 
 EPOCHS = 5  # whose views are replayed: a picture must have several for its own richness
 
@@ -41,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = parser.parse_args(arguments)
         os.environ.setdefault("MPLBACKEND", "Agg")
 
-        from divaug import results
-        from divaug.cards import write_cards
-        from divaug.config import protocol_fingerprint
-        from divaug.report import compare, write_report
-        from divaug.runfolder import find_runs
+        from divaug.config.schema import protocol_fingerprint
+        from divaug.report import results
+        from divaug.report.cards import write_cards
+        from divaug.report.compare import compare, write_report
+        from divaug.runs.folder import find_runs
 
         tables = [run for run in chosen.runs if run.endswith(".csv")]
         if chosen.cards is not None and (len(tables) != 1 or not chosen.cards.endswith(".md")):
@@ -78,30 +78,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\nfiles: " + "  ".join(os.path.relpath(file) for file in files) + "\n")
         return 0
 
-    return cli.main("compare", argv, work)
+    return flags.main("compare", argv, work)
 
 
 def _in_common_space(runs: dict[str, list[Any]], file: str, allow_overlap: bool) -> Any:
     """Return tidy tables of all runs in the encoder's space, with columns for method and seed."""
     import pandas as pd
 
-    from divaug.assemble import load_data
-    from divaug.embed import encode, encode_views
-    from divaug.encoder import Encoder
+    from divaug.data.load import load_data
     from divaug.latent.tables import diversity_table, rarefaction_table, views_table
+    from divaug.runs.embed import encode, encode_views
+    from divaug.train.build import load_encoder
 
-    encoder, tables = Encoder.load(file), []
+    tables = []
     known: dict[Any, Any] = {}  # of runs of one protocol, only extra pictures set the data apart
     for label, folders in runs.items():
         for folder in folders:
             config = folder.config
             if config.extra_train not in known:
                 data = load_data(config)
-                encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=allow_overlap)
+                encoder = load_encoder(file, data, allow_overlap=allow_overlap)
                 clean, held_out = encode(encoder, data, "train"), encode(encoder, data, "test")
                 of_pictures = [rarefaction_table(clean, config.top_k), diversity_table(clean, held_out)]
-                known[config.extra_train] = data, held_out, of_pictures
-            data, held_out, of_pictures = known[config.extra_train]
+                known[config.extra_train] = encoder, data, held_out, of_pictures
+            encoder, data, held_out, of_pictures = known[config.extra_train]
             logs = [row for row in folder.metrics.rows() if "aug/level" in row["per_class"]]
             levels = {row["epoch"]: row["per_class"]["aug/level"] for row in logs}
             last = range(max(0, config.epochs - EPOCHS), config.epochs)

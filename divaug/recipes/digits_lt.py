@@ -9,7 +9,7 @@ Without further words: imbalance factor 20 (87 to 4 pictures a class), methods e
 import sys
 from collections.abc import Sequence
 
-from divaug.cli import main as run_main
+from divaug.config.flags import main as run_main
 from divaug.recipes._compare_methods import train_and_compare
 
 RECIPE = {"dataset": "digits"}

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from divaug import cli
-from divaug.config import dump
+from divaug.config import flags
+from divaug.config.schema import dump
 
 RECIPE = {"dataset": "cifar10", "profile": "natural", "data_part": "b"}
 SMOKE = {"dataset": "digits", "epochs": 2, "max_per_class": 30}
@@ -24,16 +24,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe; see the module's docstring."""
 
     def work(arguments: list[str]) -> int:
-        request = cli.parse("divaug.recipes.encoder", __doc__ or "", arguments, RECIPE, methods=("erm",), smoke=SMOKE)
+        request = flags.parse("divaug.recipes.encoder", __doc__ or "", arguments, RECIPE, methods=("erm",), smoke=SMOKE)
         if request is None:
             return 0
         config = request.only
         if request.print_config or request.dry_run:
             print(dump(config) if request.print_config else f"half {config.data_part} of {config.dataset}")
             return 0
-        from divaug.assemble import load_data, resolve
-        from divaug.encoder import Encoder
-        from divaug.pretext import train_encoder
+        from divaug.data.load import load_data
+        from divaug.models.encoder import Encoder
+        from divaug.train.build import resolve
+        from divaug.train.encoder import train_encoder
 
         data = load_data(config)
         path = train_encoder(resolve(config, data), data, Path(config.output_dir) / "encoders")
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 0
 
-    return cli.main("encoder", argv, work)
+    return flags.main("encoder", argv, work)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from divaug import cli
+from divaug.config import flags
 
 RECIPE = {"dataset": "digits", "profile": "exp"}
 METHODS = ("erm", "focal", "ldam_drw")
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             runs.append(arguments.pop(0))
         if not runs and not {"--seed", "--seeds", "--smoke", "--help", "-h"} & set(arguments):
             arguments = [*arguments, "--seeds", SEEDS]
-        request = cli.parse(
+        request = flags.parse(
             "divaug.recipes.fragility", __doc__ or "", arguments, RECIPE, methods=METHODS, smoke=SMOKE, own_flags=_flags
         )
         if request is None:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = shlex.join(["python", "-m", "divaug.recipes.fragility", *runs, *arguments])
         return _report_runs(request, runs, command) if runs else _study(request, command)
 
-    return cli.main("fragility", argv, work)
+    return flags.main("fragility", argv, work)
 
 
 def _flags(parser: Any) -> None:
@@ -59,12 +59,12 @@ def _flags(parser: Any) -> None:
     group.add_argument("--class", dest="cards", action="append", default=[], metavar="NAME", help=text)
 
 
-def _study(request: cli.Request, command: str) -> int:
-    from divaug.files import make_folder
-    from divaug.fragility.plan import CUTS, SHARES, arms, folder_of
-    from divaug.fragility.report import write_study_report
-    from divaug.fragility.study import collect
-    from divaug.progress import Progress
+def _study(request: flags.Request, command: str) -> int:
+    from divaug.base.files import make_folder
+    from divaug.base.progress import Progress
+    from divaug.study.fragility.plan import CUTS, SHARES, arms, folder_of
+    from divaug.study.fragility.report import write_study_report
+    from divaug.study.fragility.study import collect
 
     methods = list(dict.fromkeys(config.method for config in request.configs))
     shares = () if request.extra["no_patches"] else SHARES[-1:] if request.smoke else SHARES
@@ -95,15 +95,16 @@ def _study(request: cli.Request, command: str) -> int:
     return 0
 
 
-def _report_runs(request: cli.Request, runs: list[str], command: str) -> int:
-    from divaug.assemble import load_data
-    from divaug.document import Document
-    from divaug.encoder import Encoder
-    from divaug.errors import DivaugError
+def _report_runs(request: flags.Request, runs: list[str], command: str) -> int:
+    from divaug.base.errors import DivaugError
+    from divaug.data.load import load_data
     from divaug.latent.embeddings import Embeddings
-    from divaug.latent_report import remarks, write_latent_report
-    from divaug.run import load
-    from divaug.runfolder import find_runs
+    from divaug.models.encoder import Encoder
+    from divaug.report.document import Document
+    from divaug.report.latent import remarks, write_latent_report
+    from divaug.runs.folder import find_runs
+    from divaug.runs.model import load
+    from divaug.train.build import load_encoder
 
     cards = tuple(request.extra["cards"]) or ("largest", "smallest")
     paths = [str(Path(p).parents[1]) if Path(p).name == "last.pt" else p for p in runs]
@@ -111,15 +112,15 @@ def _report_runs(request: cli.Request, runs: list[str], command: str) -> int:
     if not folders:
         raise DivaugError(f"no finished run at or below {', '.join(runs)}")
     asked = request.configs[0]
-    encoder, space = None, ""
+    encoder, space = None, Path(asked.encoder or "").name
     if asked.encoder is not None:
-        encoder, space = Encoder.load(asked.encoder), Path(asked.encoder).name
+        Encoder.load(asked.encoder)  # before anything is measured: it may be no encoder
     shown_diversity = ["class_name", "tercile", "n", "size", "measure", "value", "low", "high"]
     for folder in folders:
         config = folder.config
         data = load_data(config)
-        if encoder is not None:
-            encoder.fits(data.train, data.dataset.mean, data.dataset.std, allow_overlap=asked.allow_overlap)
+        if asked.encoder is not None:
+            encoder = load_encoder(asked.encoder, data, allow_overlap=asked.allow_overlap)
         out = folder.path / "latent"
         tables, figures = write_latent_report(out, load(folder), data, k=config.top_k, cards=cards)
         document = Document(f"Latent features of {folder.experiment}, {folder.label}, seed {config.seed}")
@@ -144,9 +145,9 @@ def _report_runs(request: cli.Request, runs: list[str], command: str) -> int:
 
 
 def _common_space(encoder: Any, data: Any, out: Path, k: int) -> dict[str, Any]:
-    from divaug.embed import encode
-    from divaug.files import write_text
+    from divaug.base.files import write_text
     from divaug.latent.tables import all_tables
+    from divaug.runs.embed import encode
 
     tables = all_tables(encode(encoder, data, "train"), encode(encoder, data, "test"), k)
     for name, table in tables.items():
@@ -164,9 +165,9 @@ def _show(verdicts: Any, files: list[Path]) -> None:
     print("report: " + "  ".join(os.path.relpath(file) for file in files[:2]))
 
 
-def _log(request: cli.Request, folder: Path, verdicts: Any, files: list[Path]) -> None:
-    from divaug.trackers.mlflow import MlflowTracker
-    from divaug.tracking import tracking_uri
+def _log(request: flags.Request, folder: Path, verdicts: Any, files: list[Path]) -> None:
+    from divaug.runs.trackers.mlflow import MlflowTracker
+    from divaug.runs.tracking import tracking_uri
 
     config = request.configs[0]
     uri = tracking_uri(config, Path(config.output_dir))

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from divaug import cli
-from divaug.config import dump
+from divaug.config import flags
+from divaug.config.schema import dump
 
 RECIPE = {"dataset": "digits", "imbalance_factor": 10.0}
 
@@ -26,19 +26,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe; see the module's docstring."""
 
     def work(arguments: list[str]) -> int:
-        request = cli.parse("divaug.recipes.gallery", __doc__ or "", arguments, RECIPE, methods=("erm",))
+        request = flags.parse("divaug.recipes.gallery", __doc__ or "", arguments, RECIPE, methods=("erm",))
         if request is None:
             return 0
         os.environ.setdefault("MPLBACKEND", "Agg")
         import pandas as pd
         import torch
 
-        from divaug import gallery
-        from divaug.assemble import build, load_data
-        from divaug.conformance.diversity import RandomPatches
-        from divaug.document import Document
-        from divaug.files import make_folder
-        from divaug.plots.gallery import draw_gallery
+        from divaug.base.files import make_folder
+        from divaug.data.load import load_data
+        from divaug.figures.gallery import draw_gallery
+        from divaug.latent.patches import RandomPatches
+        from divaug.report import gallery
+        from divaug.report.document import Document
+        from divaug.train.build import build
 
         config = replace(request.only, device="cpu")
         folder = Path(config.output_dir) / "gallery"
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("gallery: " + "  ".join(os.path.relpath(file) for file in (png, *files)))
         return 0
 
-    return cli.main("gallery", argv, work)
+    return flags.main("gallery", argv, work)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from divaug import cli
-from divaug.errors import ConfigError, suggestion
+from divaug.base.errors import ConfigError, suggestion
+from divaug.config import flags
 
 METHODS = ("none", "ros", "smote", "eos")
 DEFAULTS = {"neighbours": 10, "head_epochs": 10, "head_lr": 0.1}
@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if chosen.head_lr <= 0:
             raise ConfigError(f"--head-lr must be > 0, got {chosen.head_lr}")
 
-        from divaug.errors import DivaugError
-        from divaug.runfolder import find_runs
+        from divaug.base.errors import DivaugError
+        from divaug.runs.folder import find_runs
 
         folders = [folder for folder in find_runs(chosen.runs) if folder.finished]
         if not folders:
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _one_run(folder, methods, chosen)
         return 0
 
-    return cli.main("posthoc", argv, work)
+    return flags.main("posthoc", argv, work)
 
 
 def _label(name: str, chosen: Any) -> str:
@@ -77,11 +77,12 @@ def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
     import numpy as np
     import pandas as pd
 
-    from divaug import results
-    from divaug.assemble import build_model, load_data
-    from divaug.embed import embed
-    from divaug.files import make_folder, write_tensors, write_text
-    from divaug.run import load
+    from divaug.base.files import make_folder, write_tensors, write_text
+    from divaug.data.load import load_data
+    from divaug.report import results
+    from divaug.runs.embed import embed
+    from divaug.runs.model import load
+    from divaug.train.build import build_model
 
     config, names = folder.config, folder.manifest["class_names"]
     data = load_data(config)
@@ -132,9 +133,9 @@ def _train_on_oversampled(name: str, head: Any, train: Any, seed: int, chosen: A
     """Train the head; return the synthetic embeddings' classes and the rows that they start from."""
     import numpy as np
 
+    from divaug.base.rng import stream
     from divaug.posthoc.head import train_head
     from divaug.posthoc.oversample import METHODS as OVERSAMPLE
-    from divaug.rng import stream
 
     rng = stream(seed, f"posthoc/{name}")
     synthetic, classes, base = OVERSAMPLE[name](train.features, train.labels, neighbours=chosen.neighbours, rng=rng)
@@ -147,7 +148,7 @@ def _measure(network: Any, test: Any, data: Any) -> tuple[dict[str, float], list
     """Return a head's accuracies on the test embeddings, and its recall of each class."""
     import torch
 
-    from divaug.metrics import confusion_matrix, from_confusion, prior_corrected, recall
+    from divaug.base.metrics import confusion_matrix, from_confusion, prior_corrected, recall
 
     with torch.no_grad():
         logits = network.head(torch.from_numpy(test.features)).numpy()

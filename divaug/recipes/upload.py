@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from divaug.cli import main as run_main
+from divaug.config.flags import main as run_main
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.parse_args(arguments)
 
-        from divaug.runfolder import find_runs
-        from divaug.tracking import upload
+        from divaug.runs.folder import find_runs
+        from divaug.runs.tracking import upload
 
         for folder in find_runs(chosen.runs):
             upload(folder, chosen.tracking, lambda line: print(line, file=sys.stderr))

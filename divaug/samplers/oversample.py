@@ -2,8 +2,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.registry import SAMPLERS
-from divaug.rng import ClassDraw
+from divaug.base.rng import ClassDraw
+from divaug.config.registry import SAMPLERS
 
 
 @SAMPLERS.register("oversample")

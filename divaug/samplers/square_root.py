@@ -3,8 +3,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.registry import SAMPLERS
-from divaug.rng import ClassDraw
+from divaug.base.rng import ClassDraw
+from divaug.config.registry import SAMPLERS
 
 
 @SAMPLERS.register("square_root")

@@ -3,8 +3,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.registry import SAMPLERS
-from divaug.rng import stream
+from divaug.base.rng import stream
+from divaug.config.registry import SAMPLERS
 
 
 @SAMPLERS.register("undersample")

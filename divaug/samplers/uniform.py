@@ -3,7 +3,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.registry import SAMPLERS
+from divaug.config.registry import SAMPLERS
 
 
 @SAMPLERS.register("uniform")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from divaug.registry import PIXEL
+from divaug.config.registry import PIXEL
 
 COUNTS = [40, 20, 6, 2]
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from divaug.conformance import CHECKS, check_component
+from divaug.base.labels import MixedLabels
+from divaug.config.registry import FEATURE, MIX, PARTNERS, PIXEL, REGISTRIES
 from divaug.feature._memory import append_rows
-from divaug.labels import MixedLabels
 from divaug.mix.cutmix import CutMix
-from divaug.registry import FEATURE, MIX, PARTNERS, PIXEL, REGISTRIES
+from divaug.testing import CHECKS, check_component
 
 OPTIONS = {"chain": {"steps": ["crop_flip", "cutout"]}, "isda": {"covariance": "full"}}
 VARIANTS = [

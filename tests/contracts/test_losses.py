@@ -3,7 +3,7 @@ import pickle
 import pytest
 import torch
 
-from divaug.registry import LOSSES
+from divaug.config.registry import LOSSES
 
 
 @pytest.mark.parametrize("name", list(LOSSES.entries()))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from divaug.registry import SAMPLERS
+from divaug.config.registry import SAMPLERS
 
 
 @pytest.mark.parametrize("name", list(SAMPLERS.entries()))

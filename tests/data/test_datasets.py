@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from divaug.base.errors import DataError
 from divaug.data import roots
 from divaug.data.datasets import _mnist
 from divaug.data.datasets._cifar import read_cifar
@@ -15,7 +16,6 @@ from divaug.data.datasets.fashion_mnist import fashion_mnist
 from divaug.data.datasets.image_folder import image_folder
 from divaug.data.images import Request
 from divaug.data.pictures import PictureFiles
-from divaug.errors import DataError
 
 
 def md5(content):

@@ -3,14 +3,14 @@ import pytest
 import torch
 from PIL import Image
 
+from divaug.config.registry import PIXEL
 from divaug.data.images import Part
 from divaug.data.loaders import Loader
 from divaug.data.pictures import PictureFiles
 from divaug.mix.cmo import CMO
 from divaug.mix.none import NoMix
-from divaug.partners.minority import Minority
+from divaug.mix.partners.minority import Minority
 from divaug.pixel.crop_flip import CropFlip
-from divaug.registry import PIXEL
 
 RNG = np.random.default_rng(0)
 PART = Part(RNG.integers(0, 256, (37, 8, 6, 3), dtype=np.uint8), np.arange(37) % 3)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from divaug.base.errors import DataError
 from divaug.data.longtail import class_ranks, cut, profile_counts
-from divaug.errors import DataError
 
 CIFAR10 = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
 LABELS = np.repeat(np.arange(4), 40)[np.random.default_rng(0).permutation(160)]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from divaug.base.errors import DataError
 from divaug.data.pictures import PictureFiles, decode, list_pictures
-from divaug.errors import DataError
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)

@@ -3,13 +3,13 @@ import pytest
 import torch
 from scipy.stats import kstest
 
+from divaug.base.labels import MixedLabels
 from divaug.feature._memory import Deficit, FeatureMemory, append_rows
 from divaug.feature.eos import EOS
 from divaug.feature.feature_noise import FeatureNoise
 from divaug.feature.feature_smote import FeatureSmote
 from divaug.feature.isda import ISDA
 from divaug.feature.manifold_mixup import ManifoldMixup
-from divaug.labels import MixedLabels
 
 COUNTS = torch.tensor([60, 20, 5, 1])
 D = 6

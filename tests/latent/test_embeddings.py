@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from divaug.errors import DataError
+from divaug.base.errors import DataError
 from divaug.latent.embeddings import Embeddings
 
 from .golden import CE_PRED, LABELS, LOGITS, PRED, RUNNER_UP, B, F, W, bundle, random_bundle

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from divaug.errors import ConfigError, DataError
-from divaug.latent.extraction import extract, load_weights
+from divaug.base.errors import ConfigError, DataError
+from divaug.latent.extraction import extract
 from divaug.models import resnet20
 from divaug.models.network import build_network
+from divaug.models.weights import load_weights
 
 IMAGES = torch.rand(10, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(10) % 4

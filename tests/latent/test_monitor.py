@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from divaug.labels import MixedLabels
+from divaug.base.labels import MixedLabels
 from divaug.latent.counts import TopKCounts
 from divaug.latent.monitor import TopKMonitor
 from divaug.models.heads import CosineHead, LinearHead

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from divaug.class_weights import effective_number, inverse_frequency, no_weights
-from divaug.labels import MixedLabels, mixed_loss
+from divaug.base.labels import MixedLabels, mixed_loss
 from divaug.losses.balanced_softmax import BalancedSoftmax
 from divaug.losses.ce import CrossEntropy
+from divaug.losses.class_weights import effective_number, inverse_frequency, no_weights
 from divaug.losses.focal import Focal
 from divaug.losses.ldam import LDAM
 from divaug.losses.logit_adjusted import LogitAdjusted

@@ -9,9 +9,9 @@ from divaug.mix.balanced_mixup import BalancedMixup
 from divaug.mix.cmo import CMO
 from divaug.mix.cutmix import CutMix
 from divaug.mix.mixup import Mixup
+from divaug.mix.partners.minority import Minority
 from divaug.mix.remix import Remix
 from divaug.mix.resizemix import ResizeMix
-from divaug.partners.minority import Minority
 
 IMAGES = torch.rand(5, 3, 6, 9, generator=torch.Generator().manual_seed(0))  # odd B, H != W
 LABELS = torch.tensor([0, 0, 1, 2, 2])

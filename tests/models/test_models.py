@@ -3,7 +3,7 @@ import pickle
 import pytest
 import torch
 
-from divaug.errors import ConfigError
+from divaug.base.errors import ConfigError
 from divaug.models import build_network, resnet20, resnet32, resnet44, resnet56
 from divaug.models.heads import CosineHead, LinearHead
 from divaug.models.whitened_cnn import WhitenedCNN

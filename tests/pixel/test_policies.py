@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from divaug.contracts import augment
+from divaug.base.contracts import augment
+from divaug.config.registry import PIXEL
 from divaug.data.images import Part
 from divaug.data.loaders import Loader
 from divaug.mix.none import NoMix
@@ -23,7 +24,6 @@ from divaug.pixel.cutout import Cutout
 from divaug.pixel.gaussian_noise import GaussianNoise
 from divaug.pixel.levels import Levels
 from divaug.pixel.random_erasing import RandomErasing
-from divaug.registry import PIXEL
 
 IMAGES = torch.randint(0, 256, (6, 32, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 0, 3])
@@ -362,7 +362,7 @@ def test_what_is_wrong_with_a_pipeline_is_said(tmp_path):
     ],
 )  # fmt: skip
 def test_bad_values_are_named(build, message):
-    from divaug.errors import ConfigError
+    from divaug.base.errors import ConfigError
 
     with pytest.raises((ValueError, ConfigError), match=message):
         build()

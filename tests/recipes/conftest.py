@@ -40,8 +40,8 @@ def pictures(tmp_path):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Draw no figures, neither of a run nor of a comparison: for tests of something else, as they take a second each."""
-    monkeypatch.setattr("divaug.plots.run.draw_run", lambda *a: None)
-    monkeypatch.setattr("divaug.plots.compare.draw_comparison", lambda *a: [])
+    monkeypatch.setattr("divaug.figures.run.draw_run", lambda *a: None)
+    monkeypatch.setattr("divaug.figures.compare.draw_comparison", lambda *a: [])
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def untimed():
 def facts_of_gallery():
     import torch
 
-    from divaug.registry import PIXEL
+    from divaug.config.registry import PIXEL
 
     counts = torch.tensor([40, 20, 12, 2])
     return {

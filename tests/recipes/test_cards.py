@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from divaug import results
-from divaug.cards import write_cards
 from divaug.recipes import compare
-from divaug.report import mean_sd
+from divaug.report import results
+from divaug.report.cards import write_cards
+from divaug.report.compare import mean_sd
 
 ROOT = Path(__file__).parents[2]
 BAL = {"erm": {0: 0.50, 1: 0.60, 2: 0.70}, "cmo": {0: 0.53, 1: 0.62, 2: 0.71}, "diverse": {0: 0.5, 7: 0.9}}

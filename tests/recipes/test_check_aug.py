@@ -3,8 +3,8 @@ import pytest
 from divaug.recipes import check_aug
 
 MINE = '''
-from divaug.labels import MixedLabels
-from divaug.registry import MIX
+from divaug.base.labels import MixedLabels
+from divaug.config.registry import MIX
 
 
 @MIX.register("mine")

@@ -8,17 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
-from divaug import presets
-from divaug.assemble import load_data
-from divaug.config import Component, protocol_fingerprint
-from divaug.data.images import Part
-from divaug.embed import encode, encode_views
-from divaug.encoder import CommonSpace, Encoder
-from divaug.errors import ConfigError, Interrupted
-from divaug.labels import MixedLabels
-from divaug.pretext import Rotations, train_encoder
+from divaug.base.errors import ConfigError, Interrupted
+from divaug.base.labels import MixedLabels
+from divaug.config import layers
+from divaug.config.schema import Component, protocol_fingerprint
+from divaug.data.halves import picture_digests
+from divaug.data.load import load_data
+from divaug.latent.space import CommonSpace
+from divaug.models.encoder import Encoder
 from divaug.recipes import compare, digits_lt, encoder, fragility
-from divaug.runfolder import RunFolder, find_runs
+from divaug.runs.embed import encode, encode_views
+from divaug.runs.folder import RunFolder, find_runs
+from divaug.train.encoder import Rotations, train_encoder
 
 WIDE = ("whitened_cnn", {"widths": [8, 256]})
 
@@ -26,7 +27,7 @@ WIDE = ("whitened_cnn", {"widths": [8, 256]})
 def config(**keys):
     flags = {"profile": "natural", "data_part": "b", "epochs": 1, "batch_size": 128, "model": {"name": WIDE[0], **WIDE[1]},
              "progress": "none", "max_per_class": 20, **keys}  # fmt: skip
-    return presets.resolve(recipe={"dataset": "digits"}, flags=flags)
+    return layers.resolve(recipe={"dataset": "digits"}, flags=flags)
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +51,15 @@ def test_it_learns_on_half_b_and_remembers_what_it_saw(trained):
     assert trained.name.startswith("digits-b-") and found.dimensions == 256 and not found.backbone.training
     assert 0 < found.manifest["test_accuracy"] < 1 and not any(p.requires_grad for p in found.backbone.parameters())
     mean, std = data.dataset.mean, data.dataset.std
-    found.fits(load_data(config(data_part="a")).train, mean, std)
+    shape = (8, 8, 1)
+    found.fits(shape, mean, std, picture_digests(load_data(config(data_part="a")).train))
     with pytest.raises(ConfigError, match=r"trained on 200 of these 200 training pictures.*--data-part a"):
-        found.fits(data.train, mean, std)
-    found.fits(data.train, mean, std, allow_overlap=True)
+        found.fits(shape, mean, std, picture_digests(data.train))
+    found.fits(shape, mean, std, None)
     with pytest.raises(ConfigError, match="another normalisation"):
-        found.fits(data.train, (0.1,), std)
+        found.fits(shape, (0.1,), std, None)
     with pytest.raises(ConfigError, match=r"sees pictures of \[8, 8, 1\], these are \[9, 9, 1\]"):
-        found.fits(Part(np.zeros((1, 9, 9, 1), np.uint8), np.array([0])), mean, std)
+        found.fits((9, 9, 1), mean, std, None)
 
 
 def test_labels_are_never_looked_at(trained, tmp_path):
@@ -67,7 +69,7 @@ def test_labels_are_never_looked_at(trained, tmp_path):
 
 
 def test_it_goes_on_bit_exactly_where_it_was_stopped(tmp_path, monkeypatch):
-    from divaug.signals import StopRequest
+    from divaug.base.signals import StopRequest
 
     wanted = config(epochs=2)
     data = load_data(wanted)
@@ -146,7 +148,7 @@ def test_a_run_is_measured_beside_and_not_changed(tiny, trained, untimed, monkey
         == judged[3]["metrics"]["encoder_train_clean/number_tail"]
     )
 
-    from divaug.signals import StopRequest
+    from divaug.base.signals import StopRequest
 
     asked = iter(range(1000))
 
@@ -216,7 +218,7 @@ def test_a_study_refuses_an_encoder_that_has_seen_its_pictures_before_it_trains(
 def test_a_finished_run_is_reported_in_the_common_space_or_refused_before_it_is_measured(
     tiny, trained, capsys, monkeypatch
 ):
-    monkeypatch.setattr("divaug.latent_report._figures", lambda *a: [])
+    monkeypatch.setattr("divaug.report.latent._figures", lambda *a: [])
     flags = ["--method", "erm", "--epochs", "1", "--max-per-class", "20"]
     assert digits_lt.main([*tiny, *flags, "--data-part", "b", "--experiment", "b"]) == 0
     assert fragility.main(["runs/b/erm", "--encoder", str(trained)]) == 2

@@ -3,11 +3,12 @@ import pytest
 import torch
 from PIL import Image
 
-from divaug.assemble import build, load_data
+from divaug.base.errors import DataError, DivaugError
+from divaug.config.layers import resolve
+from divaug.data.load import load_data
 from divaug.data.pictures import PictureFiles, decode
-from divaug.errors import DataError, DivaugError
-from divaug.presets import resolve
-from divaug.runfolder import find_runs
+from divaug.runs.folder import find_runs
+from divaug.train.build import build
 
 
 def config(**flags):

@@ -8,7 +8,7 @@ from divaug.recipes import digits_lt, fragility
 
 @pytest.mark.usefixtures("store")  # an empty one: making its tables takes seconds
 def test_the_recipe_from_start_to_report(capsys, monkeypatch):
-    monkeypatch.setattr("divaug.plots.run.draw_run", lambda *a: None)  # a second a run
+    monkeypatch.setattr("divaug.figures.run.draw_run", lambda *a: None)  # a second a run
     argv = ["--smoke", "--seed", "0", "--methods", "erm", "--epochs", "1", "--model.widths", "[24]", "--quiet"]
     assert fragility.main(argv) == 0
     out = capsys.readouterr().out

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from divaug.assemble import build, load_data
-from divaug.errors import ConfigError
-from divaug.gallery import POINTS, STRENGTHS, _made, clouds, pictures, strengths_of
-from divaug.presets import resolve
+from divaug.base.errors import ConfigError
+from divaug.config.layers import resolve
+from divaug.config.registry import FEATURE, MIX, PARTNERS, PIXEL
+from divaug.data.load import load_data
 from divaug.recipes import gallery
-from divaug.registry import FEATURE, MIX, PARTNERS, PIXEL
+from divaug.report.gallery import POINTS, STRENGTHS, _made, clouds, pictures, strengths_of
+from divaug.train.build import build
 
 
 def test_every_augmentation_is_in_the_gallery(monkeypatch):
@@ -67,7 +68,7 @@ def test_a_users_component_without_strengths_is_shown_at_its_defaults():
 
 
 def test_clouds_hold_what_was_made(facts_of_gallery):
-    from divaug.gallery import _made
+    from divaug.report.gallery import _made
 
     features, labels = facts_of_gallery["encoder_features"], facts_of_gallery["labels"]
     facts = {**facts_of_gallery, "feature_dim": 12, "total_steps": 1}
@@ -89,7 +90,7 @@ def test_isda_is_shown_at_the_end_of_its_schedule(monkeypatch):
             made[options["strength"]] = out, features[labels == small]
         return out
 
-    monkeypatch.setattr("divaug.gallery._made", recorded)
+    monkeypatch.setattr("divaug.report.gallery._made", recorded)
     clouds(data, built, lambda images: images.flatten(1))
     assert set(made) == {0.1, 0.5, 2.0}
     for strength, (moved, own) in made.items():

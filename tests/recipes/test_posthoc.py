@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from divaug import results
 from divaug.recipes import digits_lt, posthoc
-from divaug.runfolder import RunFolder
+from divaug.report import results
+from divaug.runs.folder import RunFolder
 
 
 def test_three_phases_on_a_run(tiny, capsys, monkeypatch):

@@ -4,10 +4,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from divaug import results
-from divaug.errors import DivaugError
+from divaug.base.errors import DivaugError
 from divaug.recipes import compare, digits_lt
-from divaug.runfolder import find_runs
+from divaug.report import results
+from divaug.runs.folder import find_runs
 
 
 @pytest.mark.usefixtures("no_figures")

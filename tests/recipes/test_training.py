@@ -13,14 +13,15 @@ import pytest
 import torch
 
 import divaug
-from divaug import presets
-from divaug.assemble import build, load_data
+from divaug.base.errors import ConfigError
+from divaug.base.stats import wilson_interval
+from divaug.config import layers
+from divaug.data.load import load_data
 from divaug.data.pictures import decode
-from divaug.errors import ConfigError
-from divaug.measure import costs
 from divaug.recipes import digits_lt, folder_lt
-from divaug.runfolder import RunFolder, find_runs
-from divaug.stats import wilson_interval
+from divaug.runs.folder import RunFolder, find_runs
+from divaug.runs.measure import costs
+from divaug.train.build import build
 
 
 def run(*argv):
@@ -28,12 +29,12 @@ def run(*argv):
 
 
 def test_every_method_trains(tiny, capsys, monkeypatch):
-    monkeypatch.setattr("divaug.plots.run.draw_run", lambda *a: None)  # 52 figures take longer than all training
-    names = set(presets.names("methods")) - {"diverse", "redundant"}  # these need an encoder: test_encoder.py
+    monkeypatch.setattr("divaug.figures.run.draw_run", lambda *a: None)  # 52 figures take longer than all training
+    names = set(layers.names("methods")) - {"diverse", "redundant"}  # these need an encoder: test_encoder.py
     assert run(*tiny, "--methods", ",".join(sorted(names)), "--epochs", 2) == 0
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if line.split() and " against " not in line]
-    table = [line for line in lines if line.split()[0] in presets.names("methods")]
+    table = [line for line in lines if line.split()[0] in layers.names("methods")]
     assert out.count(" against erm, classes by test recall: better in ") == 25
     assert len(table) == 26 and "prior-corr." in out and "top-K tail m=" in out
     for figure in ("recall_by_class", "growth", "accuracy_diversity"):
@@ -178,7 +179,7 @@ def test_a_run_goes_on_bit_exactly_after_a_signal(tiny, untimed, uninterrupted, 
 @pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_epoch_is_resumed_in_its_middle(tiny, untimed, monkeypatch, number, code):
-    from divaug.signals import StopRequest
+    from divaug.base.signals import StopRequest
 
     argv = [*tiny, "--method", "remix", "--batch-size", 8]
     assert run(*argv, "--output-dir", "whole") == 0
@@ -203,7 +204,7 @@ def test_an_epoch_is_resumed_in_its_middle(tiny, untimed, monkeypatch, number, c
 
 @pytest.mark.usefixtures("no_figures")
 def test_resume_with_a_path_and_resume_never(tiny, monkeypatch, capsys):
-    from divaug.signals import StopRequest
+    from divaug.base.signals import StopRequest
 
     with monkeypatch.context() as patch:
         patch.setattr(StopRequest, "__call__", lambda self: setattr(self, "signal_number", 15) or True)
@@ -283,7 +284,7 @@ def test_folder_lt_on_a_folder_and_on_a_csv(tiny, pictures, capsys):
 
 
 def test_the_table_of_classes_is_of_all_seeds(tiny):
-    from divaug.report import class_table
+    from divaug.report.compare import class_table
 
     assert run(*tiny, "--method", "erm", "--seeds", "0,1") == 0
     folders = find_runs(["runs"])
@@ -300,19 +301,19 @@ def test_the_table_of_classes_is_of_all_seeds(tiny):
 def test_timm_brings_its_own_size_and_normalisation(tiny, pictures):
     import timm
 
-    from divaug.assemble import load_data
+    from divaug.data.load import load_data
 
-    config = presets.resolve(flags={"dataset": "image_folder", "path": str(pictures), "model": "timm:resnet18"})
+    config = layers.resolve(flags={"dataset": "image_folder", "path": str(pictures), "model": "timm:resnet18"})
     data = load_data(config)
     expected = timm.get_pretrained_cfg("resnet18")
     assert data.train.images.shape[1:] == (224, 224, 3) and data.dataset.mean == tuple(expected.mean)
     with pytest.raises(ConfigError, match="timm has no model 'resnet18x'"):
-        load_data(presets.resolve(flags={"dataset": "image_folder", "path": str(pictures), "model": "timm:resnet18x"}))
+        load_data(layers.resolve(flags={"dataset": "image_folder", "path": str(pictures), "model": "timm:resnet18x"}))
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_two_lanes_are_never_in_one_table(tiny):
-    from divaug.report import compare
+def test_two_presets_are_never_in_one_table(tiny):
+    from divaug.report.compare import compare
 
     assert run(*tiny, "--method", "erm") == 0
     assert run(*tiny, "--method", "erm", "--epochs", 2, "--experiment", "short") == 0
@@ -323,7 +324,7 @@ def test_two_lanes_are_never_in_one_table(tiny):
 @pytest.mark.usefixtures("no_figures")
 def test_import_is_kept_for_resuming(tiny, tmp_path):
     (tmp_path / "my_augs.py").write_text(
-        "from divaug.labels import MixedLabels\nfrom divaug.registry import MIX, PIXEL\n\n"
+        "from divaug.base.labels import MixedLabels\nfrom divaug.config.registry import MIX, PIXEL\n\n"
         '@MIX.register("mine")\nclass Mine:\n    """Darken."""\n'
         "    def sample(self, labels, size, rng):\n        return rng.random()\n"
         "    def apply(self, images, labels, plan, donors=None):\n"
@@ -343,7 +344,7 @@ def test_import_is_kept_for_resuming(tiny, tmp_path):
 
 
 def test_a_signal_in_the_last_epoch_stops_the_comparison(tiny, monkeypatch, capsys):
-    from divaug.signals import StopRequest
+    from divaug.base.signals import StopRequest
 
     asked = iter(range(10_000))
 
@@ -359,7 +360,7 @@ def test_a_signal_in_the_last_epoch_stops_the_comparison(tiny, monkeypatch, caps
 
 
 def test_a_class_in_one_group_stays_in_training(pictures):
-    from divaug.assemble import load_data
+    from divaug.data.load import load_data
 
     lines = (pictures / "cells.csv").read_text().splitlines()
     alone = [line.replace(line.split(",")[2], "lonely") if ",dark," in line else line for line in lines[1:]]
@@ -367,7 +368,7 @@ def test_a_class_in_one_group_stays_in_training(pictures):
     body = (pictures / "more.csv").read_text().splitlines()
     body[1], body[-1] = body[1].replace(",train", ",test").replace("slide0", "apart"), body[-1]
     (pictures / "more.csv").write_text("\n".join(body) + "\n")
-    config = presets.resolve(
+    config = layers.resolve(
         flags={"dataset": "csv", "path": str(pictures / "more.csv"), "image_size": 8, "val_frac": 0.3}
     )
     data = load_data(config)
@@ -456,9 +457,9 @@ def test_learned_strengths_go_on_after_a_stop(tiny, untimed, monkeypatch):
     (folder,) = find_runs(["runs"])
     whole = untimed(folder.path)
     assert max(whole[-1]["per_class"]["aug/level"]) >= 2
-    from divaug import train
+    from divaug.train import checkpoint
 
-    save, saved = train.save, []
+    save, saved = checkpoint.save, []
 
     def stop_once(path, **kwargs):
         save(path, **kwargs)
@@ -466,9 +467,9 @@ def test_learned_strengths_go_on_after_a_stop(tiny, untimed, monkeypatch):
         if len(saved) == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(train, "save", stop_once)
+    monkeypatch.setattr(checkpoint, "save", stop_once)
     assert run(*tiny, *flags, "--experiment", "stopped") == 130
-    monkeypatch.setattr(train, "save", save)
+    monkeypatch.setattr(checkpoint, "save", save)
     assert run(*tiny, *flags, "--experiment", "stopped") == 0
     assert untimed(Path("runs/stopped") / folder.path.relative_to(folder.path.parents[1])) == whole
 
@@ -485,7 +486,7 @@ def test_a_slow_augmentation_says_what_it_costs(tiny, capsys):
 def test_its_cost_counts_the_decoding_of_picture_files(pictures, monkeypatch):
     monkeypatch.setattr("divaug.data.datasets._own.RESIDENT_BYTES", 100)
     flags = {"dataset": "image_folder", "path": str(pictures), "test_frac": 0.3, "image_size": 12}
-    config = presets.resolve(flags={**flags, "pixel": "trivialaugment"})
+    config = layers.resolve(flags={**flags, "pixel": "trivialaugment"})
     built = build(config, load_data(config))
 
     def slow(path, size):

@@ -16,22 +16,22 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, 
 from torch.nn import functional as F
 
 import divaug
-from divaug.assemble import load_data
-from divaug.class_weights import effective_number as effective_weights
-from divaug.class_weights import inverse_frequency
-from divaug.config import from_layers
-from divaug.encoder import Encoder
+from divaug.base.labels import MixedLabels
+from divaug.base.metrics import prior_corrected
+from divaug.base.rng import stream
+from divaug.config.schema import from_layers
+from divaug.data.load import load_data
 from divaug.feature.feature_smote import FeatureSmote
-from divaug.labels import MixedLabels
+from divaug.losses.class_weights import effective_number as effective_weights
+from divaug.losses.class_weights import inverse_frequency
 from divaug.losses.focal import Focal
 from divaug.losses.logit_adjusted import LogitAdjusted
-from divaug.metrics import prior_corrected
 from divaug.mix.cutmix import CutMix
+from divaug.mix.partners.minority import Minority
+from divaug.models.encoder import Encoder
 from divaug.models.network import build_network
-from divaug.partners.minority import Minority
 from divaug.pixel.shift import Shift
-from divaug.rng import stream
-from divaug.run import run
+from divaug.runs.loop import run
 from divaug.samplers.oversample import Oversample
 from divaug.samplers.uniform import Uniform
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from divaug.base.errors import DataError
+from divaug.base.rng import stream
 from divaug.data.datasets._rows import Row, rows_of_csv, rows_of_folder
 from divaug.data.images import Dataset, Part, Request
 from divaug.data.pictures import PictureFiles
 from divaug.data.split import carve
-from divaug.errors import DataError
-from divaug.rng import stream
 
 RESIDENT_BYTES = 2 * 2**30  # decode everything once when it takes no more than this
 _NORMALISATION_SAMPLE = 2000

@@ -4,8 +4,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from divaug.base.errors import DataError, suggestion
 from divaug.data.pictures import list_pictures
-from divaug.errors import DataError, suggestion
 
 COLUMNS = {"path", "label", "split", "group", "source"}
 

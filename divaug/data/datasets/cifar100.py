@@ -1,6 +1,6 @@
+from divaug.config.registry import DATASETS
 from divaug.data.datasets._cifar import read_cifar
 from divaug.data.images import Dataset, Request
-from divaug.registry import DATASETS
 
 
 @DATASETS.register("cifar100")

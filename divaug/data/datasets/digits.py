@@ -2,8 +2,8 @@ from typing import Any
 
 import numpy as np
 
+from divaug.config.registry import DATASETS
 from divaug.data.images import Dataset, Part, Request
-from divaug.registry import DATASETS
 
 
 @DATASETS.register("digits")

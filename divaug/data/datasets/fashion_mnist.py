@@ -1,6 +1,6 @@
+from divaug.config.registry import DATASETS
 from divaug.data.datasets._mnist import read_mnist
 from divaug.data.images import Dataset, Request
-from divaug.registry import DATASETS
 
 
 @DATASETS.register("fashion_mnist")

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import numpy as np
 
+from divaug.base.errors import DataError
+from divaug.config.registry import DATASETS
 from divaug.data.datasets._own import assemble, stated_test
 from divaug.data.datasets._rows import rows_of_folder
 from divaug.data.images import Dataset, Request
-from divaug.errors import DataError
-from divaug.registry import DATASETS
 
 
 @DATASETS.register("image_folder")

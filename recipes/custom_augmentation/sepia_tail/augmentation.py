@@ -1,6 +1,6 @@
 import numpy as np
 
-from divaug.registry import PIXEL
+from divaug.config.registry import PIXEL
 
 SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]])
 

@@ -1,0 +1,99 @@
+"""Writing files so that a crash leaves the old one or the new one, whole; and locks between processes."""
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from divaug.base.errors import ConfigError, DivaugError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically; NaN and infinities become null."""
+    write_text(path, json.dumps(to_json(value), indent=1, allow_nan=False) + "\n")
+
+
+def write_tensors(path: Path, state: Any) -> None:
+    """Write tensors and plain values for torch.load atomically, on the disk before the name is."""
+    import torch
+
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def to_json(value: Any) -> Any:
+    """Return plain values with NaN and infinities as None, which is what JSON has for them."""
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder and its parents.
+
+    Raises:
+        ConfigError: It cannot be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make folder {path}: {error.strerror}; choose another with --output-dir") from error
+    if not os.access(path, os.W_OK):
+        raise ConfigError(f"folder {path} is not writable; choose another with --output-dir")
+    return path
+
+
+@contextmanager
+def exclusive(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold an operating-system lock, released when the process ends however it ends.
+
+    Args:
+        path: The lock file; its content is the holder's process number.
+        wait: Wait for the holder instead of failing.
+
+    Raises:
+        DivaugError: Another process holds it and ``wait`` is false.
+    """
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}; choose another --output-dir") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise DivaugError(f"{path.parent} is in use by process {file.read().strip() or 'unknown'}") from None
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether some process holds the lock."""
+    try:
+        with exclusive(path, wait=False):
+            return False
+    except DivaugError:
+        return True

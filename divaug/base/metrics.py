@@ -1,0 +1,157 @@
+"""Metrics from a confusion matrix and from scores; NaN, never 0, for classes absent from the evaluated part."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from divaug.base.groups import rank_groups, shot_groups
+
+TAUS = np.arange(-1, 4.0001, 0.25)
+
+
+def confusion_matrix(
+    labels: Int[np.ndarray, "N"], predictions: Int[np.ndarray, "N"], num_classes: int
+) -> Int[np.ndarray, "C C"]:
+    """Return counts with labels in rows and predictions in columns; matrices of parts add up."""
+    cells = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
+    return cells.reshape(num_classes, num_classes)
+
+
+def recall(matrix: Int[np.ndarray, "C C"]) -> Float[np.ndarray, "C"]:
+    """Return each class's recall (accuracy on the class), NaN where it is absent."""
+    return _ratio(matrix.diagonal(), matrix.sum(1))
+
+
+def precision(matrix: Int[np.ndarray, "C C"]) -> Float[np.ndarray, "C"]:
+    """Return each class's precision: 0 where it is present and never predicted, NaN where it is absent."""
+    present = matrix.sum(1) > 0
+    predicted = matrix.sum(0)
+    return np.where(present, matrix.diagonal() / np.maximum(predicted, 1), np.nan)
+
+
+def f1(matrix: Int[np.ndarray, "C C"]) -> Float[np.ndarray, "C"]:
+    """Return each class's F1, NaN where it is absent."""
+    present = matrix.sum(1) > 0
+    return np.where(present, 2 * matrix.diagonal() / np.maximum(matrix.sum(0) + matrix.sum(1), 1), np.nan)
+
+
+def from_confusion(matrix: Int[np.ndarray, "C C"], group_counts: Int[np.ndarray, "C"]) -> dict[str, float]:
+    """Return the scalar metrics of a confusion matrix, all in [0, 1].
+
+    Args:
+        matrix: Labels in rows, predictions in columns.
+        group_counts: Training counts by which classes are grouped.
+
+    Returns:
+        ``acc``, ``bal_acc`` (mean recall), ``macro_f1``, ``gmean`` (geometric mean of recalls), ``worst_class_acc``,
+        ``acc_head``, ``acc_mid``, ``acc_tail`` (mean recall of rank terciles) and ``acc_many``, ``acc_medium``,
+        ``acc_few`` for shot groups that are not empty. Absent classes are left out of the means; a group without any
+        present class is NaN.
+    """
+    recalls = recall(matrix)
+    known = recalls[~np.isnan(recalls)]
+    groups = {**rank_groups(group_counts), **{k: v for k, v in shot_groups(group_counts).items() if len(v)}}
+    with np.errstate(divide="ignore"):
+        gmean = float(np.exp(np.log(known).mean()))
+    return {
+        "acc": float(matrix.diagonal().sum() / matrix.sum()),
+        "bal_acc": float(known.mean()),
+        "macro_f1": nanmean(f1(matrix)),
+        "gmean": gmean,
+        "worst_class_acc": float(known.min()),
+        **{f"acc_{name}": nanmean(recalls[classes]) for name, classes in groups.items()},
+    }
+
+
+def roc_auc(labels: Int[np.ndarray, "N"], scores: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "C"]:
+    """Return each class's one-versus-rest area under the ROC curve (ties count half), NaN where it is undefined."""
+    from scipy.stats import rankdata
+
+    areas = np.full(scores.shape[1], np.nan)
+    for c in range(scores.shape[1]):
+        positive = labels == c
+        ours, others = int(positive.sum()), int((~positive).sum())
+        if ours and others:
+            ranks = rankdata(scores[:, c])[positive].sum()
+            areas[c] = (ranks - ours * (ours + 1) / 2) / (ours * others)
+    return areas
+
+
+def calibration_error(labels: Int[np.ndarray, "N"], probabilities: Float[np.ndarray, "N C"], bins: int = 15) -> float:
+    """Return the expected calibration error of the predicted class over equal-width bins (Guo et al. 2017).
+
+    Reference:
+        Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv:1706.04599.
+    """
+    confidence = probabilities.max(1)
+    correct = probabilities.argmax(1) == labels
+    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(which, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def prior_corrected(
+    labels: Int[np.ndarray, "N"], logits: Float[np.ndarray, "N C"], shares: Float[np.ndarray, "C"]
+) -> tuple[float, float]:
+    """Return the prior-corrected balanced accuracy and the strength tau it chose.
+
+    Mean recall of argmax(logits - tau * log pi), pi the class shares of the training cut. tau, from -1 to 4 in steps
+    of 0.25 (ties: nearest 0), is chosen on one stratified half of the test part and read on the other, both ways, and
+    the two are averaged. A method that only moved a threshold is so seen to have done so. Classes with fewer than two
+    test pictures are left out.
+
+    Args:
+        labels: Labels of the test part.
+        logits: Final logits.
+        shares: Class shares of the training cut, > 0, the same for every method and loss.
+
+    Returns:
+        The accuracy and the mean of the two taus; NaN where no class has two test pictures.
+
+    Raises:
+        ValueError: A share is not positive.
+
+    Reference:
+        Menon et al., Long-tail Learning via Logit Adjustment, ICLR 2021, arXiv:2007.07314, eq. 9 (post hoc).
+
+    Differs from the paper: tau is cross-fitted, and may be negative.
+    """
+    if (shares <= 0).any():
+        raise ValueError(f"class shares must be > 0, got {shares.tolist()}")
+    present = np.bincount(labels, minlength=len(shares)) >= 2
+    keep = present[labels]
+    labels, logits = labels[keep], logits[keep].astype(np.float64)
+    if not len(labels):
+        return float("nan"), float("nan")
+    half = np.zeros(len(labels), dtype=np.int64)
+    for c in np.flatnonzero(present):
+        half[np.flatnonzero(labels == c)[1::2]] = 1
+    table = np.empty((2, len(TAUS)))
+    for t, tau in enumerate(TAUS):
+        predictions = (logits - tau * np.log(shares)).argmax(1)
+        for h in (0, 1):
+            matrix = confusion_matrix(labels[half == h], predictions[half == h], len(shares))
+            table[h, t] = nanmean(recall(matrix))
+    chosen = [_nearest_zero_best(table[h]) for h in (0, 1)]
+    score = (table[1, chosen[0]] + table[0, chosen[1]]) / 2
+    return float(score), float((TAUS[chosen[0]] + TAUS[chosen[1]]) / 2)
+
+
+def _nearest_zero_best(row: Float[np.ndarray, "T"]) -> int:
+    best = np.flatnonzero(row >= row.max() - 1e-12)
+    return int(best[np.abs(TAUS[best]).argmin()])
+
+
+def softmax(logits: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N C"]:
+    """Return softmax probabilities in float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return shifted / shifted.sum(1, keepdims=True)
+
+
+def nanmean(values: Float[np.ndarray, "*n"]) -> float:
+    """Return the mean of the values that are not NaN, NaN where there are none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _ratio(part: Int[np.ndarray, "C"], whole: Int[np.ndarray, "C"]) -> Float[np.ndarray, "C"]:
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)

@@ -1,0 +1,371 @@
+"""The command line of every recipe that trains: flags equal the keys of ``Config``.
+
+Nothing heavy is imported here: ``--help``, ``--list`` and a misspelt name answer at once.
+"""
+
+import argparse
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from divaug.base.errors import ConfigError, DivaugError, suggestion
+from divaug.config import layers
+from divaug.config.registry import REGISTRIES, add_import
+from divaug.config.schema import FAMILY_OF, Component, Config, config_fields, default_of
+
+COMPONENT_FLAGS = ("model", *FAMILY_OF)
+_SPECIAL = {"phases", "imports", "head", "method", "seed", "download", "monitor"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for.
+
+    Attributes:
+        configs: One configuration a run: methods x seeds.
+        dry_run: Tell what would run, and stop.
+        print_config: Print the configurations as TOML, and stop.
+        quiet: Print results only.
+        resume_from: A run folder named by --resume, or None.
+        smoke: Whether --smoke was given.
+        extra: Values of the recipe's own flags.
+    """
+
+    configs: list[Config]
+    dry_run: bool
+    print_config: bool
+    quiet: bool
+    resume_from: str | None
+    smoke: bool
+    extra: dict[str, Any]
+
+    @property
+    def only(self) -> Config:
+        """The one configuration of a recipe that does not go over methods and seeds."""
+        if len(self.configs) > 1:
+            raise ConfigError("this recipe takes one method and one seed")
+        return self.configs[0]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. See --help")
+
+
+def main(program: str, argv: Sequence[str] | None, work: Callable[[list[str]], int]) -> int:
+    """Run a recipe's work and turn errors into messages and exit codes (0, 1, 2, 3, 130, 143).
+
+    Args:
+        program: Name in messages.
+        argv: Arguments; None takes the process's.
+        work: Gets the arguments, returns the exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return work(arguments)
+    except (DivaugError, KeyboardInterrupt) as error:
+        if "-v" in arguments:
+            traceback.print_exc()
+        code = error.exit_code if isinstance(error, DivaugError) else 130
+        print(f"{program}: {error or 'interrupted'}", file=sys.stderr)
+        return code
+    except BrokenPipeError:  # the reader of a pipe has gone (head)
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if "-v" in arguments:
+            traceback.print_exc()
+        print(f"{program}: {type(error).__name__}: {error} (-v shows where)", file=sys.stderr)
+        return 1
+
+
+def parse(
+    program: str,
+    description: str,
+    argv: Sequence[str],
+    recipe: Mapping[str, Any],
+    *,
+    methods: Sequence[str] = (),
+    smoke: Mapping[str, Any] | None = None,
+    positional: tuple[str, str] | None = None,
+    own_flags: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+) -> Request | None:
+    """Read a command line; None where it only asked for information, which is then printed.
+
+    Args:
+        program: Shown in the usage.
+        description: Shown in --help.
+        argv: Arguments.
+        recipe: The recipe's own values, over the defaults and below everything else.
+        methods: Methods compared where none is named.
+        smoke: Values that --smoke sets.
+        positional: Key and help of a positional argument.
+        own_flags: Adds the recipe's own flags, whose values come back in ``Request.extra``.
+
+    Raises:
+        ConfigError: Anything unknown, wrong or contradictory.
+    """
+    argv, component_flags = take_component_options(argv)
+    parser = _build_parser(program, description, recipe, methods, positional)
+    shared = {action.dest for action in parser._actions}
+    own_flags(parser)
+    known, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        raise ConfigError(f"unknown argument {unknown[0]!r}; {_near_flag(unknown[0], flags)}")
+    given = {key: value for key, value in vars(known).items() if value is not None}
+    if "imports" in given:  # absolute, so that the run's own record of them works from anywhere
+        given["imports"] = [os.path.abspath(i) if i.endswith(".py") else i for i in given["imports"]]
+        for item in given["imports"]:
+            add_import(item)
+    if "list" in given:
+        _print_list(given["list"])
+        return None
+    if "describe" in given:
+        _print_description(given["describe"])
+        return None
+    flags = {key: value for key, value in given.items() if key in config_fields()}
+    for slot, options in component_flags.items():
+        name = {"name": flags[slot]} if slot in flags else {}
+        flags[slot] = {**name, **options}
+    if positional and "path" in flags:
+        flags.setdefault("dataset", "csv" if flags["path"].lower().endswith(".csv") else "image_folder")
+    tables: dict[str, Any] = {"recipe": {**recipe}, "env": layers.environment(), "flags": flags}
+    resume_from = flags["resume"] if flags.get("resume", "auto") not in ("auto", "never") else None
+    if resume_from is not None and {"config", "methods", "seeds"} & set(given):
+        raise ConfigError("--resume with a run folder goes on with that one run; name no config, methods or seeds")
+    source = f"{resume_from}/config.toml" if resume_from else given.get("config")
+    if source is not None:
+        tables["config"] = layers.read_toml(source)
+        for item in tables["config"].get("import", ()):
+            add_import(item)
+    elif positional and "path" not in flags:
+        raise ConfigError(f"the argument {positional[0].upper()} is missing: {positional[1]}")
+    if given.get("smoke"):
+        tables["flags"] = {**(smoke or {}), **flags}
+    configs = _expand(tables, given, methods)
+    for config in configs:
+        _refuse_without_effect(config, tables["flags"])
+    return Request(
+        configs, bool(given.get("dry_run")), bool(given.get("print_config")), bool(given.get("quiet")), resume_from,
+        bool(given.get("smoke")), {key: value for key, value in vars(known).items() if key not in shared},
+    )  # fmt: skip
+
+
+def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
+    """Refuse flags that would change nothing with the rest of the configuration."""
+    for keys, works, way in (
+        (("imbalance_factor", "class_order"), config.profile not in ("natural", "custom"), "--profile exp"),
+        (("path", "test", "test_frac"), config.dataset in ("image_folder", "csv"), "--dataset image_folder"),
+        (("milestones", "drop"), config.schedule == "step", "--schedule step"),
+    ):
+        if not works and (idle := [key for key in keys if key in flags]):
+            given = f"--{idle[0].replace('_', '-')}"
+            raise ConfigError(f"{given} has no effect here; it goes with {way}")
+
+
+def _expand(tables: dict[str, Any], given: dict[str, Any], default_methods: Sequence[str]) -> list[Config]:
+    """Make one configuration a method and seed."""
+    flags, config = tables["flags"], tables.get("config", {})
+    if "method" in given and "methods" in given:
+        raise ConfigError("give --method or --methods, not both")
+    said = (flags, tables["env"], config)
+    touched = sorted({key.replace("-", "_") for table in said for key in table} & {*FAMILY_OF, "phase"})
+    if "methods" in given:
+        names = given["methods"].split(",")
+        if len(set(names)) < len(names):
+            raise ConfigError(f"--methods names a method twice: {given['methods']!r}")
+        if len(names) > 1 and touched:
+            raise ConfigError(
+                f"--{touched[0].replace('_', '-')} changes one method, but {len(names)} are named; "
+                "give one --method, or write a method of your own"
+            )
+    elif touched or any("method" in table for table in said):
+        chosen = (table.get("method") for table in (*said, tables["recipe"]))
+        names = [next((name for name in chosen if name), default_of("method"))]
+    else:
+        names = list(default_methods) or [default_of("method")]
+    seeds = parse_seeds(given["seeds"]) if "seeds" in given else [None]
+    if "seeds" in given and "seed" in given:
+        raise ConfigError("give --seed or --seeds, not both")
+    configs = []
+    for name in names:
+        for seed in seeds:
+            own = {**flags, "method": name} | ({} if seed is None else {"seed": seed})
+            configs.append(layers.resolve(**{**tables, "flags": own}))
+    extra = [config for config in configs if config.extra_train is not None]
+    return [replace(config, extra_train=None) for config in extra] + configs  # first without, to compare with
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read ``0-4`` or ``0,3,7`` or a mixture.
+
+    Raises:
+        ConfigError: Anything else, or a seed twice.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        span = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if not span:
+            raise ConfigError(f"--seeds must look like 0-4 or 0,3,7, got {text!r}")
+        first, last = int(span[1]), int(span[2] or span[1])
+        if last < first:
+            raise ConfigError(f"--seeds: {part} runs backwards")
+        seeds += range(first, last + 1)
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds names a seed twice: {text!r}")
+    return seeds
+
+
+def take_component_options(
+    argv: Sequence[str], slots: Sequence[str] = COMPONENT_FLAGS
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Take ``--mix.alpha 0.5`` and ``--mix.alpha=0.5`` off the arguments; a slot that is not known is refused."""
+    rest: list[str] = []
+    taken: dict[str, dict[str, Any]] = {}
+    queue = list(argv)
+    while queue:
+        argument = queue.pop(0)
+        match = re.fullmatch(r"--([a-z-]+)\.([\w-]+)(?:=(.*))?", argument, re.DOTALL)
+        if not match:
+            rest.append(argument)
+            continue
+        slot, option, value = match[1].replace("-", "_"), match[2].replace("-", "_"), match[3]
+        if slot not in slots:
+            raise ConfigError(f"unknown argument {argument!r}; {suggestion(slot, slots)}")
+        if value is None:
+            if not queue:
+                raise ConfigError(f"{argument} needs a value")
+            value = queue.pop(0)
+        taken.setdefault(slot, {})[option] = layers.plain_value(value)
+    return rest, taken
+
+
+def _build_parser(
+    program: str,
+    description: str,
+    recipe: Mapping[str, Any],
+    methods: Sequence[str],
+    positional: tuple[str, str] | None,
+) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=program,
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if positional:
+        parser.add_argument(positional[0], metavar=positional[0].upper(), nargs="?", help=positional[1])
+    first = parser.add_argument_group("what to run")
+    first.add_argument("--method", metavar="NAME", help="one named method")
+    compared = ",".join(methods)
+    first.add_argument("--methods", metavar="A,B,C", help=f"methods to compare (default: {compared or 'erm'})")
+    first.add_argument("--seed", type=int, metavar="N", help="training seed (default: 0)")
+    first.add_argument("--seeds", metavar="0-4", help="several seeds: 0-4 or 0,3,7")
+    first.add_argument("--smoke", action="store_true", default=None, help="the whole path in under a minute")
+    first.add_argument("--config", metavar="FILE", help="TOML file of keys")
+    first.add_argument("--import", action="append", dest="imports", metavar="FILE", help="your own components")
+    first.add_argument("--list", metavar="FAMILY", help=f"list a family: {', '.join(_families())}")
+    first.add_argument("--describe", metavar="NAME", help="describe [FAMILY/]NAME")
+    first.add_argument("--print-config", action="store_true", default=None, help="print the configuration, and stop")
+    first.add_argument("--dry-run", action="store_true", default=None, help="tell what would run, and stop")
+    first.add_argument("--quiet", action="store_true", default=None, help="results only")
+    first.add_argument("-v", action="store_true", default=None, dest="verbose", help="show where an error comes from")
+    groups: dict[str, Any] = {}
+    for key, field in config_fields().items():
+        if key in _SPECIAL or (positional and key == positional[0]):
+            continue
+        name = field.metadata["group"]
+        group = groups.setdefault(name, parser.add_argument_group(name))
+        _add_flag(group, key, field.metadata, recipe.get(key, default_of(key)))
+    groups["data"].add_argument("--no-download", action="store_false", dest="download", default=None,
+                                help="never download")  # fmt: skip
+    groups["latent monitor"].add_argument("--no-monitor", action="store_false", dest="monitor", default=None,
+                                          help="do not follow latent diversity")  # fmt: skip
+    return parser
+
+
+def _add_flag(group: Any, key: str, metadata: Mapping[str, Any], default: Any) -> None:
+    flag = "--" + key.replace("_", "-")
+    text = metadata["help"].replace("%", "%%")
+    if isinstance(default, Component) or key in COMPONENT_FLAGS:
+        shown = default.name if isinstance(default, Component) else default
+        group.add_argument(flag, metavar="NAME", help=f"{text}; {flag}.OPTION VALUE (default: {shown})")
+    elif isinstance(default, bool):
+        group.add_argument(
+            flag, action=argparse.BooleanOptionalAction, default=None, help=f"{text} (default: {default})"
+        )
+    elif isinstance(default, tuple):
+        kind = int if key in ("counts", "more_top_k") else float
+        shown = ",".join(str(value) for value in default) or "none"
+        group.add_argument(flag, type=_list_of(kind), metavar="A,B", help=f"{text} (default: {shown})")
+    else:
+        known = {"image_size": int, "max_per_class": int}
+        kind = known.get(key, str if default is None else type(default))
+        shown = "" if default is None else f" (default: {default})"
+        if metadata["choices"]:
+            text += f": {', '.join(metadata['choices'])}"
+        group.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=f"{text}{shown}")
+
+
+def _list_of(kind: type) -> Callable[[str], list[Any]]:
+    def read(text: str) -> list[Any]:
+        return [kind(part) for part in text.split(",") if part]
+
+    read.__name__ = f"list of {kind.__name__}"
+    return read
+
+
+def _near_flag(argument: str, flags: list[str]) -> str:
+    if not argument.startswith("-"):
+        return "this recipe takes no such positional argument"
+    return suggestion(argument.split("=", maxsplit=1)[0], flags).split("Allowed:")[0] + "see --help"
+
+
+def _families() -> list[str]:
+    return [*REGISTRIES, "methods", "presets"]
+
+
+def _print_list(family: str) -> None:
+    if family not in _families():
+        raise ConfigError(f"unknown family {family!r}; {suggestion(family, _families())}")
+    rows = (
+        layers.names(family)
+        if family in ("methods", "presets")
+        else {name: entry.summary for name, entry in REGISTRIES[family].entries().items()}
+    )
+    if family == "models":
+        rows["timm:NAME"] = "any model of timm, as timm:resnet18; keyword arguments through --model.<kwarg>"
+    width = max(len(name) for name in rows)
+    for name, text in rows.items():
+        print(f"{name.ljust(width)}  {text}")
+
+
+def _print_description(wanted: str) -> None:
+    family, _, name = wanted.rpartition("/")
+    if family and family not in _families():
+        raise ConfigError(f"unknown family {family!r}; {suggestion(family, _families())}")
+    found = False
+    every: set[str] = set()
+    for each, registry in REGISTRIES.items():
+        if family in ("", each):
+            entries = registry.entries()
+            every |= set(entries)
+            if name in entries:
+                found = True
+                entry = entries[name]
+                print(f"{each}/{name} ({entry.module})\n\n{entry.doc}\n")
+                for option, (annotation, default) in entry.options.items():
+                    print(f"  {option}: {annotation or 'any'}" + (f" = {default}" if default else " (required)"))
+    for kind in ("methods", "presets"):
+        if family in ("", kind):
+            every |= set(layers.names(kind))
+            if name in layers.names(kind):
+                found = True
+                print(f"{kind}/{name}\n\n{(layers.path_of(kind, name)).read_text(encoding='utf-8')}")
+    if not found:
+        raise ConfigError(f"unknown name {wanted!r}; {suggestion(name, every)}")

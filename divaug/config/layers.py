@@ -1,0 +1,196 @@
+"""Lanes, named methods and the order of precedence: from what a user said to the Config of a run, and its name.
+
+Precedence, lowest first: defaults < recipe < preset < method < ``--config`` < ``DIVAUG_*`` < flags.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from divaug.base.errors import ConfigError, suggestion
+from divaug.config.schema import (
+    FAMILY_OF,
+    Component,
+    Config,
+    config_fields,
+    default_of,
+    digest,
+    flatten,
+    from_layers,
+    key_types,
+    keys_of_kind,
+    needs_encoder,
+    protocol_fingerprint,
+)
+
+Table = Mapping[str, Any]
+_PACKAGE = Path(__file__).parent
+_NOT_KEYS = {
+    "DIVAUG_DATA",
+    "DIVAUG_IMPORT",
+}  # a place to look for data; imports, which the registry reads itself
+_SAFE = re.compile(r"[\w.,=+-]+")
+
+
+def names(kind: str) -> dict[str, str]:
+    """Return the presets ("presets") or methods ("methods") that exist: name to one-line description."""
+    return {path.stem: read_toml(path)["description"] for path in sorted((_PACKAGE / kind).glob("*.toml"))}
+
+
+def path_of(kind: str, name: str) -> Path:
+    """Return the TOML file of a preset or method."""
+    return _PACKAGE / kind / f"{name}.toml"
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file; a missing or malformed one raises ConfigError."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _read_named(kind: str, name: str) -> dict[str, Any]:
+    if name not in (known := names(kind)):
+        raise ConfigError(f"unknown {kind.removesuffix('s')} {name!r}; {suggestion(name, known)}")
+    table = read_toml(path_of(kind, name))
+    del table["description"]
+    return table
+
+
+def _preset_layers(preset: str, dataset: str) -> list[tuple[str, Table]]:
+    """A preset is a table of keys, and under [dataset.NAME] what differs for one data set."""
+    table = _read_named("presets", preset)
+    special = table.pop("dataset", {}).get(dataset, {})
+    return [(f"preset {preset}", table), (f"preset {preset} for {dataset}", special)]
+
+
+def _method_layer(method: str) -> tuple[str, Table]:
+    table = _read_named("methods", method)
+    if foreign := set(flatten(table, f"method {method}")) - set(keys_of_kind("method")):
+        raise ConfigError(f"method {method}: {sorted(foreign)} are no part of a method")
+    return f"method {method}", table
+
+
+def environment() -> dict[str, Any]:
+    """Return the keys set by ``DIVAUG_*`` variables, as plain values."""
+    table = {}
+    for variable, text in os.environ.items():
+        if variable.startswith("DIVAUG_") and variable not in _NOT_KEYS:
+            key = variable.removeprefix("DIVAUG_").lower()
+            if key not in config_fields():
+                raise ConfigError(f"environment variable {variable}: no such key; {suggestion(key, config_fields())}")
+            table[key] = _read_variable(key, text)
+    return table
+
+
+def _read_variable(key: str, text: str) -> Any:
+    """Read a variable by its key's type: strings as they are, lists with commas, the rest as TOML."""
+    kind = key_types()[key]
+    if kind is str or str in get_args(kind):
+        return text
+    value = plain_value(text)
+    if get_origin(kind) is tuple and not isinstance(value, list):
+        return [plain_value(part.strip()) for part in text.split(",") if part.strip()]
+    return value
+
+
+def plain_value(text: str) -> Any:
+    """Read a flag's or variable's text as a TOML value where it is one, else as a string."""
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def resolve(
+    *,
+    recipe: Table | None = None,
+    config: Table | None = None,
+    env: Table | None = None,
+    flags: Table | None = None,
+) -> Config:
+    """Merge all layers into the Config of one run; preset and method are the highest layer's that names one."""
+    chosen = {
+        "preset": default_of("preset"),
+        "dataset": default_of("dataset"),
+        "method": default_of("method"),
+    }
+    said = [
+        ("recipe", recipe or {}),
+        ("--config", config or {}),
+        ("environment", env or {}),
+        ("flags", flags or {}),
+    ]
+    for _, table in said:
+        chosen |= {key: table[key] for key in chosen if key in table}
+    if wrong := [key for key, value in chosen.items() if not isinstance(value, str)]:
+        raise ConfigError(f"{wrong[0]}: expected a name, got {chosen[wrong[0]]!r}")
+    preset = _preset_layers(chosen["preset"], chosen["dataset"])
+    method = _method_layer(chosen["method"])
+    resolved = from_layers([said[0], *preset, method, *said[1:], ("choice", chosen)])
+    for slot in FAMILY_OF:
+        own = getattr(from_layers([method]), slot).name
+        if getattr(resolved, slot).name != own and any(slot in phase.components for phase in resolved.phases):
+            raise ConfigError(
+                f"method {chosen['method']!r} changes {slot} over training, so {slot} cannot be replaced by "
+                f"{getattr(resolved, slot).name!r}; choose another method, or write the phases in a --config file"
+            )
+    if resolved.encoder is None and (what := needs_encoder(resolved)):
+        raise ConfigError(
+            f"{what} compares pictures in the space of a common encoder: give --encoder FILE and --data-part a "
+            "(python -m divaug.recipes.encoder makes one from part b)"
+        )
+    return resolved
+
+
+def method_label(config: Config) -> str:
+    """Name a run's method, with what was changed in it: ``cmo+mix.alpha=0.5``."""
+    plain = from_layers([_method_layer(config.method)])
+    parts = [config.method]
+    for slot in (*FAMILY_OF, "head"):
+        ours, theirs = getattr(config, slot), getattr(plain, slot)
+        parts += _differences("model.head" if slot == "head" else slot.replace("_", "-"), ours, theirs)
+    if config.extra_train is not None:
+        parts.append(f"extra-train={Path(config.extra_train).stem}")
+    if config.phases != plain.phases:
+        parts.append(f"phase={digest([p.table() for p in config.phases])}")
+    label = "+".join(parts)
+    if len(label) > 100 or not _SAFE.fullmatch(label):
+        return f"{config.method}+{digest(parts[1:])}"
+    return label
+
+
+def _differences(slot: str, ours: Component, theirs: Component) -> list[str]:
+    if ours == theirs:
+        return []
+    if ours.name != theirs.name:
+        return [f"{slot}={ours.name}", *(f"{slot}.{k}={v}" for k, v in sorted(ours.options.items()))]
+    keys = sorted(set(ours.options) | set(theirs.options))
+    return [
+        f"{slot}.{k}={ours.options.get(k, 'default')}" for k in keys if ours.options.get(k) != theirs.options.get(k)
+    ]
+
+
+def experiment_name(config: Config) -> str:
+    """Name the protocol: ``cifar10-exp100-fast``, with a hash of the fingerprint where it is not the preset's own."""
+    if config.experiment is not None:
+        return config.experiment
+    factor = f"{config.imbalance_factor:g}" if config.profile in ("exp", "step", "balanced_small") else ""
+    if config.profile == "custom":
+        factor = f"-{digest(list(config.counts), 4)}"
+    source = Path(config.path).stem if config.path else config.dataset
+    name = f"{source}-{config.profile}{factor}-{config.preset}"
+    named = ("dataset", "path", "test", "profile", "imbalance_factor", "counts", "preset")
+    own = replace(
+        from_layers(_preset_layers(config.preset, config.dataset)),
+        **{key: getattr(config, key) for key in named},
+    )
+    fingerprint = protocol_fingerprint(config)
+    return name if fingerprint == protocol_fingerprint(own) else f"{name}-{fingerprint}"

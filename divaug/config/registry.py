@@ -1,0 +1,287 @@
+"""Name-to-factory tables: the only look-up mechanism in divaug.
+
+A factory is a class or function decorated with ``@MIX.register("name")``. Names, descriptions and hyperparameters of
+the built-in components, and of the user's ``--import`` files, are read from their source with ``ast``: nothing is
+imported until a component is built, so listing and rejecting a misspelt name take milliseconds.
+
+A factory's positional parameters are *facts*, things that only the data know (``FACTS``); its keyword-only parameters
+are hyperparameters, which come from the configuration. One annotated with a type of ``divaug.base.contracts``
+(``Pixel``, ``list[Pixel]``, ``Partner``) is itself a component: given by name or as a table with a name, it is built
+from the same facts.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+from divaug.base.errors import ConfigError, suggestion
+from divaug.config import user_files
+from divaug.config.source import Entry, entry_of, registrations, scan_file, scan_package
+
+FACTS = (
+    "labels", "class_counts", "group_counts", "num_classes", "class_names", "feature_dim", "head_scale", "total_steps",
+    "seed", "encoder_features", "default_pixel",
+)  # fmt: skip
+CHAIN = "chain"  # the component that a name like "crop_flip+cutout" stands for
+ENTRY_POINT_GROUP = "divaug.plugins"
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+class Registry:
+    """The components of one family, keyed by the name that configurations use.
+
+    Args:
+        family: Name of the family in messages and in TOML.
+        package: Package (or single module) whose files hold the built-in components.
+        variable: Name of the registry variable in ``@VARIABLE.register(...)``.
+    """
+
+    def __init__(self, family: str, package: str, variable: str) -> None:
+        self.family = family
+        self.package = package
+        self.variable = variable
+        self._factories: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[Factory], Factory]:
+        """Decorate a factory to make it buildable as ``name``; a name is never reused."""
+
+        def add(factory: Factory) -> Factory:
+            known = self._factories.get(name)
+            if known is not None and (known.__module__, known.__qualname__) != (
+                factory.__module__,
+                factory.__qualname__,
+            ):
+                raise ValueError(f"{self.family} {name!r} is already registered by {known.__module__}")
+            self._factories[name] = factory
+            return factory
+
+        return add
+
+    def entries(self) -> dict[str, Entry]:
+        """Return every known component by name: built in, from user files and plugins, registered by hand."""
+        found = dict(scan_package(self.package, self.variable))
+        for module, path in _extension_sources():
+            for name, entry in scan_file(path, module, self.variable).items():
+                if name in found and found[name].module != module:
+                    raise ConfigError(
+                        f"{path}: {self.family} {name!r} is already registered by {found[name].module}; "
+                        "choose another name."
+                    )
+                found[name] = entry
+        for name, factory in self._factories.items():
+            if name not in found:
+                found[name] = entry_of(name, factory)
+        return dict(sorted(found.items()))
+
+    def entry(self, name: str) -> Entry:
+        """Return what is known of ``name``; an unknown name raises ConfigError with the allowed set."""
+        entries = self.entries()
+        if "+" in name and CHAIN in entries:
+            name = CHAIN
+        if name not in entries:
+            raise ConfigError(
+                f"unknown {self.family} {name!r}; {suggestion(name, entries)} "
+                "If it is your own, name its file with --import."
+            )
+        return entries[name]
+
+    def check(self, name: str, options: Mapping[str, Any]) -> None:
+        """Raise ConfigError unless ``name`` exists and takes every one of ``options``, by name and plain type."""
+        entry = self.entry(name)
+        options = _expanded(name, entry, options)
+        for key, value in options.items():
+            if key not in entry.options:
+                way = f"{key} is positional in its signature, hyperparameters stand after *; " * (key in entry.facts)
+                raise ConfigError(f"{self.family} {name!r} has no {key!r}; {way}{suggestion(key, entry.options)}")
+            annotation, nested = entry.options[key][0], _nested_family(entry.options[key][0])
+            if not _fits(value, annotation):
+                way = "" if nested is None else f"; one of {nested.family} is a name, or a table with a name"
+                raise ConfigError(f"{self.family}.{key} of {name!r} must be {annotation}, got {value!r}{way}")
+            if nested is not None:
+                _each_component(value, nested.check)
+
+    def facts_of(self, name: str, options: Mapping[str, Any]) -> set[str]:
+        """Return the facts that a component and the components in its options ask for; check it before."""
+        entry = self.entry(name)
+        asked, given = set(entry.facts), _expanded(name, entry, options)
+        for key, (annotation, default) in entry.options.items():
+            if (nested := _nested_family(annotation)) is not None and (key in given or default is not None):
+                value = given[key] if key in given else self._default(name, key, default)
+                _each_component(value, lambda inner, own, nested=nested: asked.update(nested.facts_of(inner, own)))
+        return asked
+
+    def build(self, name: str, *, facts: Mapping[str, Any], **options: Any) -> Any:
+        """Construct ``name``, passing only the facts that its signature asks for.
+
+        Raises:
+            ConfigError: Unknown name or option, an option that is required and missing, a value that the component
+                refuses, or a fact that is not to be had.
+        """
+        self.check(name, options)
+        entry = self.entry(name)
+        options = _expanded(name, entry, options)
+        factory = self.factory(entry.name)
+        for key, (annotation, default) in entry.options.items():
+            if (nested := _nested_family(annotation)) is not None and (key in options or default is not None):
+                value = options[key] if key in options else self._default(name, key, default)
+                build = partial(nested._build_nested, facts)
+                options[key] = _each_component(value, build)
+        if missing := [fact for fact in entry.facts if fact not in facts]:
+            known = ", ".join(facts) or "none here"
+            way = f"; positional parameters are facts ({known}), hyperparameters stand after *"
+            if "encoder_features" in missing:
+                way = " (give --encoder)"
+            raise ConfigError(f"{self.family} {name!r} needs {', '.join(missing)}, not to be had here{way}")
+        if missing := [k for k, (_, default) in entry.options.items() if default is None and k not in options]:
+            raise ConfigError(f"{self.family} {name!r} needs a value for {', '.join(missing)}")
+        try:
+            return factory(*(facts[fact] for fact in entry.facts), **options)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{self.family} {name!r}: {error}") from error
+
+    def factory(self, name: str) -> Callable[..., Any]:
+        """Return what is registered as ``name``, importing its module."""
+        entry = self.entry(name)
+        if name not in self._factories:
+            import_module(entry.module)
+        if name not in self._factories:
+            raise ConfigError(f"{entry.module} was imported but did not register {self.family} {name!r}")
+        return self._factories[name]
+
+    def _default(self, name: str, key: str, source: str | None) -> Any:
+        try:
+            return ast.literal_eval(source or "")
+        except (ValueError, SyntaxError) as error:
+            raise ConfigError(
+                f"{self.family} {name!r}: the default of {key} must be a name or a table, written out, not {source}"
+            ) from error
+
+    def _build_nested(self, facts: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> Any:
+        return self.build(name, facts=facts, **options)
+
+
+def _expanded(name: str, entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of an entry, those of a name like "crop_flip+cutout" being its steps."""
+    if name == entry.name:
+        return {**options}
+    if options:
+        raise ConfigError(f"{name!r} takes no options; write {entry.name} with steps, a list of tables")
+    return {"steps": name.split("+")}
+
+
+def _nested_family(annotation: str | None) -> "Registry | None":
+    """Return the family whose components an option takes, by the types its annotation names."""
+    words = set(re.findall(r"\w+", annotation or ""))
+    return next((family for word, family in _NESTED.items() if word in words), None)
+
+
+def _each_component(value: Any, do: Callable[[str, Mapping[str, Any]], Any]) -> Any:
+    """Put ``do(name, options)`` in the place of every component in an option's value; leave numbers and None."""
+    if isinstance(value, str):
+        return do(value, {})
+    if isinstance(value, Mapping):
+        if "name" in value:
+            return do(value["name"], {k.replace("-", "_"): v for k, v in value.items() if k != "name"})
+        return {key: _each_component(item, do) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_each_component(item, do) for item in value]
+    return value
+
+
+def _fits(value: Any, annotation: str | None) -> bool:
+    """Judge a value by the annotation's text; annotations that are not plain are left to the factory."""
+    return annotation is None or _matches(value, ast.parse(annotation, mode="eval").body)
+
+
+def _matches(value: Any, wanted: ast.expr) -> bool:
+    match wanted:
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _matches(value, left) or _matches(value, right)
+        case ast.Constant(value=None):
+            return value is None
+        case ast.Subscript(value=ast.Name(id="list" | "Sequence"), slice=each):
+            return isinstance(value, list | tuple) and all(_matches(item, each) for item in value)
+        case ast.Subscript(value=ast.Name(id="dict" | "Mapping"), slice=ast.Tuple(elts=[_, each])):
+            return isinstance(value, Mapping) and all(_matches(item, each) for item in value.values())
+        case ast.Name(id=kind) if kind in _PLAIN:
+            return isinstance(value, _PLAIN[kind]) and isinstance(value, bool) == (kind == "bool")
+        case ast.Name(id=kind) | ast.Attribute(attr=kind) if kind in _NESTED:
+            return isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("name"), str))
+        case _:
+            return True
+
+
+@lru_cache
+def _plugins(search_path: tuple[str, ...]) -> list[str]:
+    """Return the modules of installed plugins; reading every distribution's metadata takes a while, so once."""
+    return [point.module for point in entry_points(group=ENTRY_POINT_GROUP)]
+
+
+def _extension_sources() -> list[tuple[str, Path]]:
+    """Return (module, source file) of every user file, user module and installed plugin."""
+    sources = []
+    for item in [*user_files.imports(), *_plugins(tuple(sys.path))]:
+        module = user_files.module_name(item)
+        if item.endswith(".py"):
+            sources.append((module, Path(item)))
+            continue
+        try:
+            spec = find_spec(module)
+        except ModuleNotFoundError:  # a parent package is missing
+            spec = None
+        if spec is None or spec.origin is None:
+            raise ConfigError(f"cannot import {item!r}: no such module; give a .py file or an installed module")
+        sources.append((module, Path(spec.origin)))
+    return sources
+
+
+def add_import(item: str) -> None:
+    """Make the components of a user's file or module known (``--import``), in workers too.
+
+    Raises:
+        ConfigError: No such file, a syntax error, a second file of the same stem, or nothing registered in it.
+    """
+    if item.endswith(".py") and not Path(item).is_file():
+        raise ConfigError(f"--import {item}: no such file")
+    module = user_files.module_name(item)
+    path = str(Path(item).resolve()) if item.endswith(".py") else item
+    for known in user_files.imports():
+        if known != path and user_files.module_name(known) == module:
+            raise ConfigError(f"--import {item}: another file of the same name is imported already ({known})")
+    user_files.add(item)
+    try:
+        file = next(file for name, file in _extension_sources() if name == module)
+        named = sum(len(scan_file(file, module, registry.variable)) for registry in REGISTRIES.values())
+        if not named or named != registrations(file):  # names computed at run time: only importing can tell
+            before = [set(registry._factories) for registry in REGISTRIES.values()]
+            import_module(module)
+            if not named and before == [set(registry._factories) for registry in REGISTRIES.values()]:
+                raise ConfigError(f'--import {item} registers nothing; decorate a class with @MIX.register("name")')
+    except SyntaxError as error:
+        raise ConfigError(f"--import {item}: line {error.lineno}: {error.msg}") from error
+
+
+DATASETS = Registry("datasets", "divaug.data.datasets", "DATASETS")
+MODELS = Registry("models", "divaug.models", "MODELS")
+SAMPLERS = Registry("samplers", "divaug.samplers", "SAMPLERS")
+LOSSES = Registry("losses", "divaug.losses", "LOSSES")
+CLASS_WEIGHTS = Registry("class_weights", "divaug.losses.class_weights", "CLASS_WEIGHTS")
+PIXEL = Registry("pixel", "divaug.pixel", "PIXEL")
+MIX = Registry("mix", "divaug.mix", "MIX")
+PARTNERS = Registry("partners", "divaug.mix.partners", "PARTNERS")
+FEATURE = Registry("feature", "divaug.feature", "FEATURE")
+HEADS = Registry("heads", "divaug.models.heads", "HEADS")
+
+REGISTRIES = {
+    registry.family: registry
+    for registry in (DATASETS, MODELS, HEADS, SAMPLERS, LOSSES, CLASS_WEIGHTS, PIXEL, MIX, PARTNERS, FEATURE)
+}
+_PLAIN: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
+_NESTED = {"Pixel": PIXEL, "Partner": PARTNERS}  # types of divaug.base.contracts by the family they stand for

@@ -1,0 +1,108 @@
+"""What is known of a component without importing it: names, descriptions and options, read from source by ``ast``."""
+
+import ast
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+_CONSTRUCTORS = ("__init__", "__new__")
+_NO_PARAMETERS = {"nn.Module", "torch.nn.Module", "Module", "object"}
+_PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a component without importing it.
+
+    Attributes:
+        name: Registered name.
+        doc: Its docstring.
+        module: Module to import before it can be built.
+        facts: Positional parameters.
+        options: Keyword-only parameters: name to (annotation, default), both as source text, None where absent.
+    """
+
+    name: str
+    doc: str
+    module: str
+    facts: tuple[str, ...]
+    options: dict[str, tuple[str | None, str | None]]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return self.doc.strip().split("\n", 1)[0]
+
+
+def entry_of(name: str, factory: Callable[..., Any]) -> Entry:
+    """Describe a factory that was registered by hand, in a session or notebook."""
+    facts, options = [], {}
+    for parameter in inspect.signature(factory).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            empty = parameter.annotation is parameter.empty
+            annotation = None if empty else inspect.formatannotation(parameter.annotation)
+            default = None if parameter.default is parameter.empty else repr(parameter.default)
+            options[parameter.name] = (annotation, default)
+        else:
+            facts.append(parameter.name)
+    return Entry(name, inspect.getdoc(factory) or "", factory.__module__, tuple(facts), options)
+
+
+@lru_cache
+def scan_package(package: str, variable: str) -> dict[str, Entry]:
+    """Return the components that a package's files (or a module) register, by name."""
+    # find_spec of a submodule would import its parent; this package's own path is known without that.
+    base = _PACKAGE.joinpath(*package.split(".")[1:])
+    if base.with_suffix(".py").exists():
+        return scan_file(base.with_suffix(".py"), package, variable)
+    found: dict[str, Entry] = {}
+    for path in sorted(base.glob("*.py")):
+        found |= scan_file(path, f"{package}.{path.stem}", variable)
+    return found
+
+
+@lru_cache
+def scan_file(path: Path, module: str, variable: str) -> dict[str, Entry]:
+    """Return the components that a file registers with ``@VARIABLE.register("name")``, by name."""
+    found = {}
+    for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            for decorator in node.decorator_list:
+                match decorator:
+                    case ast.Call(
+                        func=ast.Attribute(attr="register", value=ast.Name(id=owner)),
+                        args=[ast.Constant(value=str(name))],
+                    ) if owner == variable:
+                        found[name] = _entry_from_source(name, module, node)
+    return found
+
+
+def _entry_from_source(name: str, module: str, node: ast.ClassDef | ast.FunctionDef) -> Entry:
+    function: Any = node
+    if isinstance(node, ast.ClassDef):
+        constructors = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name in _CONSTRUCTORS]
+        function = constructors[0] if constructors else None
+        if function is None and (len(node.decorator_list) > 1 or {ast.unparse(b) for b in node.bases} - _NO_PARAMETERS):
+            return entry_of(name, getattr(import_module(module), node.name))  # its constructor is written elsewhere
+    if function is None:
+        return Entry(name, ast.get_docstring(node) or "", module, (), {})
+    positional = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
+    facts = positional[1:] if isinstance(node, ast.ClassDef) else positional
+    options = {
+        argument.arg: (
+            ast.unparse(argument.annotation) if argument.annotation else None,
+            ast.unparse(default) if default else None,
+        )
+        for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    }
+    return Entry(name, ast.get_docstring(node) or "", module, tuple(facts), options)
+
+
+def registrations(file: Path) -> int:
+    """Return how many calls ``X.register(...)`` a file has."""
+    calls = (node.func for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+    return sum(isinstance(function, ast.Attribute) and function.attr == "register" for function in calls)

@@ -1,0 +1,150 @@
+"""From a configuration to data: the data set, the training cut, the validation part, and their manifest."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from divaug.base.errors import ConfigError, DataError
+from divaug.base.groups import count_classes, rank_groups
+from divaug.config.registry import DATASETS
+from divaug.config.schema import Config
+from divaug.data.extra import with_extra
+from divaug.data.halves import half
+from divaug.data.images import Dataset, Part, Request
+from divaug.data.longtail import Cut, cut
+from divaug.data.split import carve
+
+OWN_PICTURES = ("image_folder", "csv")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The parts that a run uses.
+
+    Attributes:
+        dataset: The data set as declared.
+        cut: The training cut, before validation pictures were carved off it.
+        train, val, test: Parts; val is None without a validation split.
+        counts: Training pictures of each class, ``(C,)``, extra ones included.
+        notes: Sentences for the user.
+        extra: Extra pictures of each class by source; they are in ``train``, behind the cut's.
+    """
+
+    dataset: Dataset
+    cut: Cut
+    train: Part
+    val: Part | None
+    test: Part
+    counts: np.ndarray
+    notes: tuple[str, ...]
+    extra: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def own_pictures(self) -> int:
+        """How many of ``train`` are the cut's; extra ones stand behind them."""
+        return len(self.train.labels) - sum(sum(counts) for counts in self.extra.values())
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What a stranger needs to rebuild and check the same parts."""
+        names = self.dataset.class_names
+        return {
+            "class_names": names,
+            "counts": self.counts.tolist(),
+            "cut_counts": self.cut.counts.tolist(),
+            "extra_counts": self.extra,
+            "group_counts": self.cut.group_counts.tolist(),
+            "groups": {k: [names[c] for c in v] for k, v in rank_groups(self.cut.group_counts).items()},
+            "cut_indices_sha256": self.cut.sha256,
+            "train_sha256": _sha256(self.train),
+            "val_counts": None if self.val is None else count_classes(self.val.labels, len(names)).tolist(),
+            "test_counts": count_classes(self.test.labels, len(names)).tolist(),
+            "image_shape": list(self.train.images.shape[1:]),
+            "mean": list(self.dataset.mean),
+            "std": list(self.dataset.std),
+            "default_pixel": self.dataset.pixel,
+            "notes": list(self.notes),
+        }
+
+
+def _sha256(part: Part) -> str:
+    """Hash labels, and pictures where they are in memory, so that a resumed run sees changed data."""
+    digest = hashlib.sha256(part.labels.astype("<i8").tobytes())
+    if isinstance(part.images, np.ndarray):
+        digest.update(np.ascontiguousarray(part.images).tobytes())
+    return digest.hexdigest()
+
+
+def load_data(config: Config) -> Data:
+    """Load the data set, make the training cut and carve off the validation part.
+
+    Raises:
+        DataError: Data missing, damaged, or a class without a picture.
+    """
+    dataset = _dataset(config)
+    if config.data_part != "all":
+        dataset = replace(dataset, train=dataset.train.take(half(dataset.train, config.data_part)))
+    num_classes = dataset.num_classes
+    if config.profile == "custom" and len(config.counts) != num_classes:
+        raise ConfigError(f"counts names {len(config.counts)} classes, {config.dataset} has {num_classes}")
+    chosen = cut(
+        dataset.train.labels,
+        num_classes,
+        profile=config.profile,
+        factor=config.imbalance_factor,
+        counts=config.counts,
+        order=config.class_order,
+        subset=config.subset,
+        seed=config.split_seed,
+        max_per_class=config.max_per_class,
+    )
+    train, val, notes = dataset.train.take(chosen.indices), None, list(dataset.notes)
+    if config.val_frac:
+        held = carve(train.labels, config.val_frac, config.split_seed, train.groups)
+        for c in np.flatnonzero(count_classes(train.labels[~held], num_classes) == 0):
+            whole = train.labels == c  # all of the class lies in held-out groups: the groups come back
+            held &= ~(whole if train.groups is None else np.isin(train.groups, train.groups[whole]))
+        val, train = train.take(held), train.take(~held)
+        without = np.flatnonzero(count_classes(val.labels, num_classes) == 0)
+        if len(without):
+            names = [dataset.class_names[c] for c in without]
+            notes.append(f"classes {names} have no validation picture: too few to spare one")
+        if not len(val.labels):
+            raise DataError(f"a validation share of {config.val_frac} leaves no picture for validation")
+    size = config.image_size
+    parts = [None if part is None else _resized(part, size) for part in (train, val, dataset.test)]
+    assert parts[0] is not None and parts[2] is not None
+    extra: dict[str, list[int]] = {}
+    if config.extra_train is not None:
+        held_out = {"test": parts[2]} | ({} if parts[1] is None else {"validation": parts[1]})
+        parts[0], extra = with_extra(parts[0], held_out, config.extra_train, dataset.class_names)
+        said = ", ".join(f"{sum(counts)} of {source}" for source, counts in extra.items())
+        notes.append(f"extra training pictures: {said}, beside {len(train.labels)} of the cut")
+    counts = count_classes(parts[0].labels, num_classes)
+    return Data(dataset, chosen, parts[0], parts[1], parts[2], counts, tuple(notes), extra)
+
+
+def _resized(part: Part, size: int | None) -> Part:
+    """Resize a part's pictures to ``size``, bilinear and antialiased; data sets of files have done so while reading."""
+    if size is None or not isinstance(part.images, np.ndarray) or part.images.shape[1:3] == (size, size):
+        return part
+    planes = torch.from_numpy(part.images).permute(0, 3, 1, 2)
+    small = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", antialias=True)
+    return replace(part, images=np.ascontiguousarray(small.permute(0, 2, 3, 1).numpy()))
+
+
+def _dataset(config: Config) -> Dataset:
+    size, statistics = config.image_size or 32, None  # own pictures only
+    if config.dataset in OWN_PICTURES and config.model.name.startswith("timm:"):
+        from divaug.models.timm_backbone import input_of
+
+        own_size, *statistics = input_of(config.model.name.removeprefix("timm:"))
+        size = config.image_size or own_size
+    request = Request(
+        config.data_root, config.download, config.path, config.test, size, config.test_frac, config.split_seed
+    )
+    dataset = DATASETS.build(config.dataset, facts={"request": request})
+    return dataset if statistics is None else replace(dataset, mean=statistics[0], std=statistics[1])

@@ -1,0 +1,126 @@
+"""Figures of a comparison: recall by class size, growth by group, and accuracy against diversity."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from divaug.figures.style import GROUP_LINES, class_ticks, figure, look, save, wrapped
+
+
+@dataclass(frozen=True)
+class Series:
+    """One method's numbers over its seeds.
+
+    Attributes:
+        label: Method.
+        recall: Test recall ``(seeds, C)``, 0 to 1.
+        rarefied: Rarefied number of top-K CE of clean training pictures ``(seeds, C)``, or None.
+        growth: Group name to the rarefied number of top-K CE over the views of each epoch ``(seeds, epochs)``.
+    """
+
+    label: str
+    recall: np.ndarray
+    rarefied: np.ndarray | None
+    growth: dict[str, np.ndarray]
+
+
+def draw_comparison(
+    folder: Path, series: list[Series], names: list[str], counts: np.ndarray, m: int, ceiling: int
+) -> list[Path]:
+    """Write the figures and return their paths.
+
+    Args:
+        folder: Where to.
+        series: The methods.
+        names: Class names.
+        counts: Training pictures of each class.
+        m: Sample size of the rarefied numbers.
+        ceiling: Their largest possible value.
+    """
+    paths = [folder / "recall_by_class.png"]
+    _recall(paths[0], series, names, counts)
+    if any(len(values) for s in series for values in s.growth.values()):
+        paths.append(folder / "growth.png")
+        _growth(paths[-1], series, m, ceiling)
+    if any(s.rarefied is not None for s in series):
+        paths.append(folder / "accuracy_diversity.png")
+        _diversity(paths[-1], series, counts, m, ceiling)
+    return paths
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over seeds; NaN where no seed has a value, without numpy's warning."""
+    known = ~np.isnan(values)
+    return np.where(known.any(0), np.nansum(values, axis=0) / np.maximum(known.sum(0), 1), np.nan)
+
+
+def _recall(path: Path, series: list[Series], names: list[str], counts: np.ndarray) -> None:
+    order = np.argsort(-counts, kind="stable")
+    made, axis = figure(max(6.0, 0.5 * len(order) + 2), 4.2)
+    for index, s in enumerate(series):
+        values = 100 * _mean(s.recall)[order]
+        offset = (index - (len(series) - 1) / 2) * 0.12
+        spread = 100 * s.recall[:, order].std(0, ddof=1) if len(s.recall) > 1 else None
+        axis.errorbar(
+            np.arange(len(order)) + offset, values, yerr=spread, label=wrapped(s.label), markersize=5, linewidth=0.8,
+            capsize=2, **look(index),
+        )  # fmt: skip
+    axis.set_xticks(
+        range(len(order)), class_ticks([names[c] for c in order], counts[order].tolist()), rotation=60, ha="right",
+        fontsize=8,
+    )  # fmt: skip
+    axis.set(ylim=(-2, 102), ylabel="test recall (%)", xlabel="class (training pictures)")
+    axis.legend(frameon=False, ncols=min(4, len(series)), loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
+    save(made, path)
+
+
+def _growth(path: Path, series: list[Series], m: int, ceiling: int) -> None:
+    columns = min(4, len(series))
+    rows = -(-len(series) // columns)
+    made, axes = figure(2.6 * columns + 0.6, 2.5 * rows + 0.6, rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axis in list(axes.flat)[len(series) :]:
+        axis.set_visible(False)
+    for index, s in enumerate(series):
+        axis = axes.flat[index]
+        for group, values in s.growth.items():
+            if len(values):
+                axis.plot(
+                    np.arange(values.shape[1]) + 1,
+                    _mean(values),
+                    color="#0072B2",
+                    linestyle=GROUP_LINES[group],
+                    label=group,
+                )
+        axis.set_title(wrapped(s.label), fontsize=9)
+    axes.flat[0].legend(frameon=False, fontsize=8)
+    made.supxlabel("epoch", fontsize=9)
+    made.supylabel(f"distinct top-K CE expected\nin {m} views (ceiling {ceiling})", fontsize=9)
+    save(made, path)
+
+
+def _diversity(path: Path, series: list[Series], counts: np.ndarray, m: int, ceiling: int) -> None:
+    made, axis = figure(6.4, 4.4)
+    sizes = 15 + 75 * (np.log(counts) - np.log(counts.min())) / max(1e-9, np.log(counts.max() / counts.min()))
+    for index, s in enumerate(series):
+        if s.rarefied is not None:
+            style = look(index)
+            axis.scatter(
+                _mean(s.rarefied), 100 * _mean(s.recall), s=sizes, marker=style["marker"], edgecolor=style["color"],
+                facecolor="none", linewidth=1.2, label=wrapped(s.label),
+            )  # fmt: skip
+    axis.set(
+        xlabel=f"distinct top-K CE expected in {m} clean training pictures\n"
+        f"(ceiling {ceiling}; classes with fewer pictures are left out)",
+        ylabel="test recall (%)",
+        ylim=(-4, 106),
+    )
+    handles = axis.legend(
+        frameon=False,
+        fontsize=8,
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        title="a point a class;\nlarger: more pictures",
+    )
+    handles.get_title().set_fontsize(8)
+    save(made, path)

@@ -1,0 +1,73 @@
+"""Figures of one run: recall by class size, and the growth of each class's top-K set."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divaug.figures.style import class_ticks, figure, save
+
+
+def draw_run(folder: Path, rows: list[dict[str, Any]], manifest: dict[str, Any]) -> None:
+    """Write ``recall.png`` and, where the monitor was on, ``growth.png``.
+
+    Args:
+        folder: Where to.
+        rows: Rows of ``metrics.jsonl``, undefined numbers as NaN.
+        manifest: The run's manifest.
+    """
+    _recall(folder / "recall.png", rows[-1], manifest)
+    if "views/number" in rows[-1]["per_class"]:
+        _growth(folder / "growth.png", rows, manifest)
+
+
+def _recall(path: Path, row: dict[str, Any], manifest: dict[str, Any]) -> None:
+    counts = np.array(manifest["counts"])
+    order = np.argsort(-counts, kind="stable")
+    values = 100 * np.array(row["per_class"]["test/recall"])[order]
+    made, axis = figure(max(5.0, 0.45 * len(order) + 1.5), 4.0)
+    axis.bar(range(len(order)), values, color="#0072B2")
+    for x, value in enumerate(values):
+        if np.isnan(value):
+            axis.text(x, 1, "no test\npicture", ha="center", va="bottom", fontsize=7)
+    ticks = class_ticks([manifest["class_names"][c] for c in order], counts[order].tolist())
+    axis.set_xticks(range(len(order)), ticks, rotation=60, ha="right", fontsize=8)
+    axis.set(ylim=(0, 100), ylabel="test recall (%)", xlabel="class (training pictures)")
+    save(made, path)
+
+
+def _growth(path: Path, rows: list[dict[str, Any]], manifest: dict[str, Any]) -> None:
+    from matplotlib import colormaps
+
+    counts = np.array(manifest["counts"])
+    order = np.argsort(-counts, kind="stable")
+    epochs = [row["epoch"] + 1 for row in rows]
+    plain = np.array([row["per_class"]["views/number"] for row in rows], dtype=float)
+    kind = "augmented views"
+    if np.isnan(plain).all() and "views/number_mixed" in rows[-1]["per_class"]:
+        missing = [float("nan")] * len(counts)
+        plain = np.array([row["per_class"].get("views/number_mixed", missing) for row in rows], dtype=float)
+        kind = "mixed views"
+    made, axis = figure(7.0, 4.2)
+    shades = colormaps["viridis"](np.linspace(0, 0.9, len(order)))
+    dashes = ("-", "--", ":")
+    for rank, c in enumerate(order):
+        axis.plot(
+            epochs,
+            plain[:, c],
+            color=shades[rank],
+            linestyle=dashes[rank % 3],
+            marker="o" if len(epochs) == 1 else None,
+            label=f"{manifest['class_names'][c]} ({counts[c]})",
+        )
+    axis.set(xlabel="epoch", ylabel=f"distinct features in the class's top-K CE\n(over an epoch's {kind})")
+    if len(order) <= 20:
+        axis.legend(
+            fontsize=7,
+            ncols=1,
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+            title="class (n)",
+            frameon=False,
+        )
+    save(made, path)

@@ -1,0 +1,56 @@
+"""A common space beside a run: a frozen encoder's features of what training presents, and of clean pictures."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from divaug.base.labels import MixedLabels
+from divaug.latent.monitor import TopKMonitor
+from divaug.models.encoder import Encoder
+
+
+class CommonSpace:
+    """An encoder beside a run: follows the views that training presents, and measures clean pictures, by top-K FE.
+
+    There are no class weights in this space, so the sets are of the largest features, never CE.
+
+    Args:
+        encoder: The encoder.
+        num_classes: C.
+        ks: K of the sets.
+        sizes: Sample sizes m of the rarefied numbers.
+        device: Where pictures are.
+    """
+
+    def __init__(
+        self, encoder: Encoder, num_classes: int, *, ks: tuple[int, ...], sizes: tuple[int, ...], device: torch.device
+    ) -> None:
+        encoder.backbone.to(device)
+        self.encoder = encoder
+        self._new = lambda: TopKMonitor(num_classes, encoder.dimensions, k=ks, sizes=sizes)
+        self.monitor = self._new()
+        self._clean: dict[str, dict[str, np.ndarray]] = {}
+
+    def observe(self, images: Tensor, target: Any) -> None:
+        """Count a batch as training sees it, after pixel augmentation and mixing.
+
+        Every row counts to its largest label weight, mixed or not: what is measured is what a class was shown.
+        """
+        self.monitor.update(self.encoder(images), MixedLabels.hard(target.dominant()), None)
+
+    def clean(self, name: str, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]]) -> dict[str, np.ndarray]:
+        """Return the statistics of a part's clean pictures; they never change, so they are computed once.
+
+        Args:
+            name: The part.
+            batches: Makes its batches in order.
+        """
+        if name not in self._clean:
+            monitor = self._new()
+            for images, labels in batches():
+                monitor.update(self.encoder(images), MixedLabels.hard(labels.to(images.device)), None)
+            self._clean[name] = monitor.compute()
+        return self._clean[name]

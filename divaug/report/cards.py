@@ -1,0 +1,83 @@
+"""Method cards: what a method is, how it is used, and what it gave in a study, made from the code and from a CSV."""
+
+from pathlib import Path
+from typing import Any
+
+from divaug.config import layers
+from divaug.config.registry import HEADS, PARTNERS, REGISTRIES
+from divaug.config.schema import FAMILY_OF
+from divaug.report import results
+from divaug.report.document import Document
+
+_INTRODUCTION = (
+    "Mean ± sd over seeds, at the last epoch; nothing is selected on the test pictures. Recalls in %: balanced, with "
+    "the prior corrected, of head, mid and tail, and of the worst class. *bal - erm*: differences to plain training "
+    "with the same seed. *top-K CE*: distinct top-K classification embeddings of a tail class's clean training "
+    "pictures in the run's own space, rarefied to m pictures; *top-K FE, common*: distinct top-K features of what a "
+    "tail class was shown in the last epoch, mixed views by their larger label, in the space of the encoder "
+    "that is named, rarefied to m views. The same pictures have other numbers in the space of another encoder."
+)
+
+
+def write_cards(table: Any, file: Path, command: str) -> tuple[Path, Path]:
+    """Write a Markdown and an HTML file: all methods in one table for each experiment, then a card for each.
+
+    Args:
+        table: Rows of ``results.read``.
+        file: The Markdown file; the other one lies beside it.
+        command: The command line that writes the cards, to be printed in them.
+
+    Returns:
+        Both files.
+    """
+    summary = results.summary(table)
+    document = Document("Method cards")
+    document.text(_INTRODUCTION)
+    document.text("Made from the code and the results by:")
+    document.code(command)
+    for (experiment, epochs), rows in summary.groupby(["experiment", "epochs"], sort=False):
+        document.heading(f"{experiment}, {epochs} epochs")
+        document.table(rows.drop(columns=["experiment", "epochs"]))
+    known = layers.names("methods")
+    for method in sorted(set(summary["method"])):
+        document.heading(method)
+        if "+posthoc=" in method:
+            trained, _, name = method.partition("+posthoc=")
+            document.text(f"A new head for the finished runs of {trained}, trained on over-sampled embeddings.")
+            name, *options = name.split("+")
+            flags = "".join(f" --{option.replace('=', ' ')}" for option in options)
+            document.code(f"python -m divaug.recipes.posthoc RUN --method {name}{flags}")
+        if method in known:
+            document.text(known[method])
+            document.code(f"python -m divaug.recipes.cifar_lt --methods {method}")
+            if settings := layers.path_of("methods", method).read_text(encoding="utf-8").split("\n", 1)[1].strip():
+                document.code(settings)
+                document.bullets([_about(family, component) for family, component in _components(method)])
+        numbers = summary[summary["method"] == method]
+        document.table(numbers.drop(columns=["method"]))
+    return document.write(file.parent, file.stem)
+
+
+def _components(method: str) -> list[tuple[str, str]]:
+    """Return (family, name) of what a method's file asks for, in its phases and within components too."""
+    registries, found = {**FAMILY_OF, "head": HEADS, "partner": PARTNERS}, []
+
+    def look(table: dict[str, Any]) -> None:
+        for key, value in table.items():
+            name = value.get("name") if isinstance(value, dict) else value
+            if key in registries and name in registries[key].entries():
+                found.append((registries[key].family, name))
+            for inner in value if isinstance(value, list) else [value]:
+                if isinstance(inner, dict):
+                    look(inner)
+
+    look(layers.read_toml(layers.path_of("methods", method)))
+    return found
+
+
+def _about(family: str, name: str) -> str:
+    """Return a component's first line, its source, and what differs from it."""
+    parts = [" ".join(part.split()) for part in REGISTRIES[family].entries()[name].doc.strip().split("\n\n")]
+    source = [part.removeprefix("Reference:").strip() for part in parts if part.startswith("Reference:")]
+    differs = [f"*{part.replace(':', ':*', 1)}" for part in parts if part.startswith("Differs from the paper:")]
+    return f"`{family}/{name}`: " + " ".join([parts[0], *source, *differs])

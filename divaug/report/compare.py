@@ -1,0 +1,235 @@
+"""Runs beside one another: the tidy per-class table of a run, and the comparison of methods over seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divaug.base.errors import DivaugError
+from divaug.base.files import make_folder, write_text
+from divaug.base.groups import GROUPS, rank_groups
+from divaug.base.metrics import nanmean
+from divaug.base.stats import wilson_interval
+from divaug.config.schema import protocol_fingerprint
+from divaug.latent.rarefaction import ceiling
+from divaug.runs.folder import RunFolder
+
+# Column title -> key of result.json; percentages.
+_COLUMNS = {
+    "acc": "final/test_acc",
+    "bal": "final/test_bal_acc",
+    "prior-corr.": "final/test_prior_corrected_bal_acc",
+    "head": "final/test_acc_head",
+    "mid": "final/test_acc_mid",
+    "tail": "final/test_acc_tail",
+    "worst": "final/test_worst_class_acc",
+    "macro-F1": "final/test_macro_f1",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Finished runs of one protocol.
+
+    Attributes:
+        runs: Method label to its runs, by seed.
+        text: The table, as printed.
+    """
+
+    runs: dict[str, list[RunFolder]]
+    text: str
+
+
+def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
+    """Line up finished runs, one comparison for each protocol: presets are never mixed.
+
+    Raises:
+        DivaugError: No run is finished.
+    """
+    by_protocol: dict[str, list[RunFolder]] = {}
+    for folder in folders:
+        if folder.finished:
+            by_protocol.setdefault(protocol_fingerprint(folder.config), []).append(folder)
+    if not by_protocol:
+        raise DivaugError("no finished run to compare")
+    comparisons = []
+    for fingerprint, members in by_protocol.items():
+        runs: dict[str, list[RunFolder]] = {}
+        for folder in members:
+            same = [f for f in runs.setdefault(folder.label, []) if f.config.seed == folder.config.seed]
+            if same:
+                raise DivaugError(f"{same[0].path} and {folder.path} are one run twice, or two of one seed; name one")
+            runs[folder.label].append(folder)
+        config, manifest = members[0].config, members[0].manifest
+        head = (
+            f"{config.dataset}, {config.profile}, imbalance factor {config.imbalance_factor:g}; "
+            f"preset {config.preset}, {config.model.name}, {config.epochs} epochs; protocol {fingerprint}\n"
+            f"train {sum(manifest['counts'])}, test {sum(manifest['test_counts'])} pictures, "
+            f"{len(manifest['counts'])} classes of {max(manifest['counts'])} to {min(manifest['counts'])}"
+        )
+        if config.profile not in ("exp", "step", "balanced_small"):
+            head = head.replace(f", imbalance factor {config.imbalance_factor:g}", "")
+        comparisons.append(Comparison(runs, f"{head}\n\n{_table(runs)}"))
+    return comparisons
+
+
+def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> str:
+    """Write "mean ± sd", the deviation only where there are two values or more, and - where nothing is defined."""
+    known = [scale * value for value in values if not math.isnan(value)]
+    if not known:
+        return "-"
+    if len(known) == 1:
+        return f"{known[0]:.{digits}f}"
+    return f"{np.mean(known):.{digits}f} ± {np.std(known, ddof=1):.{digits}f}"
+
+
+def _number(folder: RunFolder, key: str) -> float:
+    value = folder.result.get(key)
+    return float("nan") if value is None else float(value)
+
+
+def rarefied_size(manifest: dict[str, Any]) -> int:
+    """Return the m of a table's rarefied numbers: 20, 5, or the smallest class's size where that is 3 or 4.
+
+    A class with fewer than m pictures has no rarefied number and is left out of its group's mean.
+    """
+    smallest = min(manifest["cut_counts"])
+    if smallest >= 20:
+        return 20
+    return smallest if smallest in (3, 4) else 5
+
+
+def _table(runs: dict[str, list[RunFolder]]) -> str:
+    first = next(iter(runs.values()))[0]
+    m = rarefied_size(first.manifest)
+    diverse = f"final/train_clean_rarefied_{m}_tail"
+    top = _ceiling(first, m)
+    common = f"final/encoder_views_rarefied_{m}_tail"
+    judged = any(common in f.result for folders in runs.values() for f in folders)
+    rows = [["method", "seeds", *_COLUMNS, f"top-K tail m={m}", *([f"common m={m}"] if judged else []), "seconds"]]
+    for label, folders in runs.items():
+        cells = [mean_sd([_number(f, key) for f in folders]) for key in _COLUMNS.values()]
+        latent = mean_sd([_number(f, diverse) for f in folders], scale=1.0)
+        seconds = mean_sd([_number(f, "final/train_seconds") for f in folders], scale=1.0, digits=0)
+        encoded = [mean_sd([_number(f, common) for f in folders], scale=1.0)] if judged else []
+        rows.append([label, str(len(folders)), *cells, latent, *encoded, seconds])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)])
+        for row in rows
+    ]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    notes = [
+        "Test recall in %, last epoch, mean ± sd over seeds.",
+        "prior-corr.: balanced accuracy after a cross-fitted correction of the class priors.",
+    ]
+    if top:
+        notes.append(
+            f"top-K tail: distinct top-{first.config.top_k} CE expected in {m} clean training pictures of a tail "
+            f"class; ceiling {top}; classes with fewer are left out."
+        )
+    if judged:
+        notes.append(
+            f"common: distinct top-{first.config.top_k} FE expected in {m} plain views of a tail class's last epoch, in"
+            " the common encoder's space."
+        )
+    notes += _helped_and_hurt(runs)
+    if any(len(folders) < 6 for folders in runs.values()):
+        notes.append("Fewer than six seeds: differences cannot be significant in an exact two-sided paired test.")
+    return "\n".join([*lines, "", *notes])
+
+
+def _helped_and_hurt(runs: dict[str, list[RunFolder]], shown: int = 3) -> list[str]:
+    """Say for every method which classes it made better and worse than erm (or the first), in points of recall."""
+    base = "erm" if "erm" in runs else next(iter(runs))
+    first, others = runs[base], [(label, folders) for label, folders in runs.items() if label != base]
+    names = first[0].manifest["class_names"]
+    recalls = {
+        label: {f.config.seed: np.array(f.metrics.rows()[-1]["per_class"]["test/recall"], dtype=float) for f in folders}
+        for label, folders in runs.items()
+    }
+    lines = []
+    for label, _ in others:
+        seeds = sorted(recalls[base].keys() & recalls[label].keys())
+        if not seeds:
+            continue
+        change = 100 * np.mean([recalls[label][seed] - recalls[base][seed] for seed in seeds], axis=0)
+        order = np.argsort(-np.nan_to_num(change), kind="stable")
+        parts = []
+        for word, classes in (("better", order), ("worse", order[::-1])):
+            moved = [c for c in classes if (change[c] > 0.05 if word == "better" else change[c] < -0.05)]
+            most = ", ".join(f"{names[c]} {change[c]:+.1f}" for c in moved[:shown])
+            parts.append(f"{word} in {len(moved)}" + (f" ({most})" if most else ""))
+        lines.append(f"{label} against {base}, classes by test recall: {'; '.join(parts)}.")
+    return lines
+
+
+def _ceiling(folder: RunFolder, m: int) -> int:
+    config = folder.config
+    return ceiling(int(_number(folder, "final/feature_dim")), m, config.top_k) if config.monitor else 0
+
+
+def class_table(folders: Sequence[RunFolder]) -> str:
+    """Return every class with its training and test pictures and its mean recall over a method's runs, with interval.
+
+    The interval is Wilson's for the mean recall as a share of the class's test pictures, which all runs share: it
+    covers the chance in those pictures, and leaves out what differs from seed to seed.
+    """
+    manifest = folders[0].manifest
+    recalls = np.mean([f.metrics.rows()[-1]["per_class"]["test/recall"] for f in folders], axis=0, dtype=float)
+    width = max(len(name) for name in [*manifest["class_names"], "class"])
+    lines = [f"{'class'.ljust(width)}  {'train':>6}  {'test':>6}  {'recall %':>8}  95 % interval"]
+    order = np.argsort(-np.array(manifest["counts"]), kind="stable")
+    for c in order:
+        recall, interval, tested = "-", "", manifest["test_counts"][c]
+        if not math.isnan(recalls[c]):
+            recall = f"{100 * recalls[c]:.1f}"
+            low, high = wilson_interval(recalls[c], tested)
+            interval = f"  {100 * low:>5.1f} to {100 * high:>5.1f}"
+        lines.append(
+            f"{manifest['class_names'][c].ljust(width)}  {manifest['counts'][c]:>6}  {tested:>6}  {recall:>8}{interval}"
+        )
+    return "\n".join(lines)
+
+
+def write_report(folder: Path, comparison: Comparison) -> list[Path]:
+    """Write the table and the figures of a comparison; return the files."""
+    from divaug.figures.compare import Series, draw_comparison
+
+    make_folder(folder)
+    table = folder / "table.txt"
+    write_text(table, comparison.text + "\n")
+    first = next(iter(comparison.runs.values()))[0]
+    manifest = first.manifest
+    m = rarefied_size(manifest)
+    groups = rank_groups(np.array(manifest["group_counts"]))
+    series = []
+    for label, folders in comparison.runs.items():
+        logs = [f.metrics.rows() for f in folders]
+        recall = np.array([log[-1]["per_class"]["test/recall"] for log in logs], dtype=float)
+        latent = [log[-1]["per_class"].get(f"train_clean/rarefied_{m}") for log in logs]
+        rarefied = None if None in latent else np.array(latent, dtype=float)
+        growth = {name: _growth_of(logs, groups[name], f"rarefied_{m}") for name in GROUPS if len(groups[name])}
+        series.append(Series(label, recall, rarefied, growth))
+    return [
+        table,
+        *draw_comparison(folder, series, manifest["class_names"], np.array(manifest["counts"]), m, _ceiling(first, m)),
+    ]
+
+
+def _growth_of(logs: list[list[dict[str, Any]]], classes: np.ndarray, statistic: str) -> np.ndarray:
+    """Return a group's mean of a statistic of the stream by seed and epoch, over plain views or else mixed ones."""
+    curves = []
+    for log in logs:
+        if f"views/{statistic}" not in log[-1]["per_class"]:
+            return np.empty((0, 0))
+        missing = [float("nan")] * len(log[-1]["per_class"][f"views/{statistic}"])
+        for name in (statistic, f"{statistic}_mixed"):
+            values = [np.array(row["per_class"].get(f"views/{name}", missing), dtype=float)[classes] for row in log]
+            if not np.isnan(values).all():
+                break
+        curves.append([nanmean(value) for value in values])
+    return np.array(curves)

@@ -1,0 +1,145 @@
+"""A report put together once, written twice: Markdown beside its figures, and one HTML file with them inside."""
+
+import base64
+import html
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from divaug.base.files import make_folder, write_text
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #111; }
+table { border-collapse: collapse; font-size: 14px; margin: 1rem 0; }
+th, td { border-bottom: 1px solid #ccc; padding: 4px 10px; text-align: left; vertical-align: top; }
+td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+div.table { overflow-x: auto; }
+img { max-width: 100%; height: auto; }
+figure { margin: 1.5rem 0; }
+figcaption { color: #444; font-size: 14px; }
+code { background: #f2f2f2; padding: 1px 4px; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+"""
+
+
+class Document:
+    """Headings, paragraphs, lists, tables and figures in order.
+
+    Args:
+        title: Title of the report.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._blocks: list[tuple[str, Any]] = []
+
+    def heading(self, text: str, level: int = 2) -> None:
+        """Add a heading."""
+        self._blocks.append(("heading", (level, text)))
+
+    def text(self, text: str) -> None:
+        """Add a paragraph."""
+        self._blocks.append(("text", text))
+
+    def bullets(self, items: list[str]) -> None:
+        """Add a list."""
+        self._blocks.append(("bullets", items))
+
+    def code(self, text: str) -> None:
+        """Add a command line."""
+        self._blocks.append(("code", text))
+
+    def table(self, frame: Any) -> None:
+        """Add a DataFrame; numbers get three significant digits, NaN a dash."""
+        self._blocks.append(("table", frame))
+
+    def figure(self, path: Path, caption: str) -> None:
+        """Add a picture file."""
+        self._blocks.append(("figure", (path, caption)))
+
+    def write(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """Write ``NAME.md``, which refers to the picture files, and ``NAME.html``, which holds them; return both."""
+        make_folder(folder)
+        markdown, page = folder / f"{name}.md", folder / f"{name}.html"
+        write_text(markdown, self._markdown(folder))
+        write_text(page, self._html())
+        return markdown, page
+
+    def _markdown(self, folder: Path) -> str:
+        parts = [f"# {self.title}"]
+        for kind, content in self._blocks:
+            if kind == "heading":
+                parts.append(f"{'#' * content[0]} {content[1]}")
+            elif kind == "bullets":
+                parts.append("\n".join(f"- {item}" for item in content))
+            elif kind == "code":
+                parts.append(f"```\n{content}\n```")
+            elif kind == "figure":
+                path = content[0].relative_to(folder) if content[0].is_relative_to(folder) else content[0].name
+                parts.append(f"![{content[1]}]({path})\n\n{content[1]}")
+            elif kind == "table":
+                rows = [list(content.columns), *([show(v) for v in row] for row in content.itertuples(index=False))]
+                lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+                lines.insert(1, "|" + "---|" * len(content.columns))
+                parts.append("\n".join(lines))
+            else:
+                parts.append(content)
+        return "\n\n".join(parts) + "\n"
+
+    def _html(self) -> str:
+        parts = [f"<h1>{html.escape(self.title)}</h1>"]
+        for kind, content in self._blocks:
+            if kind == "heading":
+                parts.append(f"<h{content[0]}>{html.escape(content[1])}</h{content[0]}>")
+            elif kind == "bullets":
+                parts.append("<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in content) + "</ul>")
+            elif kind == "code":
+                parts.append(f"<pre><code>{html.escape(content)}</code></pre>")
+            elif kind == "figure":
+                data = base64.b64encode(content[0].read_bytes()).decode()
+                caption = html.escape(content[1])
+                parts.append(
+                    f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'
+                    f"<figcaption>{caption}</figcaption></figure>"
+                )
+            elif kind == "table":
+                head = "".join(f"<th>{html.escape(str(c))}</th>" for c in content.columns)
+                body = "".join(
+                    "<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in content.itertuples(index=False)
+                )
+                parts.append(f'<div class="table"><table><tr>{head}</tr>{body}</table></div>')
+            else:
+                parts.append(f"<p>{_inline(content)}</p>")
+        return (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            f"<title>{html.escape(self.title)}</title><style>{_STYLE}</style></head><body>" + "\n".join(parts)
+            + "</body></html>\n"
+        )  # fmt: skip
+
+
+def show(value: Any) -> str:
+    """Write a table's value: three significant digits, a dash for NaN, yes and no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "-"
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
+
+
+def _inline(text: str) -> str:
+    """Return a line of Markdown as HTML: of its marks, those for emphasis and code are used here."""
+
+    def mark(found: re.Match[str]) -> str:
+        return f"<code>{found[1]}</code>" if found[1] else f"<em>{found[2]}</em>"
+
+    return re.sub(r"`([^`]+)`|\*(\S[^*`]*)\*", mark, html.escape(text))
+
+
+def _cell(value: Any) -> str:
+    figure = isinstance(value, int | float) and not isinstance(value, bool)
+    number = figure or (isinstance(value, str) and " ± " in value)
+    kind = ' class="number"' if number else ""
+    return f"<td{kind}>{html.escape(show(value))}</td>"

@@ -1,0 +1,124 @@
+"""Results of finished runs as rows of one CSV: what a study of many runs keeps, and by which it knows what is done."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divaug.base.errors import DivaugError
+from divaug.base.files import exclusive, write_text
+from divaug.config.layers import experiment_name, method_label
+from divaug.config.schema import Config, protocol_fingerprint
+from divaug.report.compare import mean_sd
+from divaug.runs.folder import RunFolder
+
+KEYS = ("experiment", "protocol", "method", "seed", "epochs")
+
+
+def key_of(config: Config) -> dict[str, Any]:
+    """Return what tells a run from others: experiment, protocol fingerprint, method with its changes, seed, epochs."""
+    return {
+        "experiment": experiment_name(config), "protocol": protocol_fingerprint(config),
+        "method": method_label(config), "seed": config.seed, "epochs": config.epochs,
+    }  # fmt: skip
+
+
+def read(path: Path) -> Any:
+    """Return the rows, an empty DataFrame where there is no file yet.
+
+    Raises:
+        DivaugError: The file is no such CSV.
+    """
+    import pandas as pd
+
+    if not path.exists():
+        return pd.DataFrame(columns=list(KEYS))
+    table = pd.read_csv(
+        path, dtype={"protocol": str, "experiment": str, "method": str}
+    )  # a hash may look like a number
+    if missing := [key for key in KEYS if key not in table]:
+        raise DivaugError(f"{path} holds no results: it lacks {', '.join(missing)}")
+    return table
+
+
+def known(path: Path, config: Config) -> bool:
+    """Tell whether a run's row is there."""
+    table, key = read(path), key_of(config)
+    return bool(((table["protocol"] == key["protocol"]) & (table["method"] == key["method"])
+                 & (table["seed"] == key["seed"])).any())  # fmt: skip
+
+
+def add(path: Path, config: Config, folder: RunFolder) -> None:
+    """Append a finished run's row.
+
+    Args:
+        path: The CSV.
+        config: The run as it was asked for: what the machine resolves (precision) does not tell runs apart.
+        folder: The run.
+    """
+    numbers = {name.removeprefix("final/"): v for name, v in folder.result.items() if name.startswith("final/")}
+    recall = folder.metrics.rows()[-1]["per_class"]["test/recall"]
+    of_class = {f"recall_{c}": v for c, v in zip(folder.manifest["class_names"], recall, strict=True)}
+    space = {} if config.encoder is None else {"encoder": Path(config.encoder).name}
+    append(path, {**key_of(config), **space, **numbers, **of_class})
+
+
+def key_beside(path: Path, folder: RunFolder) -> dict[str, Any]:
+    """Return a finished run's key as its row has it: the folder's configuration says also what the machine resolved."""
+    key, table = key_of(folder.config), read(path)
+    same = [name for name in KEYS if name != "protocol"]
+    rows = table[(table[same] == [key[name] for name in same]).all(axis=1)]
+    return key | {"protocol": rows["protocol"].iloc[-1]} if len(rows) else key
+
+
+def append(path: Path, values: dict[str, Any]) -> None:
+    """Append a row, in the place of an older one with the same key.
+
+    Written whole, so that a crash leaves the old file or the new one.
+    """
+    import pandas as pd
+
+    row = pd.DataFrame([values])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(path.with_name(f".{path.name}.lock"), wait=True):  # two processes may share the work
+        old = read(path)
+        old = old[(old[list(KEYS)] != row[list(KEYS)].iloc[0]).any(axis=1)]
+        table = pd.concat([old, row], ignore_index=True) if len(old) else row
+        table = table.sort_values(["experiment", "epochs", "method", "seed"], kind="stable")
+        write_text(path, table.to_csv(index=False, float_format="%.5g"))
+
+
+def summary(table: Any) -> Any:
+    """Return mean ± sd over seeds for each protocol, epochs and method: recalls in %, rarefied numbers as they are.
+
+    The rarefied numbers are of the tail: top-K CE of clean training pictures in the run's own space, and top-K FE of
+    its last epoch's views, mixed ones included, in the common encoder's; both at the largest m of 20, 5 that the rows
+    have, pictures in the one case and views in the other. "bal - erm" are differences to plain training with the same
+    seed. "encoder" names the common space: numbers of two encoders cannot be compared.
+    """
+    import pandas as pd
+
+    recalls = {"test_bal_acc": "bal", "test_prior_corrected_bal_acc": "prior-corr.", "test_acc_head": "head",
+               "test_acc_mid": "mid", "test_acc_tail": "tail", "test_worst_class_acc": "worst"}  # fmt: skip
+    richness = {}
+    for space, title in (("train_clean", "top-K CE tail"), ("encoder_views", "top-K FE tail, common")):
+        for m in (20, 5):
+            if f"{space}_rarefied_{m}_tail" in table and table[f"{space}_rarefied_{m}_tail"].notna().any():
+                richness[f"{space}_rarefied_{m}_tail"] = f"{title} m={m}"
+                break
+    rows = []
+    table = table[[*KEYS, *(key for key in (*recalls, *richness, "encoder") if key in table)]]
+    table = table.drop_duplicates(list(KEYS))
+    protocols = table.groupby(["experiment", "epochs"])["protocol"].transform("nunique")
+    table = table.assign(shown=table["experiment"] + np.where(protocols > 1, " (" + table["protocol"] + ")", ""))
+    for (shown, epochs, method), runs in table.groupby(["shown", "epochs", "method"], sort=False):
+        row = {"experiment": shown, "epochs": epochs, "method": method, "seeds": len(runs)}
+        row |= {title: mean_sd([float(v) for v in runs[key]]) for key, title in recalls.items() if key in runs}
+        plain = table[(table["method"] == "erm") & (table["epochs"] == epochs)]
+        pairs = runs.merge(plain, on=["shown", "seed"])
+        row["bal - erm"] = mean_sd([float(v) for v in pairs["test_bal_acc_x"] - pairs["test_bal_acc_y"]])
+        row |= {title: mean_sd([float(v) for v in runs[key]], scale=1.0) for key, title in richness.items()}
+        if "encoder" in runs:  # a protocol has one; new heads are not measured in its space
+            row["encoder"] = next(iter(runs["encoder"].dropna()), "-")
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,186 @@
+"""The folder of a run: what is in it, when it is finished, and who may write to it."""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+from divaug.base.errors import ConfigError, DataError, DivaugError
+from divaug.base.files import exclusive, make_folder, write_json, write_text
+from divaug.config.layers import experiment_name, method_label, read_toml
+from divaug.config.registry import add_import
+from divaug.config.schema import Config, dump, from_layers, keys_of_kind, to_table
+from divaug.runs.trackers.jsonl import JsonlLog
+
+
+class RunFolder:
+    """``DIR/<experiment>/<method>/seed<k>``.
+
+    Attributes:
+        path: The folder, absolute.
+        metrics: One row an epoch: ``epoch``, ``metrics`` (name to value), ``per_class`` (name to a list by class).
+
+    Beside them: ``config.toml``, ``manifest.json`` (the data), ``environment.json``, ``per_class.parquet``,
+    ``result.json`` (written last: its presence means finished), ``figures/`` and ``checkpoints/last.pt``.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+        self.metrics = JsonlLog(self.path / "metrics.jsonl")
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @classmethod
+    def of(cls, config: Config) -> "RunFolder":
+        """Return the folder in which a configuration runs."""
+        return cls(Path(config.output_dir) / experiment_name(config) / method_label(config) / f"seed{config.seed}")
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment: the folder two above."""
+        return self.path.parents[1].name
+
+    @property
+    def label(self) -> str:
+        """Name of the method with its changes: the folder above."""
+        return self.path.parent.name
+
+    @property
+    def output_dir(self) -> Path:
+        """The folder of all runs: three above."""
+        return self.path.parents[2]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last checkpoint."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures."""
+        return self.path / "figures"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run ended as it should."""
+        return (self.path / "result.json").exists()
+
+    @property
+    def config(self) -> Config:
+        """The resolved configuration that the run was started with."""
+        table = read_toml(self.path / "config.toml")
+        for item in table.get("import", ()):  # its components may be the user's own
+            add_import(item)
+        return from_layers([(str(self.path / "config.toml"), table)])
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the run was trained and tested on."""
+        return self._json("manifest.json")
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The final metrics (name to value, None where undefined)."""
+        return self._json("result.json")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise DivaugError(f"{self.path} has no {name}: not a run folder, or the run is not finished") from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder against other processes."""
+        with exclusive(make_folder(self.path) / "run.lock", wait=False):
+            yield
+
+    def adopt(self, config: Config, manifest: dict[str, Any]) -> None:
+        """Write what the run is, or make sure that the folder holds the same run.
+
+        Raises:
+            ConfigError: The folder holds a run with another value of some key that matters.
+            DataError: The data are not those that the folder's run saw.
+        """
+        if not self.checkpoint.exists() and not self.finished:  # nothing was trained here yet
+            if (self.path / "config.toml").exists() and to_table(self.config) != to_table(
+                replace(config, experiment=self.experiment)
+            ):
+                (self.path / "mlflow_run_id.txt").unlink(missing_ok=True)  # that run had other parameters
+            write_json(self.path / "manifest.json", manifest)
+            write_json(self.path / "environment.json", environment())
+            make_folder(self.checkpoint.parent)
+            make_folder(self.figures)
+            # With its experiment named, the file run again with --config comes back to this folder.
+            write_text(self.path / "config.toml", dump(replace(config, experiment=self.experiment)))
+            return
+        ours, theirs = to_table(config), to_table(self.config)
+        spelling = {"phases": "phase", "head": "model"}
+        for key in (spelling.get(k, k) for k in keys_of_kind("protocol", "method", "seed")):
+            if ours.get(key) != theirs.get(key):
+                raise ConfigError(
+                    f"{self.path} holds a run with {key} = {theirs.get(key)!r}, this one has {ours.get(key)!r}; "
+                    "choose another --experiment or --output-dir"
+                )
+        for key in ("train_sha256", "test_counts", "class_names"):
+            if self.manifest[key] != manifest[key]:
+                raise DataError(f"{self.path}: the data have changed since this run began ({key} differs)")
+        if config.resume == "never" and not self.finished:
+            raise ConfigError(f"{self.path} holds an unfinished run and resume is never; use --resume auto")
+
+    def write_per_class(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write ``per_class.parquet``: a row an epoch and class, a column a statistic."""
+        import numpy as np
+        import pandas as pd
+
+        from divaug.base.groups import rank_groups
+
+        manifest = self.manifest
+        group = {c: name for name, classes in rank_groups(np.array(manifest["group_counts"])).items() for c in classes}
+        frames = [pd.DataFrame({"epoch": row["epoch"], "class": range(len(group)), **row["per_class"]}) for row in rows]
+        table = pd.concat(frames, ignore_index=True)
+        table.insert(2, "class_name", [manifest["class_names"][c] for c in table["class"]])
+        table.insert(3, "n_train", [manifest["counts"][c] for c in table["class"]])
+        table.insert(4, "group", [group[c] for c in table["class"]])
+        temporary = self.path / "per_class.parquet.tmp"
+        table.to_parquet(temporary, index=False)
+        temporary.replace(self.path / "per_class.parquet")
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, machine, commit and command line: what a result depends on beside its configuration."""
+    git = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
+        capture_output=True, text=True, check=False,
+    ) if which("git") else None  # fmt: skip
+    packages = ("divaug", "torch", "torchvision", "timm", "numpy", "mlflow")
+    return {
+        "commit": git.stdout.strip() or None if git else None,
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "command": sys.argv,
+        **{name: version(name) for name in packages},
+    }
+
+
+def find_runs(paths: list[str]) -> list[RunFolder]:
+    """Return the run folders at or below the given paths, sorted.
+
+    Raises:
+        DivaugError: None is found below one of them.
+    """
+    found: dict[Path, RunFolder] = {}
+    for path in paths:
+        below = sorted(Path(path).rglob("config.toml"))
+        if not below:
+            raise DivaugError(f"no run folder at or below {path}")
+        found |= {file.parent.resolve(): RunFolder(file.parent) for file in below}
+    return list(found.values())

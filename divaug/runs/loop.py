@@ -1,0 +1,182 @@
+"""Train one run, from its configuration to its folder. The loop is here, top to bottom."""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from divaug.base.errors import DivaugError, Interrupted
+from divaug.base.files import write_json
+from divaug.base.groups import rank_groups
+from divaug.base.progress import Progress
+from divaug.base.rng import stream
+from divaug.base.signals import StopRequest
+from divaug.config.schema import Config
+from divaug.data.load import Data, load_data
+from divaug.optim.sgd import learning_rate
+from divaug.runs import measure
+from divaug.runs.folder import RunFolder
+from divaug.runs.tracking import finish, mirror_if_missing, open_tracker, tracking_uri
+from divaug.train import checkpoint
+from divaug.train.build import Built, build, resolve, stage_at
+from divaug.train.epoch import check_labels, train_epoch
+from divaug.train.evaluate import evaluate, predictor
+from divaug.train.step import Totals
+
+
+def run(config: Config, folder: RunFolder | None = None, data: Data | None = None) -> RunFolder:
+    """Train, or go on where the run stopped; a finished run is only handed back.
+
+    Args:
+        config: What to run.
+        folder: Where; by default the folder that the configuration names.
+        data: What ``load_data`` returned for the same protocol, where several runs share it; loaded by default.
+
+    Raises:
+        ConfigError: Something is misnamed or out of range, or the folder holds another run.
+        DataError: Data are missing or damaged.
+        Interrupted: A signal came; a checkpoint was written.
+        DivaugError: Training failed (a gradient that is not finite, a folder that cannot be written).
+    """
+    progress = Progress(config.progress)
+    folder = folder or RunFolder.of(config)
+    with folder.lock():
+        data = data or load_data(config)
+        config = resolve(config, data)
+        tracking_uri(config, folder.output_dir)  # refuses a bad one before anything is written
+        if folder.finished:
+            folder.adopt(config, data.manifest)
+            progress.say(f"{folder.path} is finished already")
+            mirror_if_missing(config, folder, progress.warn)
+            return folder
+        built = build(config, data)  # before anything is written: it finds what is wrong with the configuration
+        folder.adopt(config, data.manifest)
+        for note in (*data.notes, *measure.costs(built)):
+            progress.say(f"note: {note}")
+        with StopRequest() as stop:
+            with open_tracker(config, folder, progress.warn) as tracker:
+                _train(config, data, built, folder, tracker, stop, progress)
+                finish(folder, tracker)
+            if stop():
+                raise Interrupted(stop.signal_number or 2, f"stopped after {folder.path} was finished")
+    return folder
+
+
+def _train(
+    config: Config,
+    data: Data,
+    built: Built,
+    folder: RunFolder,
+    tracker: Any,
+    stop: StopRequest,
+    progress: Progress,
+) -> None:
+    first_epoch, totals = _restore(built, folder, progress)
+    rows = folder.metrics.keep_before(first_epoch)
+    for row in rows:  # what a store that was off or away has not seen yet
+        tracker.log(row["metrics"], row["epoch"])
+    groups, tail = data.cut.group_counts, rank_groups(data.cut.group_counts)["tail"]
+    clean_epochs = {round(at * (config.epochs - 1)) for at in config.monitor_at}
+    steps = built.train.steps(len(data.train.labels))
+    outputs = None
+    for epoch in range(first_epoch, config.epochs):
+        started = time.perf_counter()
+        stage = stage_at(built.stages, epoch)
+        totals = totals or Totals.empty(data.dataset.num_classes, len(built.train.labels))
+        if totals.steps == 0 and hasattr(stage.pixel, "update"):  # strengths by class, learned between epochs
+            predict = predictor(built.model, built.train.normalize, bf16=built.bf16)
+            stage.pixel.update(built.train.take, predict, stream(config.seed, "levels", epoch))
+        drawn = stage.sampler.draw(stream(config.seed, "sampler", epoch), epoch / config.epochs).numpy()
+        if len(drawn) != len(data.train.labels):
+            raise DivaugError(
+                f"{type(stage.sampler).__name__} drew {len(drawn)} pictures instead of {len(data.train.labels)}: "
+                "every sampler must cost the same steps"
+            )
+        batches = built.train.epoch(
+            drawn, pixel=stage.pixel, mix=stage.mix, seed=config.seed, epoch=epoch, first_step=totals.steps
+        )
+        progress.start_epoch(epoch, config.epochs, steps, totals.steps)
+
+        def rate(step: int, epoch: int = epoch) -> float:
+            return learning_rate(
+                config.schedule, step=epoch * steps + step, steps_per_epoch=steps, epochs=config.epochs, lr=config.lr,
+                warmup_frac=config.warmup_frac, milestones=config.milestones, drop=config.drop,
+            )  # fmt: skip
+
+        def after_step() -> bool:
+            progress.step()
+            return stop()
+
+        finished = train_epoch(
+            built.model, batches, stage, built.optimizer, totals=totals, learning_rate=rate, seed=config.seed,
+            epoch=epoch, device=built.device, bf16=built.bf16, monitor=built.monitor, after_step=after_step,
+            watch=built.space.observe if built.space is not None and epoch in clean_epochs else None,
+        )  # fmt: skip
+        if not finished and totals.steps < steps:
+            totals.seconds += time.perf_counter() - started
+            checkpoint.save(folder.checkpoint, epoch=epoch, totals=totals, **built.state)
+            raise Interrupted(stop.signal_number or 2, f"stopped in epoch {epoch + 1}; the same command goes on")
+        check_labels(totals, drawn, built.train.labels)
+
+        row = measure.empty_row(epoch)
+        seconds = totals.seconds + time.perf_counter() - started
+        measure.add_training(
+            row, totals, labels=built.train.labels, pixel=stage.pixel, lr=rate(steps - 1), seconds=seconds, tail=tail
+        )
+        last = epoch == config.epochs - 1
+        if last or (epoch + 1) % config.eval_every == 0 or epoch in clean_epochs:
+            outputs = evaluate(built.model, built.test.in_order(), device=built.device, bf16=built.bf16)
+            measure.add_part(row, "test", outputs, groups)
+            if built.val is not None:
+                held = evaluate(built.model, built.val.in_order(), device=built.device, bf16=built.bf16)
+                measure.add_part(row, "val", held, groups)
+        if built.monitor is not None:
+            views = built.monitor.compute()
+            grown = measure.growth(views, rows[0] if rows else None)
+            measure.add_latent(row, "views", {**views, **grown}, groups)
+            if epoch in clean_epochs and outputs is not None:
+                clean = evaluate(built.model, built.train.in_order(), device=built.device, bf16=built.bf16)
+                head = built.model.head
+                measure.add_latent(row, "train_clean", measure.clean_statistics(clean, head, built.monitor), groups)
+                measure.add_latent(row, "test_clean", measure.clean_statistics(outputs, head, built.monitor), groups)
+            built.monitor.reset()
+        if built.space is not None and epoch in clean_epochs:
+            measure.add_common_space(row, built, groups)
+        row["metrics"]["train/epoch_seconds"] = time.perf_counter() - started
+        folder.metrics.append(row)
+        rows.append(row)
+        totals = None
+        checkpoint.save(folder.checkpoint, epoch=epoch + 1, **built.state)
+        tracker.log(row["metrics"], epoch)
+        left = (config.epochs - epoch - 1) * row["metrics"]["train/epoch_seconds"]
+        progress.end_epoch(epoch, config.epochs, row["metrics"], left)
+        if stop() and not last:
+            raise Interrupted(stop.signal_number or 2, f"stopped after epoch {epoch + 1}; the same command goes on")
+    if outputs is None:  # stopped between the last epoch and the result
+        outputs = evaluate(built.model, built.test.in_order(), device=built.device, bf16=built.bf16)
+    _write_result(data, folder, outputs)
+
+
+def _write_result(data: Data, folder: RunFolder, outputs: Any) -> None:
+    from divaug.figures.run import draw_run
+
+    rows = folder.metrics.rows()
+    folder.write_per_class(rows)
+    np.savez_compressed(folder.path / "test_outputs.npz", logits=outputs.logits, labels=outputs.labels)
+    draw_run(folder.figures, rows, folder.manifest)
+    write_json(folder.path / "result.json", measure.final_result(rows, outputs, data.cut.counts))
+
+
+def _restore(built: Built, folder: RunFolder, progress: Progress) -> tuple[int, Totals | None]:
+    if not folder.checkpoint.exists():
+        return 0, None
+    epoch, totals, threads = checkpoint.load(folder.checkpoint, **built.state)
+    where = f"epoch {epoch + 1}" + (f", step {totals.steps}" if totals else "")
+    progress.say(f"going on at {where} ({folder.path})")
+    if threads != torch.get_num_threads():
+        progress.say(
+            f"note: begun with {threads} threads, going on with {torch.get_num_threads()}: "
+            "results may differ in the last digits"
+        )
+    return epoch, totals

@@ -1,0 +1,195 @@
+"""One epoch's numbers: metrics of a part, latent statistics by class and by group, and the result of a run."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from divaug.base.contracts import augment
+from divaug.base.groups import rank_groups
+from divaug.base.labels import MixedLabels
+from divaug.base.metrics import (
+    calibration_error,
+    confusion_matrix,
+    from_confusion,
+    nanmean,
+    precision,
+    prior_corrected,
+    recall,
+    roc_auc,
+    softmax,
+)
+from divaug.base.rng import stream
+from divaug.latent.monitor import TopKMonitor
+from divaug.train.build import Built
+from divaug.train.evaluate import Evaluation
+from divaug.train.step import Totals
+
+Row = dict[str, Any]
+
+
+def empty_row(epoch: int) -> Row:
+    """Return a row of ``metrics.jsonl`` to be filled."""
+    return {"epoch": epoch, "metrics": {}, "per_class": {}}
+
+
+def costs(built: Built) -> list[str]:
+    """Say what pixel augmentation without a batched form costs: pictures a second with and without it."""
+    notes, seen = [], set()
+    for stage in built.stages:
+        if hasattr(stage.pixel, "apply") or id(stage.pixel) in seen:
+            continue
+        seen.add(id(stage.pixel))
+        rows = np.arange(min(128, len(built.train.labels)))
+        images, labels = built.train.take(rows), built.train.labels_of(rows)
+        plan = stage.pixel.sample(labels, (images.shape[1], images.shape[2]), stream(0, "costs"))
+        rates = []
+        for work in (lambda: augment(stage.pixel, built.train.take(rows), plan), lambda: built.train.take(rows)):  # noqa: B023
+            work()
+            started = time.perf_counter()
+            built.train.normalize(work())
+            rates.append(len(rows) / (time.perf_counter() - started))
+        learns = ", and will take longer as it learns to do more" if hasattr(stage.pixel, "update") else ""
+        notes.append(
+            f"the pixel augmentation works picture by picture: it makes {rates[0]:,.0f} pictures a second ready, "
+            f"against {rates[1]:,.0f} without it (one process; --workers spreads it){learns}"
+        )
+    return notes
+
+
+def add_training(
+    row: Row, totals: Totals, *, labels: Tensor, pixel: Any, lr: float, seconds: float, tail: np.ndarray
+) -> None:
+    """Add what the training loop saw: loss, accuracy, speed, and what augmentation really did.
+
+    By class ``aug/*`` has: rows presented, distinct pictures among them (``sources``), rows whose pixels were altered
+    (``augmented``), rows that another picture was mixed into (``receivers``), rows that a picture of the class was
+    mixed into (``givers``), label mass, and label mass that feature augmentation added (``synthetic``); where partners
+    come from the whole training cut, how many different pictures gave (``donors``) and as how many equally used ones
+    they count (``donors_effective``, the inverse Simpson index of their uses); learned strengths (``level``).
+
+    Args:
+        row: Row to add to.
+        totals: What the epoch counted.
+        labels: Class of every picture of the training cut.
+        pixel: The pixel component, whose ``levels`` are noted if it has any.
+        lr: Learning rate of the last step.
+        seconds: Seconds the epoch took.
+        tail: Classes of the tail group.
+    """
+    rows, num_classes = totals.rows, len(totals.seen)
+    by_class = {
+        "rows": totals.seen,
+        "sources": torch.bincount(labels[totals.visits > 0], minlength=num_classes),
+        "augmented": totals.augmented,
+        "receivers": totals.receivers,
+        "givers": totals.givers,
+        "label_mass": totals.mass,
+        "synthetic": totals.synthetic,
+    }
+    row["metrics"] |= {
+        "train/loss": totals.loss / rows,
+        "train/acc": totals.correct / rows,
+        "train/lr": lr,
+        "train/seconds": seconds,
+        "train/img_per_s": rows / seconds,
+        "aug/augmented_frac": float(totals.augmented.sum() / rows),
+        "aug/mixed_frac": float(totals.receivers.sum() / rows),
+        "aug/synthetic_frac": float(totals.synthetic.sum() / rows),
+        "aug/rows_tail_frac": float(totals.seen[tail].sum() / rows),
+        "aug/mass_tail_frac": float(totals.mass[tail].sum() / totals.mass.sum()),
+        "aug/givers_tail_frac": float(totals.givers[tail].sum() / max(1, int(totals.givers.sum()))),
+    }
+    if hasattr(pixel, "update"):
+        by_class["level"] = pixel.levels
+    if (uses := totals.donations.double()).any():
+        squares = torch.zeros(num_classes, dtype=torch.float64).index_add_(0, labels, uses**2)
+        sums = torch.zeros(num_classes, dtype=torch.float64).index_add_(0, labels, uses)
+        by_class["donors"] = torch.bincount(labels[uses > 0], minlength=num_classes)
+        by_class["donors_effective"] = torch.where(squares > 0, sums**2 / squares.clamp_min(1), 0.0)
+        row["metrics"]["aug/donors_effective"] = float(uses.sum() ** 2 / (uses**2).sum())
+    row["per_class"] |= {f"aug/{name}": values.tolist() for name, values in by_class.items()}
+
+
+def add_part(row: Row, prefix: str, outputs: Evaluation, group_counts: np.ndarray) -> None:
+    """Add the metrics of a part ("test", "val")."""
+    num_classes = outputs.logits.shape[1]
+    matrix = confusion_matrix(outputs.labels, outputs.logits.argmax(1), num_classes)
+    probabilities = softmax(outputs.logits)
+    scalars = from_confusion(matrix, group_counts) | {
+        "roc_auc": nanmean(roc_auc(outputs.labels, probabilities)),
+        "ece": calibration_error(outputs.labels, probabilities),
+    }
+    row["metrics"] |= {f"{prefix}/{name}": value for name, value in scalars.items()}
+    row["per_class"] |= {
+        f"{prefix}/recall": recall(matrix).tolist(),
+        f"{prefix}/precision": precision(matrix).tolist(),
+    }
+
+
+def add_latent(row: Row, prefix: str, statistics: Mapping[str, np.ndarray], group_counts: np.ndarray) -> None:
+    """Add latent statistics: by class, and as means over head, mid and tail."""
+    for name, values in statistics.items():
+        row["per_class"][f"{prefix}/{name}"] = np.asarray(values, dtype=np.float64).tolist()
+        if name != "n":
+            for group, classes in rank_groups(group_counts).items():
+                row["metrics"][f"{prefix}/{name}_{group}"] = nanmean(np.asarray(values, dtype=np.float64)[classes])
+
+
+def growth(statistics: Mapping[str, np.ndarray], first: Row | None) -> dict[str, np.ndarray]:
+    """Return how much the stream's top-K sets have grown since the first epoch, by class.
+
+    ``growth`` of the raw number, which also moves with the number of views, and ``growth_rarefied_M`` at equal size.
+    """
+    grown = {}
+    for name, now in statistics.items():
+        if name == "number" or (name.startswith("rarefied_") and not name.endswith("_mixed")):
+            then = now if first is None else np.array(first["per_class"][f"views/{name}"], dtype=np.float64)
+            grown["growth" if name == "number" else f"growth_{name}"] = now - then
+    return grown
+
+
+def clean_statistics(
+    outputs: Evaluation, head: Any, monitor: TopKMonitor, batch_size: int = 4096
+) -> dict[str, np.ndarray]:
+    """Measure unaugmented pictures from their embeddings with the settings of ``monitor``, which is not touched."""
+    num_classes, feature_dim = next(iter(monitor.counts.values())).sums.shape
+    clean = TopKMonitor(num_classes, feature_dim, k=monitor.ks, sizes=monitor.sizes)
+    device = head.weight.device
+    for start in range(0, len(outputs.labels), batch_size):
+        z = torch.from_numpy(outputs.embeddings[start : start + batch_size]).to(device)
+        labels = torch.from_numpy(outputs.labels[start : start + batch_size]).to(device)
+        clean.update(z, MixedLabels.hard(labels), head)
+    return clean.compute()
+
+
+def add_common_space(row: Row, built: Built, group_counts: np.ndarray) -> None:
+    """Add what a common encoder sees: the epoch's views, and clean training and test pictures."""
+    assert built.space is not None
+    add_latent(row, "encoder_views", built.space.monitor.compute(), group_counts)
+    for name, loader in (("train", built.train), ("test", built.test)):
+        add_latent(row, f"encoder_{name}_clean", built.space.clean(name, loader.in_order), group_counts)
+    built.space.monitor.reset()
+
+
+def final_result(rows: list[Row], outputs: Evaluation, cut_counts: np.ndarray) -> dict[str, float]:
+    """Return a run's result: the last epoch's numbers and the prior-corrected accuracy.
+
+    Nothing is selected on the test part; ``best_on_test/bal_acc`` is there because papers report it.
+    """
+    last = {name: value for name, value in rows[-1]["metrics"].items() if not name.startswith(("train/", "aug/"))}
+    corrected, tau = prior_corrected(outputs.labels, outputs.logits, cut_counts / cut_counts.sum())
+    evaluated = [row["metrics"] for row in rows if "test/bal_acc" in row["metrics"]]
+    return {
+        **{f"final/{name.replace('/', '_')}": value for name, value in last.items()},
+        "final/test_prior_corrected_bal_acc": corrected,
+        "final/prior_corrected_tau": tau,
+        "final/feature_dim": outputs.embeddings.shape[1],
+        "best_on_test/acc": max(row["test/acc"] for row in evaluated),
+        "best_on_test/bal_acc": max(row["test/bal_acc"] for row in evaluated),
+        "final/train_seconds": sum(row["metrics"]["train/seconds"] for row in rows),
+        "final/total_seconds": sum(row["metrics"]["train/epoch_seconds"] for row in rows),
+    }

@@ -1,0 +1,149 @@
+"""The report of the fragility study: verdicts, what size-matching changes, figures, and how to read it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divaug.base.files import make_folder, write_text
+from divaug.figures import fragility as plots
+from divaug.report.document import Document
+from divaug.study.fragility.claims import LEARNED, RECOGNISED, Evidence, rows_of
+from divaug.study.fragility.evidence import MASK_KS
+from divaug.study.fragility.verdicts import MIN_SEEDS, changes, judge, null_interval
+
+_ASKED = {
+    "C0": "What decides about a rare class sits in its top-K classification embeddings (CE).",
+    "C1": "A network learns a limited number of class top-K CE per class.",
+    "C2": "Number and magnitude of the class top-K CE differ between balanced and imbalanced training, at equal n.",
+    "C2b": "The class top-K CE are frequent features of the sample rather than intrinsic ones of the class.",
+    "C4": "A train-test difference in the magnitude of top-K features goes with lost recall.",
+}
+_NOTES = (
+    """Rare and frequent are the smallest and the largest third of classes. Which class is rare is another one with
+    every seed, so class identity and size are not confounded.""",
+    """C2: the null is the same difference between two long-tailed networks of one cut whose seeds differ; the column
+    reference of verdicts.csv is the balanced value that an effect compares with.""",
+    """C0 is nearly a matter of arithmetic, for features that carry a logit; the comparison with features as large in
+    FE and the one between rare and frequent classes say more.""",
+    """C4: comparing recognised with missed test pictures would be circular (a missed picture was selected for its low
+    CE), so all members are compared. The correlation is over the classes of one network, partial for class size where
+    said.""",
+    """C2b: the patch's features are the three whose FE rise most when test pictures get the patch; recall lost is on
+    clean test pictures, against the network of the same seed without any patch.""",
+    """Rows that are not primary are exploratory: their p is not corrected.""",
+)
+_EFFECT = ("n", "effect", "low", "high", "null_low", "null_high")
+
+
+def write_study_report(
+    folder: Path, table: Any, methods: Sequence[str], *, about: str, command: str
+) -> tuple[Any, list[Path]]:
+    """Judge the claims and write verdicts, figures, Markdown and one HTML file; return the verdicts and the files.
+
+    Args:
+        folder: Where to.
+        table: Evidence.
+        methods: Methods, the first being the one by which claims are judged.
+        about: What was trained, in a paragraph.
+        command: The command that made the report.
+    """
+    make_folder(folder)
+    verdicts = judge(table, methods)
+    document = Document("CNN fragility under imbalance: the claims, tested")
+    document.text(about)
+    document.code(command)
+    primary = verdicts[verdicts["primary"]]
+    document.heading("Verdicts")
+    document.text(
+        "One row a claim and primary measure: effect over seeds (mean), interval (BCa, nominally 95 %), p of the exact "
+        "sign-flip permutation, corrected over these rows (Holm). Supported and contradicted need a corrected p below "
+        f"0.05, an interval without 0, a mean outside the seed null where there is one, {MIN_SEEDS} seeds at least; "
+        "all else is not decided."
+    )
+    document.table(primary[["claim", "statement", "measure", *_EFFECT, "p_holm", "verdict", "caveat"]])
+    document.text(
+        "A caveat takes the verdict back where it stands: *floor*, the classes judged are not learned (training recall "
+        f"below {LEARNED}) or hardly recognised (test recall below {RECOGNISED}), so that they have little recall to "
+        "lose and the row is not measurable; *restates the logit margin*, the correlation is gone once the loss of "
+        "margin is given (*beside* it: some remains); *cannot fail*, untrained networks have it too. The interval "
+        "covers 86 to 90 % of the time at eight seeds, and the smallest corrected p that eight seeds can give is "
+        "0.0469, ten 0.0117: a supported row is one in which all seeds agree in sign, no more."
+    )
+    document.heading("Where size-matching, scale and nulls change the answer")
+    document.text("Rows that ask the same, raw and matched, by their uncorrected p, where the answers differ:")
+    changed = changes(verdicts)
+    if changed:
+        document.bullets(changed)
+    else:
+        document.text("In no row.")
+    figures = _figures(folder, table, methods)
+    for path, caption in figures:
+        document.figure(path, caption)
+    for claim, asked in _ASKED.items():
+        rows = verdicts[verdicts["claim"] == claim]
+        document.heading(f"{claim}. {asked}")
+        if len(rows):
+            judged = ["p", "p_holm", "verdict", "caveat"]
+            document.table(rows[["statement", "measure", "kind", "method", *_EFFECT, *judged]])
+        else:
+            document.text("No networks in this study speak to it.")
+    document.heading("How to read this")
+    document.bullets([" ".join(note.split()) for note in _notes(table)])
+    write_text(folder / "verdicts.csv", verdicts.to_csv(index=False, float_format="%.5g"))
+    return verdicts, [*document.write(folder, "report"), folder / "verdicts.csv", *(path for path, _ in figures)]
+
+
+def _notes(table: Any) -> list[str]:
+    notes: list[str] = [*_NOTES]
+    if "nonnegative" in table and not table["nonnegative"].astype(str).eq("True").all():
+        notes.append(
+            "Some features are negative: a contribution > 0 may be a negative feature with a negative weight, and the "
+            "bound of C1 by positive weights does not hold."
+        )
+    return notes
+
+
+def _figures(folder: Path, table: Any, methods: Sequence[str]) -> list[tuple[Path, str]]:
+    rows = [row for row in rows_of(table, methods) if row.method == methods[0]]
+    if not rows:
+        return []
+    found = Evidence(table)
+    labels = [f"{row.claim}  {row.measure}" for row in rows]
+    nulls = [None if row.null is None else null_interval(row.null) for row in rows]
+    figures = [
+        (plots.effects(folder / "effects.png", labels, [row.values for row in rows], nulls),
+         f"All effects, {methods[0]}: each on the scale of its own spread over seeds."),
+    ]  # fmt: skip
+    arm = f"{methods[0]}_exp"
+    ks = [k for k in MASK_KS if f"lost_top_{k}" in table]
+    if ks and found.has(arm):
+        lost = {
+            tercile: {
+                kind: np.column_stack([found.per_seed(arm, f"lost_{kind}_{k}", [tercile]) for k in ks])
+                for kind in ("top", "matched", "random")
+            }
+            for tercile in ("head", "mid", "tail")
+        }
+        caption = "C0: test recall lost when features are masked (mean and sd over seeds)."
+        figures.append((plots.masking(folder / "masking.png", ks, lost), caption))
+    shares = sorted(table.loc[table["share"] > 0, "share"].unique())
+    if shares:
+        figures.append((_patch_figure(folder, found, methods[0], shares), "C2b: a patch planted in one class."))
+    return figures
+
+
+def _patch_figure(folder: Path, found: Evidence, method: str, shares: list[float]) -> Path:
+    titles = {
+        "patch_in_top": "patch features in the top-K", "patch_recall_clean": "recall, clean test pictures",
+        "patch_draws_others": "other pictures drawn by the patch",
+    }  # fmt: skip
+    panels = {}
+    for measure, title in titles.items():
+        panels[title] = {}
+        for which, tercile in (("rare", "tail"), ("frequent", "head")):
+            arms = [f"{method}_exp", *(f"{method}_exp_patch-{which}-{round(100 * p)}" for p in shares)]
+            values = np.column_stack([found.per_seed(arm, measure, [tercile]) for arm in arms])
+            panels[title][which] = values[~np.isnan(values).any(1)]
+    return plots.patches(folder / "patches.png", [0.0, *shares], panels)

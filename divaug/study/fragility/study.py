@@ -1,0 +1,121 @@
+"""Train the arms of the study and collect their evidence; what is in the table already is not trained again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divaug.base.errors import DataError
+from divaug.base.files import make_folder, write_text
+from divaug.config.schema import Config, protocol_fingerprint
+from divaug.data.load import load_data
+from divaug.runs.embed import embed, encode, untrained
+from divaug.runs.loop import run
+from divaug.runs.model import load
+from divaug.study.fragility.evidence import class_rows, patch_rows, recall_rows, table_of
+from divaug.study.fragility.patches import plant, target_class, with_patch
+from divaug.study.fragility.plan import Arm, config_of, folder_of
+from divaug.train.build import load_encoder
+
+KEYS = ("protocol", "arm", "seed")
+TEXT = ("protocol", "arm", "method", "cut", "repeat", "planted", "class_name", "tercile")
+SMALLEST_MATCH = 3  # pictures; with fewer a mean is one picture's
+
+
+def evidence_of(arm: Arm, base: Config) -> Any:
+    """Train one arm's run, or take it up where it stopped, and return its evidence (see ``evidence``)."""
+    config = config_of(arm, base)
+    data = load_data(config)
+    whole = data
+    if arm.planted:
+        data = with_patch(data, arm.planted, arm.share, base.seed)
+    encoder = None
+    if base.encoder is not None:  # before anything is trained
+        encoder = load_encoder(base.encoder, data, allow_overlap=base.allow_overlap)
+    folder = run(replace(config, encoder=None), folder_of(arm, base), data)
+    model = load(folder)
+    train, test = embed(model, data, "train"), embed(model, data, "test")
+    match = max(SMALLEST_MATCH, int(data.cut.group_counts.min()))
+    parts = [class_rows(train, match, base.seed), recall_rows(train, test, base.seed)]
+    plain = not (arm.repeat or arm.planted)
+    if plain:
+        bare = embed(untrained(config, data), data, "train")
+        parts.append(class_rows(bare, match, base.seed, "untrained_"))
+    if encoder is not None:
+        parts.append(class_rows(encode(encoder, data, "train"), match, base.seed, "encoder_"))
+    if not arm.repeat:
+        targets = (arm.planted,) if arm.planted else ("rare", "frequent")
+        patched = embed(
+            model, data, "test", images=plant(np.asarray(whole.test.images[np.arange(len(whole.test.labels))]))
+        )
+        parts.append(patch_rows(train, test, patched, [target_class(data, which) for which in targets]))
+    return table_of(
+        parts, train, protocol=protocol_of(base), arm=arm.name, seed=base.seed, method=arm.method, cut=arm.cut,
+        repeat=arm.repeat, planted=arm.planted, share=arm.share, match=match, dimensions=train.dimensions,
+        n_train=len(data.train.labels), nonnegative=train.nonnegative,
+    )  # fmt: skip
+
+
+def protocol_of(base: Config) -> str:
+    """Return the fingerprint of what all arms and seeds of a study share."""
+    return protocol_fingerprint(config_of(Arm(base.method, "exp"), replace(base, seed=0)))
+
+
+def collect(
+    planned: Sequence[Arm],
+    bases: Sequence[Config],
+    file: Path,
+    known: Sequence[Path] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> Any:
+    """Return the evidence of all arms and seeds, training what is missing and writing every finished run at once.
+
+    Args:
+        planned: Arms.
+        bases: A configuration of every method and seed.
+        file: CSV that rows are kept in.
+        known: Further CSVs with rows of earlier sessions or other machines; runs in them are not trained again.
+        say: Told of every run.
+    """
+    import pandas as pd
+
+    protocol = protocol_of(bases[0])
+    make_folder(file.parent)
+    tables = [t for t in (read(path) for path in dict.fromkeys((file, *known)) if path.exists()) if len(t)]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*KEYS])
+    table = table.drop_duplicates([*KEYS, *(["class"] if "class" in table else [])])
+    done = set(zip(*(table[key] for key in KEYS), strict=True))
+    wanted = [(arm, base) for base in bases for arm in planned if arm.method == base.method]
+    wanted.sort(key=lambda pair: pair[1].seed)  # whole seeds first: a study that is cut short has complete pairs
+    missing = [(arm, base) for arm, base in wanted if (protocol, arm.name, base.seed) not in done]
+    say(f"{len(wanted) - len(missing)} of {len(wanted)} runs are in {file.name}")
+    for number, (arm, base) in enumerate(missing, start=1):
+        say(f"[{number}/{len(missing)}] {arm.name}, seed {base.seed}")
+        table = pd.concat([table, evidence_of(arm, base)], ignore_index=True)
+        write(table, file)
+    names = {(protocol, arm.name, base.seed) for arm, base in wanted}
+    return table[[key in names for key in zip(*(table[key] for key in KEYS), strict=True)]].reset_index(drop=True)
+
+
+def read(path: Path) -> Any:
+    """Read a table of evidence.
+
+    Raises:
+        DataError: It is not one.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=["nan"])
+    except (OSError, ValueError) as error:
+        raise DataError(f"evidence {path} cannot be read: {error}") from error
+    if missing := [key for key in (*KEYS, "class", *TEXT) if key not in table]:
+        raise DataError(f"{path} is no table of evidence: columns {missing} are missing")
+    return table
+
+
+def write(table: Any, path: Path) -> None:
+    """Write a table of evidence with five significant digits, atomically."""
+    write_text(path, table.to_csv(index=False, float_format="%.5g", na_rep="nan"))

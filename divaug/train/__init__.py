@@ -1,0 +1,1 @@
+"""How one epoch runs: from draws to batches, from batches to gradients."""

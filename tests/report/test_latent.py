@@ -1,0 +1,88 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from divaug.base.errors import DivaugError
+from divaug.config import layers
+from divaug.data.load import load_data
+from divaug.latent.tables import all_tables
+from divaug.report.latent import draw_feature_card, remarks
+from divaug.runs.embed import embed, untrained
+from divaug.train.build import build_model
+
+CONFIG = layers.resolve(
+    recipe={"dataset": "digits"}, flags={"imbalance_factor": 5.0, "max_per_class": 20, "model": {"name": "whitened_cnn", "widths": [16]}}
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data(CONFIG)
+
+
+def test_embeddings_of_a_part_in_index_order(data):
+    model = untrained(CONFIG, data)
+    train, test = embed(model, data, "train"), embed(model, data, "test")
+    assert train.labels.tolist() == data.train.labels.tolist() and test.split == "test"
+    assert train.class_counts == tuple(data.cut.group_counts.tolist()) and train.class_names == tuple("0123456789")
+    black = embed(model, data, "test", images=np.zeros_like(data.test.images))
+    assert np.ptp(black.features, axis=0).max() < 1e-4 < np.ptp(test.features, axis=0).max()
+
+
+def test_an_untrained_networks_normalisation_fits_its_pictures(data):
+    model = untrained(CONFIG, data)
+    norm = model.backbone.groups[0].norm1
+    seen = []
+    norm.register_forward_hook(lambda _, __, out: seen.append(out))
+    embed(model, data, "train")
+    out = torch.cat(seen).transpose(0, 1).flatten(1)
+    assert out.mean(1).abs().max() < 0.05 and (out.std(1) - 1).abs().max() < 0.05
+    assert norm.momentum == 0.1 and not model.training
+    fresh = build_model(CONFIG, data.manifest)
+    assert torch.equal(model.head.weight, fresh.head.weight)  # nothing was trained
+
+
+def test_remarks_name_what_a_reader_must_know(data):
+    train = embed(untrained(CONFIG, data), data, "train")
+    space = replace(train, weight=None, bias=None, logits=None)  # with FE nearly every feature is in some top-10 of 16
+    notes = remarks(space, all_tables(space, space))
+    assert any("Saturated at m = 5" in note and "of the ceiling 16" in note for note in notes)
+    assert any("Fewer than five training pictures" in note for note in notes)
+    negative = replace(space, features=space.features - 1)
+    assert any("Features can be negative" in note for note in remarks(negative, all_tables(space, space)))
+    assert not any("negative" in note for note in remarks(train, all_tables(train, train)))
+
+
+def test_a_feature_card_shows_the_maps_that_were_pooled(data, monkeypatch, tmp_path):
+    model = untrained(CONFIG, data)
+    train = embed(model, data, "train")
+    seen = {}
+    monkeypatch.setattr("divaug.figures.latent.feature_card", lambda path, *args: seen.update(args=args) or path)
+    draw_feature_card(tmp_path / "x.png", model, data, train, 3, 10)
+    pictures, maps, titles, heading = seen["args"]
+    assert len(pictures) == len(maps) == 5 and heading.startswith("3 (")
+    contributions = train.contributions(train.rows(3))
+    top = np.argsort(-contributions.mean(0), kind="stable")[:5]
+    for d, heat, title in zip(top, maps, titles, strict=True):
+        assert title.startswith(f"feature {d}:")
+        order = train.rows(3)[np.argsort(-contributions[:, d], kind="stable")[:5]]
+        np.testing.assert_allclose(heat.mean((1, 2)), train.features[order, d], rtol=1e-4, atol=1e-6)
+
+
+def test_a_backbone_without_maps_has_no_card(data, tmp_path):
+    class Flat(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.head = torch.nn.Flatten(), torch.nn.Linear(64, 10)
+
+        def features(self, images):
+            return self.backbone(images)
+
+        def forward(self, images):
+            return self.head(self.features(images))
+
+    model = Flat()
+    with pytest.raises(DivaugError, match="no activation maps"):
+        draw_feature_card(tmp_path / "x.png", model, data, embed(model, data, "train"), 0, 5)

@@ -1,0 +1,192 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from divaug.study.fragility.claims import Evidence, rows_of, spearman
+from divaug.study.fragility.verdicts import changes, judge, null_interval, verdict
+
+SEEDS, CLASSES = 8, 9
+TERCILES = ["head"] * 3 + ["mid"] * 3 + ["tail"] * 3
+SHARES = (0.1, 0.9)
+
+
+def evidence(seed=0, **shift):
+    """A table in which every effect is what ``shift`` says, plus noise over seeds."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    arms = [(m, cut, "", "", 0.0) for m in ("erm", "focal") for cut in ("exp", "balanced_small")]
+    arms += [("erm", "exp", "seed", "", 0.0)]
+    arms += [("erm", "exp", "", which, p) for which in ("rare", "frequent") for p in SHARES]
+    for method, cut, repeat, planted, share in arms:
+        name = f"{method}_{cut}" + (f"_other-{repeat}" if repeat else "")
+        name += f"_patch-{planted}-{round(100 * share)}" if planted else ""
+        for s in range(SEEDS):
+            for c, tercile in enumerate(TERCILES):
+                n = 300 // (c + 1) if cut == "exp" else 100
+                drop, noise = rng.random(), rng.normal(size=12) * 0.05
+                tail_of_imbalanced = cut == "exp" and tercile == "tail"
+                row = {
+                    "arm": name, "seed": s, "method": method, "cut": cut, "repeat": repeat, "planted": planted,
+                    "share": share, "class": c, "tercile": tercile, "n": n, "dimensions": 64, "nonnegative": True,
+                    "lost_top_10": 0.5 + noise[0], "lost_random_10": 0.1, "lost_matched_10": 0.5 - shift.get("c0", 0),
+                    "effective_raw": 12 + noise[1], "effective_matched": 10 + noise[2] + shift.get("c2", 0) * tail_of_imbalanced,
+                    "untrained_effective_matched": 10 + noise[3] + shift.get("c1", 0),
+                    "number_raw": 20 + 5 * np.log(n) + noise[4], "rarefied_5": 15 + noise[5],
+                    "magnitude_raw": 1 + noise[6], "magnitude_matched": 0.2 + noise[7], "top_share_raw": 0.3, "top_share_matched": 0.3 + noise[8],
+                    "train_recall": 0.9, "test_recall": 0.9 - drop, "gap_raw": drop + 100 / n, "ce_loss": drop + noise[9],
+                    "fe_loss": shift.get("c4", 0) * drop + noise[10], "shape_distance": noise[11], "gap_excess": noise[0],
+                    "margin_loss": drop, "patch_in_top": np.nan, "patch_recall_clean": np.nan, "patch_draws_others": np.nan,
+                }  # fmt: skip
+                if c in (0, 6) and not repeat:
+                    row |= {
+                        "patch_in_top": shift.get("c2b", 0) * share + noise[1],
+                        "patch_recall_clean": 0.8 - shift.get("lost", 0) * share + noise[2],
+                        "patch_draws_others": share,
+                    }
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def of(verdicts, claim, measure, **where):
+    rows = verdicts[(verdicts["claim"] == claim) & (verdicts["measure"] == measure) & (verdicts["method"] == "erm")]
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    return rows.iloc[0]
+
+
+def test_planted_effects_are_found_with_their_size_and_sign():
+    found = judge(evidence(c0=0.2, c1=3, c2=-2, c2b=1.0, lost=0.5, c4=1.0), ["erm", "focal"])
+    assert set(found["claim"]) == {"C0", "C1", "C2", "C2b", "C4"}
+    for claim, measure, effect in (
+        ("C0", "lost_top - lost_matched", 0.2), ("C1", "effective_matched", -2.33), ("C2", "effective_matched, balanced_small", -2.0),
+        ("C2b", "slope of patch_in_top, rare", 1.0),
+    ):  # fmt: skip
+        row = of(found, claim, measure, primary=True)
+        # The C1 effect is -3 with the tail's -2 a third of the classes: -3 - 2 / 3.
+        expected = -3 - 2 / 3 if claim == "C1" else effect
+        assert (
+            row["effect"] == pytest.approx(expected, abs=0.08) and row["verdict"] == "supported" and row["n"] == SEEDS
+        )
+        assert row["low"] < row["effect"] < row["high"] and row["p_holm"] >= row["p"]
+    assert of(found, "C4", "fe_loss | log n")["verdict"] == "supported"
+
+
+def test_where_nothing_was_planted_nothing_is_supported():
+    found = judge(evidence(), ["erm", "focal"])
+    primary = found[found["primary"]]
+    assert len(primary) == 6 and set(primary["verdict"]) <= {"not decided"}
+
+
+def test_the_opposite_effect_contradicts():
+    found = judge(evidence(c0=-0.2, c1=-3, lost=-0.5), ["erm"])
+    for claim, measure in (
+        ("C0", "lost_top - lost_matched"),
+        ("C1", "effective_matched"),
+        ("C2b", "recall lost, rare"),
+    ):
+        assert of(found, claim, measure)["verdict"] == "contradicted"
+
+
+def test_the_raw_number_differs_by_size_alone_and_the_report_says_that_matching_changes_it():
+    found = judge(evidence(), ["erm"])
+    # 33 to 37 pictures against 100: log n alone moves the raw number
+    assert of(found, "C2", "number_raw, balanced_small")["verdict"] == "supported"
+    assert of(found, "C2", "effective_matched, balanced_small")["verdict"] == "not decided"
+    assert any(
+        "number_raw, balanced_small says supported, effective_matched, balanced_small says not decided" in s
+        for s in changes(found)
+    )
+
+
+def test_a_correction_is_not_taken_for_an_effect_of_matching():
+    found = judge(evidence(c0=0.2)[lambda t: t["seed"] < 7], ["erm"])  # seven seeds cannot pass Holm for six tests
+    row = of(found, "C0", "lost_top - lost_matched")
+    assert (row["verdict"], row["uncorrected"]) == ("not decided", "supported")
+    assert not any("lost_top" in sentence for sentence in changes(found))
+
+
+def test_fewer_than_six_seeds_decide_nothing():
+    table = evidence(c0=0.2, c1=3)
+    found = judge(table[table["seed"] < 5], ["erm"])
+    assert set(found["verdict"]) == {"not decided"}
+
+
+def test_an_effect_within_the_seed_null_is_not_decided():
+    assert verdict(1.0, 0.5, 1.5, 0.01, 1, 8) == "supported"
+    assert verdict(1.0, 0.5, 1.5, 0.01, 1, 8, (-2.0, 2.0)) == "not decided"
+    assert verdict(-1.0, -1.5, -0.5, 0.01, 0, 8, (-0.1, 0.1)) == "supported"
+    assert verdict(-1.0, -1.5, -0.5, 0.01, 1, 8) == "contradicted"
+    assert verdict(1.0, -0.1, 1.5, 0.01, 1, 8) == "not decided" == verdict(1.0, 0.5, 1.5, float("nan"), 1, 8)
+
+
+def test_null_interval_covers_means_of_noise():
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(400):
+        low, high = null_interval(rng.normal(size=8))
+        inside.append(low <= rng.normal(size=8).mean() <= high)
+    assert np.mean(inside) > 0.95 - 4 * np.sqrt(0.05 * 0.95 / 400)
+    assert null_interval(np.array([1.0, np.nan])) is None
+
+
+def test_differences_are_over_classes_that_both_arms_have():
+    table = evidence()
+    table.loc[(table["arm"] == "erm_exp") & (table["class"] == 8), "rarefied_5"] = np.nan  # too few pictures
+    table.loc[(table["arm"] == "erm_balanced_small") & (table["class"] == 8), "rarefied_5"] = 1e9
+    assert np.abs(Evidence(table).difference("erm_exp", "erm_balanced_small", "rarefied_5", "tail")).max() < 1
+
+
+def test_correlations():
+    rng = np.random.default_rng(0)
+    x, y, z = rng.normal(size=(3, 30))
+    assert spearman(x, y) == pytest.approx(spearmanr(x, y).statistic)
+    r = {pair: spearmanr(*pair_values).statistic for pair, pair_values in
+         {"xy": (x, y), "xz": (x, z), "yz": (y, z)}.items()}  # fmt: skip
+    partial = (r["xy"] - r["xz"] * r["yz"]) / np.sqrt((1 - r["xz"] ** 2) * (1 - r["yz"] ** 2))
+    assert spearman(x, y, z) == pytest.approx(partial)
+    assert np.isnan(spearman(x, np.ones(30))) and np.isnan(spearman(x, y, y)) and np.isnan(spearman(x[:3], y[:3]))
+
+
+def test_what_is_missing_is_left_out():
+    table = evidence()
+    plain = table[(table["planted"] == "") & (table["cut"] == "exp")]
+    assert {row.claim for row in rows_of(plain, ["erm"])} == {"C0", "C1", "C4"}
+
+
+def test_a_row_on_a_floor_says_so():
+    table = evidence(c0=0.2)
+    learned = judge(table, ["erm"])
+    assert of(learned, "C0", "lost_top - lost_matched")["caveat"] == ""
+    tail = (table["tercile"] == "tail") & (table["arm"] == "erm_exp")
+    table.loc[tail, "train_recall"], table.loc[tail, "test_recall"] = 0.3, 0.04
+    found = judge(table, ["erm"])
+    said = "floor: training recall 0.30, test recall 0.04 in tail classes"
+    for claim, measure in (("C0", "lost_top - lost_matched"), ("C2", "rarefied_5, balanced_small"), ("C2b", "recall lost, rare"),
+                           ("C2b", "recall lost, rare - frequent")):  # fmt: skip
+        assert of(found, claim, measure)["caveat"] == said
+    assert of(found, "C2b", "recall lost, frequent")["caveat"] == ""
+
+
+def test_a_measure_that_the_margin_explains_says_so():
+    """margin_loss is the drop itself here: given it, nothing is left of what correlates with the drop."""
+    rng = np.random.default_rng(3)
+    table = evidence(c4=1.0)
+    table["margin_loss"] = table["train_recall"] - table["test_recall"] + rng.normal(size=len(table)) * 0.01
+    table["fe_loss"] = table["margin_loss"] + rng.normal(size=len(table)) * 0.05
+    assert of(judge(table, ["erm"]), "C4", "fe_loss | log n")["caveat"].startswith(
+        "restates the logit margin: given it, rho"
+    )
+    table["margin_loss"] = rng.normal(size=len(table))
+    assert of(judge(table, ["erm"]), "C4", "fe_loss | log n")["caveat"].startswith(
+        "beside the logit margin: given it, rho +"
+    )
+    assert of(judge(table, ["erm"]), "C4", "margin_loss")["caveat"] == ""
+
+
+def test_what_untrained_networks_have_too_cannot_fail():
+    table = evidence()
+    assert of(judge(table, ["erm"]), "C1", "effective_raw - D / 2")["caveat"] == ""
+    table["untrained_effective_raw"] = 20.0
+    said = of(judge(table, ["erm"]), "C1", "effective_raw - D / 2")["caveat"]
+    assert said == "cannot fail: 20.0 of 64 in untrained networks"

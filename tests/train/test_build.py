@@ -1,0 +1,67 @@
+"""How a configuration becomes stages of training."""
+
+import pytest
+import torch
+
+from divaug.base.errors import ConfigError
+from divaug.config.layers import resolve
+from divaug.config.registry import PIXEL, add_import
+from divaug.train.build import build_stages
+
+FACTS = {
+    "labels": torch.tensor([0, 0, 0, 1]), "class_counts": torch.tensor([3, 1]), "num_classes": 2,
+    "default_pixel": PIXEL.build("none", facts={}),
+}  # fmt: skip
+LEARNER = """
+from divaug.config.registry import PIXEL
+
+@PIXEL.register("learner")
+class Learner:
+    def sample(self, labels, size, rng):
+        return None
+
+    def apply_one(self, image, plan, i):
+        return image
+
+    def update(self, pictures, predict, rng):
+        pass
+
+    def state_dict(self):
+        return {}
+"""
+
+
+def stages(**flags):
+    config = resolve(flags={"dataset": "digits", "pixel": "none", **flags})
+    return [(s.start, type(s.mix).__name__) for s in build_stages(config, FACTS, torch.device("cpu"))]
+
+
+def phase(start):
+    return {"phase": [{"from": start, "mix": "cutmix"}]}
+
+
+@pytest.mark.parametrize(
+    ("start", "epochs", "first"), [(0.5, 4, 2), (0.9, 4, 3), (0.99, 10, 9), (0.3, 1, 0), (0.8, 200, 160)]
+)
+def test_a_phase_has_the_last_epoch_at_least(start, epochs, first):
+    found = stages(epochs=epochs, **phase(start))
+    assert found[-1] == (first, "CutMix") and len(found) == 1 + (first > 0)
+
+
+def test_a_mix_starts_in_the_last_epoch_at_the_latest_or_never():
+    options = {"name": "cutmix", "start": 0.98}
+    assert stages(epochs=12, mix=options) == [(0, "NoMix"), (11, "CutMix")]
+    assert stages(epochs=12, mix={**options, "start": 1.0}) == [(0, "NoMix")]
+    assert stages(epochs=4, mix={**options, "start": 0.25, "stop": 0.75}) == [(0, "NoMix"), (1, "CutMix"), (3, "NoMix")]
+
+
+def test_a_mix_between_two_epochs_is_refused():
+    with pytest.raises(ConfigError, match=r"the mix runs from 0.5 to 0.54 of 10 epochs, in which no whole epoch lies"):
+        stages(epochs=10, mix={"name": "cutmix", "start": 0.5, "stop": 0.54})
+
+
+def test_what_learns_between_epochs_must_be_able_to_resume(tmp_path):
+    (tmp_path / "learner.py").write_text(LEARNER)
+    add_import(str(tmp_path / "learner.py"))
+    with pytest.raises(ConfigError, match="pixel 'learner' has update, so it needs levels, load_state_dict too"):
+        stages(pixel="learner")
