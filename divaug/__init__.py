@@ -9,7 +9,7 @@ from typing import Any
 from divaug import _torchvision_cpu
 from divaug.config import user_files
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _PUBLIC = {
     "Config": "divaug.config.schema",

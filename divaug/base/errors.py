@@ -27,7 +27,10 @@ class Interrupted(DivaugError):
 
     def __init__(self, signal_number: int, message: str = "interrupted") -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal_number
+        self.signal_number, self.exit_code = signal_number, 128 + signal_number
+
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[int, str]]:  # through pickle between processes
+        return Interrupted, (self.signal_number, str(self))
 
 
 def suggestion(name: str, allowed: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from divaug.config import layers
 from divaug.config.registry import REGISTRIES, add_import
 from divaug.config.schema import FAMILY_OF, Component, Config, config_fields, default_of
 
-COMPONENT_FLAGS = ("model", *FAMILY_OF)
+COMPONENT_FLAGS = ("model", "optim", *FAMILY_OF)
 _SPECIAL = {"phases", "imports", "head", "method", "seed", "download", "monitor"}
 
 
@@ -154,6 +154,31 @@ def parse(
         configs, bool(given.get("dry_run")), bool(given.get("print_config")), bool(given.get("quiet")), resume_from,
         bool(given.get("smoke")), {key: value for key, value in vars(known).items() if key not in shared},
     )  # fmt: skip
+
+
+def add_jobs(group: Any) -> None:
+    """Add the flags that say where many runs go."""
+    group.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once, one thread each (default: 1)")
+    group.add_argument("--threads", type=int, metavar="N", help="threads of a run (default: torch's; 1 with --jobs)")
+
+
+def set_jobs(extra: Mapping[str, Any]) -> int:
+    """Set the threads of this process as ``add_jobs``'s flags say, and return the number of jobs.
+
+    Raises:
+        ConfigError: Less than one job or thread, or several threads with several jobs.
+    """
+    jobs, threads = extra["jobs"], extra["threads"]
+    for name, value in (("jobs", jobs), ("threads", threads)):
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} must be >= 1, got {value}")
+    if jobs > 1 and threads not in (None, 1):
+        raise ConfigError(f"--jobs {jobs} gives each run one thread, so --threads {threads} has no effect; drop one")
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    return jobs
 
 
 def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:

@@ -18,14 +18,11 @@ from divaug.config.schema import (
     Config,
     config_fields,
     default_of,
-    digest,
-    flatten,
-    from_layers,
     key_types,
     keys_of_kind,
     needs_encoder,
-    protocol_fingerprint,
 )
+from divaug.config.tables import digest, flatten, from_layers, protocol_fingerprint
 
 Table = Mapping[str, Any]
 _PACKAGE = Path(__file__).parent
@@ -168,14 +165,12 @@ def method_label(config: Config) -> str:
 
 
 def _differences(slot: str, ours: Component, theirs: Component) -> list[str]:
-    if ours == theirs:
-        return []
-    if ours.name != theirs.name:
-        return [f"{slot}={ours.name}", *(f"{slot}.{k}={v}" for k, v in sorted(ours.options.items()))]
-    keys = sorted(set(ours.options) | set(theirs.options))
-    return [
-        f"{slot}.{k}={ours.options.get(k, 'default')}" for k in keys if ours.options.get(k) != theirs.options.get(k)
-    ]
+    mine, others = ours.table(), theirs.table()
+    name, other = mine.pop("name"), others.pop("name")
+    if name != other:
+        return [f"{slot}={name}", *(f"{slot}.{k}={v}" for k, v in sorted(mine.items()))]
+    keys = sorted(set(mine) | set(others))
+    return [f"{slot}.{k}={mine.get(k, 'default')}" for k in keys if mine.get(k) != others.get(k)]
 
 
 def experiment_name(config: Config) -> str:

@@ -27,7 +27,7 @@ from divaug.config.source import Entry, entry_of, registrations, scan_file, scan
 
 FACTS = (
     "labels", "class_counts", "group_counts", "num_classes", "class_names", "feature_dim", "head_scale", "total_steps",
-    "seed", "encoder_features", "default_pixel",
+    "seed", "encoder_features", "default_pixel", "parameters", "lr", "momentum", "nesterov",
 )  # fmt: skip
 CHAIN = "chain"  # the component that a name like "crop_flip+cutout" stands for
 ENTRY_POINT_GROUP = "divaug.plugins"
@@ -141,8 +141,10 @@ class Registry:
             raise ConfigError(f"{self.family} {name!r} needs {', '.join(missing)}, not to be had here{way}")
         if missing := [k for k, (_, default) in entry.options.items() if default is None and k not in options]:
             raise ConfigError(f"{self.family} {name!r} needs a value for {', '.join(missing)}")
+        from divaug.base.contracts import complete  # not before something is built: it needs torch
+
         try:
-            return factory(*(facts[fact] for fact in entry.facts), **options)
+            return complete(factory(*(facts[fact] for fact in entry.facts), **options))
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{self.family} {name!r}: {error}") from error
 
@@ -278,10 +280,11 @@ MIX = Registry("mix", "divaug.mix", "MIX")
 PARTNERS = Registry("partners", "divaug.mix.partners", "PARTNERS")
 FEATURE = Registry("feature", "divaug.feature", "FEATURE")
 HEADS = Registry("heads", "divaug.models.heads", "HEADS")
+OPTIM = Registry("optim", "divaug.optim", "OPTIM")
 
 REGISTRIES = {
     registry.family: registry
-    for registry in (DATASETS, MODELS, HEADS, SAMPLERS, LOSSES, CLASS_WEIGHTS, PIXEL, MIX, PARTNERS, FEATURE)
+    for registry in (DATASETS, MODELS, HEADS, SAMPLERS, LOSSES, CLASS_WEIGHTS, PIXEL, MIX, PARTNERS, FEATURE, OPTIM)
 }
 _PLAIN: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
 _NESTED = {"Pixel": PIXEL, "Partner": PARTNERS}  # types of divaug.base.contracts by the family they stand for

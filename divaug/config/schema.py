@@ -1,16 +1,13 @@
 """The configuration of one run: a flat, frozen, typed dataclass whose keys are the flags and the TOML keys."""
 
-import hashlib
-import json
 import re
-import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import lru_cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
-from divaug.base.errors import ConfigError, suggestion
-from divaug.config.registry import CLASS_WEIGHTS, DATASETS, FEATURE, HEADS, LOSSES, MIX, MODELS, PIXEL, SAMPLERS
+from divaug.base.errors import ConfigError
+from divaug.config.registry import CLASS_WEIGHTS, DATASETS, FEATURE, HEADS, LOSSES, MIX, MODELS, OPTIM, PIXEL, SAMPLERS
 
 FAMILY_OF = {
     "sampler": SAMPLERS, "pixel": PIXEL, "mix": MIX, "feature": FEATURE, "loss": LOSSES,
@@ -20,14 +17,25 @@ FAMILY_OF = {
 
 @dataclass(frozen=True)
 class Component:
-    """A registered name and its hyperparameters."""
+    """A registered name, its hyperparameters, and when it is active.
+
+    Attributes:
+        name: Registered name.
+        options: Hyperparameters.
+        start: Fraction of training from which it is active, in [0, stop].
+        stop: Fraction of training from which it no longer is, in [start, 1]. Outside the slot has its default.
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    start: float = 0.0
+    stop: float = 1.0
 
     def table(self) -> dict[str, Any]:
-        """Return the TOML table: name first, then the hyperparameters."""
-        return {"name": self.name, **self.options}
+        """Return the TOML table: name, hyperparameters, and start and stop where they are not 0 and 1."""
+        when = {"start": self.start} if self.start != 0.0 else {}
+        when |= {"stop": self.stop} if self.stop != 1.0 else {}
+        return {"name": self.name, **self.options, **when}
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,25 @@ class Phase:
         return {"from": self.start, **{slot: c.table() for slot, c in self.components.items()}}
 
 
-def _key(group: str, help: str, default: Any, *, kind: str = "protocol", choices: tuple[str, ...] = ()) -> Any:
-    """Declare a key. kind: protocol (fingerprinted), method (what is compared), seed, or where (no effect)."""
-    metadata = {"group": group, "help": help, "kind": kind, "choices": choices}
+_NO_NEUTRAL = object()
+
+
+def _key(
+    group: str,
+    help: str,
+    default: Any,
+    *,
+    kind: str = "protocol",
+    choices: tuple[str, ...] = (),
+    neutral: Any = _NO_NEUTRAL,
+) -> Any:
+    """Declare a key.
+
+    kind: protocol (fingerprinted), method (what is compared), seed, or where (no effect). A key that is added later has
+    a ``neutral`` value, the behaviour before it existed: at that value it is left out of the fingerprint, so that old
+    runs and rows stay what they were.
+    """
+    metadata = {"group": group, "help": help, "kind": kind, "choices": choices, "neutral": neutral}
     if isinstance(default, Component | tuple):
         return field(default_factory=lambda: default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -118,6 +142,7 @@ class Config:
     preset: str = _key("model", "a fixed set of model and optimisation keys (fast, paper)", "fast")
     model: Component = _key("model", "network (--list models) or timm:NAME", Component("whitened_cnn"))
     epochs: int = _key("optimisation", "epochs", 10)
+    optim: Component = _key("optimisation", "optimiser (--list optim)", Component("sgd"), neutral=Component("sgd"))
     batch_size: int = _key("optimisation", "rows a step", 128)
     lr: float = _key("optimisation", "peak learning rate", 0.2)
     momentum: float = _key("optimisation", "momentum of SGD", 0.9)
@@ -191,6 +216,7 @@ class Config:
                 raise ConfigError(f"{name.replace('_', '-')} {rule}, got {getattr(self, name)!r}")
         DATASETS.entry(self.dataset)
         HEADS.check(self.head.name, self.head.options)
+        OPTIM.check(self.optim.name, self.optim.options)
         if not self.model.name.startswith("timm:"):  # timm's own names and keywords are checked when it is built
             MODELS.check(self.model.name, self.model.options)
         for slot, registry in FAMILY_OF.items():
@@ -199,6 +225,14 @@ class Config:
                 *(p.components[slot] for p in self.phases if slot in p.components),
             ):
                 registry.check(component.name, component.options)
+                if not 0 <= component.start <= component.stop <= 1:
+                    raise ConfigError(
+                        f"{slot}: start and stop must satisfy 0 <= start <= stop <= 1, got {component.start} and "
+                        f"{component.stop}"
+                    )
+        for slot in ("model", "head", "optim"):
+            if (component := getattr(self, slot)).table() != {"name": component.name, **component.options}:
+                raise ConfigError(f"{slot} cannot start or stop within training; {', '.join(FAMILY_OF)} can")
         for loss in (self.loss, *(p.components["loss"] for p in self.phases if "loss" in p.components)):
             if loss.name == "ldam" and self.head.name != "cosine":
                 raise ConfigError(
@@ -234,142 +268,6 @@ def default_of(key: str) -> Any:
     return f.default_factory() if f.default_factory is not MISSING else f.default
 
 
-def from_layers(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Config:
-    """Merge tables of plain TOML values, later over earlier, and build a Config.
-
-    A component given without a name, or with the name it already has, keeps the hyperparameters of earlier layers;
-    another name drops them.
-
-    Args:
-        layers: Pairs of a name for error messages ("preset fast", "flags") and a table.
-
-    Raises:
-        ConfigError: Unknown key, wrong type or wrong value.
-    """
-    values: dict[str, Any] = {}
-    for where, table in layers:
-        for key, value in flatten(table, where).items():
-            label = f"{where}: {key.replace('_', '-')}"
-            if key_types()[key] is Component:
-                values[key] = _overlay(values.get(key, default_of(key)), value, label)
-            else:
-                values[key] = convert(value, key_types()[key], label)
-            choices = config_fields()[key].metadata["choices"]
-            if choices and values[key] not in choices:
-                raise ConfigError(f"{label}: unknown {value!r}; {suggestion(str(value), choices)}")
-    return Config(**values)
-
-
-def _overlay(below: Component, value: Any, where: str) -> Component:
-    if isinstance(value, Mapping) and "name" not in value:
-        value = {"name": below.name, **value}
-    above = convert(value, Component, where)
-    return Component(above.name, {**below.options, **above.options}) if above.name == below.name else above
-
-
-def flatten(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Map TOML spelling to keys: ``[[phase]]``, ``import`` and ``head`` inside ``[model]``; refuse unknown keys."""
-    flat = {}
-    for raw, value in table.items():
-        key = {"phase": "phases", "import": "imports"}.get(raw, raw.replace("-", "_"))
-        if key not in config_fields():
-            raise ConfigError(f"{where}: unknown key {raw!r}; {suggestion(key, config_fields())}")
-        if key == "model" and isinstance(value, Mapping) and "head" in value:
-            flat["head"] = value["head"]
-            value = {k: v for k, v in value.items() if k != "head"}  # noqa: PLW2901
-            if not value:
-                continue
-        flat[key] = value
-    return flat
-
-
-def convert(value: Any, kind: Any, where: str) -> Any:
-    """Check a plain value against a type of Config and convert it."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is types.UnionType:
-        if value is None:
-            return None
-        return convert(value, next(a for a in arguments if a is not type(None)), where)
-    if origin is tuple:
-        if isinstance(value, str) or not isinstance(value, list | tuple):
-            raise ConfigError(f"{where}: expected a list, got {value!r}")
-        return tuple(convert(item, arguments[0], where) for item in value)
-    if kind is Component:
-        return _component(value, where)
-    if kind is Phase:
-        return _phase(value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigError(f"{where}: expected {kind.__name__}, got {value!r}")
-    return value
-
-
-def _component(value: Any, where: str) -> Component:
-    if isinstance(value, Component):
-        return value
-    if isinstance(value, str):
-        return Component(value)
-    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-        raise ConfigError(f"{where}: expected a name or a table with a name, got {value!r}")
-    return Component(value["name"], {k.replace("-", "_"): v for k, v in value.items() if k != "name"})
-
-
-def _phase(value: Any, where: str) -> Phase:
-    if isinstance(value, Phase):
-        return value
-    if not isinstance(value, Mapping) or "from" not in value:
-        raise ConfigError(f"{where}: a phase needs 'from', a fraction of training; got {value!r}")
-    start = convert(value["from"], float, f"{where}: from")
-    if not 0 <= start < 1:
-        raise ConfigError(f"{where}: from must lie in [0, 1), got {start}")
-    components = {}
-    for raw, item in value.items():
-        if raw != "from":
-            slot = raw.replace("-", "_")
-            if slot not in FAMILY_OF:
-                raise ConfigError(f"{where}: a phase cannot change {raw!r}; {suggestion(slot, FAMILY_OF)}")
-            components[slot] = _component(item, f"{where}: {raw}")
-    return Phase(start, components)
-
-
-def to_table(config: Config) -> dict[str, Any]:
-    """Return the configuration as plain TOML values; keys that are None are left out."""
-    table: dict[str, Any] = {}
-    for key in config_fields():
-        value = getattr(config, key)
-        if isinstance(value, Component):
-            value = value.table()
-        elif isinstance(value, tuple):
-            value = [item.table() if isinstance(item, Phase) else item for item in value]
-        if value is not None:
-            table[{"phases": "phase", "imports": "import"}.get(key, key)] = value
-    table["model"]["head"] = table.pop("head")
-    if not table["phase"]:
-        del table["phase"]
-    return table
-
-
-def dump(config: Config) -> str:
-    """Return the configuration as TOML that ``--config`` runs again."""
-    import tomli_w
-
-    return tomli_w.dumps(to_table(config))
-
-
 def keys_of_kind(*kinds: str) -> list[str]:
     """Return the keys of the given kinds (protocol, method, seed, where)."""
     return [key for key, f in config_fields().items() if f.metadata["kind"] in kinds]
-
-
-def digest(values: Any, length: int = 8) -> str:
-    """Return a short SHA-256 of plain values."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:length]
-
-
-def protocol_fingerprint(config: Config) -> str:
-    """Return a hash of every key that two runs must share to be compared fairly."""
-    table = to_table(config) | {"model": config.model.table()}  # the head belongs to the method
-    if config.encoder is not None:
-        table["encoder"] = config.encoder.rsplit("/", 1)[-1]  # its name has a hash of its content; folders differ
-    return digest({key: table.get(key) for key in keys_of_kind("protocol")})

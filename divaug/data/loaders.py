@@ -7,49 +7,17 @@ epoch and step; workers only apply them. So the number of workers changes nothin
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from divaug.base.contracts import augment
+from divaug.base.contracts import Batch, Donors, Mix, Pixel, Plan, WholeMix, WholePixel, complete
 from divaug.base.rng import stream
 from divaug.data.images import Part
 from divaug.data.pictures import PictureFiles
-
-
-@dataclass(frozen=True)
-class Donors:
-    """Pictures from the whole training set for a mix that asks for them; the rest on the host.
-
-    ``own`` tells which rows got another view of their own picture.
-    """
-
-    images: Float[Tensor, "B ch H W"]
-    labels: Int[Tensor, "B"]
-    indices: Int[np.ndarray, "B"]
-    own: Bool[np.ndarray, "B"]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step's rows: pictures on the device, labels and training-cut indices on the host.
-
-    ``changed`` tells which pictures the pixel component really altered.
-    """
-
-    images: Float[Tensor, "B ch H W"]
-    labels: Int[Tensor, "B"]
-    indices: np.ndarray
-    changed: Bool[Tensor, "B"]
-    donors: Donors | None = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) of the pictures."""
-        return self.images.shape[2], self.images.shape[3]
 
 
 @dataclass(frozen=True)
@@ -57,10 +25,10 @@ class _Request:
     """Everything a worker needs for one step: which pictures and what to do with each."""
 
     indices: np.ndarray
-    plan: Any
+    plan: Plan
     donors: np.ndarray | None
-    donor_plan: Any
-    pixel: Any
+    donor_plan: Plan
+    pixel: WholePixel
 
 
 class _Fetched(NamedTuple):
@@ -74,14 +42,15 @@ class _Fetched(NamedTuple):
 
 
 def _fetch(take: Callable[[np.ndarray], Tensor], request: _Request) -> _Fetched:
-    """Take the pictures of a request and augment them, by the pixel component's batched form where it has one."""
+    """Take the pictures of a request and augment them."""
+    pixel = complete(request.pixel)  # a copy that came to a worker has only what it chose to pickle
     raw = take(request.indices)
-    rows = augment(request.pixel, raw, request.plan)
+    rows = pixel.apply(raw, request.plan)
     resized = rows.shape != raw.shape
-    changed = torch.ones(len(raw), dtype=torch.bool) if resized else (rows != raw).flatten(1).any(1)
+    changed = torch.ones(len(raw), dtype=torch.bool, device=raw.device) if resized else (rows != raw).flatten(1).any(1)
     donor_rows = None
     if request.donors is not None:
-        donor_rows = augment(request.pixel, take(request.donors), request.donor_plan)
+        donor_rows = pixel.apply(take(request.donors), request.donor_plan)
     return _Fetched(request.indices, rows, changed, request.donors, donor_rows)
 
 
@@ -182,19 +151,20 @@ class Loader:
         return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
     def epoch(
-        self, indices: np.ndarray, *, pixel: Any, mix: Any, seed: int, epoch: int, first_step: int = 0
+        self, indices: np.ndarray, *, pixel: Pixel, mix: Mix, seed: int, epoch: int, first_step: int = 0
     ) -> Iterator[Batch]:
         """Yield the batches of one epoch, from ``first_step`` on.
 
         Args:
             indices: The sampler's draw, positions in the part.
             pixel: Pixel component.
-            mix: Mix component; where it has ``donors(labels, rng)`` their pictures come with the batch.
+            mix: Mix component; where it asks for donors their pictures come with the batch.
             seed: The run's seed.
             epoch: Epoch from 0.
             first_step: Steps already done (resuming within an epoch).
         """
-        requests = self._requests(indices, pixel, mix, seed, epoch, first_step)
+        whole = cast(WholePixel, complete(pixel)), cast(WholeMix, complete(mix))
+        requests = self._requests(indices, *whole, seed, epoch, first_step)
         if self._resident is None:
             self._feed.requests = requests
             fetched = iter(self._reader)
@@ -205,7 +175,7 @@ class Loader:
             if got.donors is not None and got.donor_rows is not None:
                 images, own = self.normalize(got.donor_rows), got.donors == got.indices
                 donors = Donors(images, self.labels_of(got.donors), got.donors, own)
-            yield Batch(self.normalize(got.rows), self.labels_of(got.indices), got.indices, got.changed.cpu(), donors)
+            yield Batch(self.normalize(got.rows), self.labels_of(got.indices), got.indices, got.changed, donors)
 
     def labels_of(self, indices: np.ndarray | None) -> Int[Tensor, "B"]:
         """Return the labels at positions of the part, on the host."""
@@ -217,7 +187,7 @@ class Loader:
         return full + (rest > 1 or full == 0)
 
     def _requests(
-        self, indices: np.ndarray, pixel: Any, mix: Any, seed: int, epoch: int, first_step: int
+        self, indices: np.ndarray, pixel: WholePixel, mix: WholeMix, seed: int, epoch: int, first_step: int
     ) -> Iterator[_Request]:
         _, height, width, _ = self._images.shape
         size = (height, width)
@@ -227,8 +197,9 @@ class Loader:
             rows = indices[step * self.batch_size :] if last else indices[step * self.batch_size :][: self.batch_size]
             plan = pixel.sample(self.labels_of(rows), size, stream(seed, "pixel", epoch, step))
             donors = donor_plan = None
-            if hasattr(mix, "donors"):
-                donors = mix.donors(self.labels_of(rows), stream(seed, "donors", epoch, step)).numpy()
+            asked = mix.donors(self.labels_of(rows), stream(seed, "donors", epoch, step))
+            if asked is not None:
+                donors = asked.numpy()
                 rng = stream(seed, "pixel_donors", epoch, step)
                 donor_plan = pixel.sample(self.labels_of(donors), size, rng)
             yield _Request(rows, plan, donors, donor_plan, pixel)
@@ -252,7 +223,7 @@ class Loader:
     def take(self, rows: np.ndarray) -> UInt8[Tensor, "M H W ch"]:
         """Return pictures at positions of the part as they are."""
         if self._resident is not None:
-            return self._resident[torch.from_numpy(rows).to(self._resident.device)]
+            return self._resident[torch.from_numpy(rows).to(self._resident.device, non_blocking=True)]
         if isinstance(self._images, PictureFiles):
             return torch.from_numpy(self._images.take(rows).load())
         return torch.from_numpy(self._images[rows])

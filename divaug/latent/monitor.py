@@ -6,15 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from divaug.base.labels import MixedLabels
 from divaug.latent.counts import TopKCounts
 from divaug.latent.rarefaction import rarefied_number
 from divaug.latent.statistics import class_magnitude, effective_number
 from divaug.latent.topk import classification_embeddings
-
-MIXED, PLAIN = "mixed", "plain"
 
 
 class TopKMonitor:
@@ -45,7 +43,9 @@ class TopKMonitor:
     ) -> None:
         self.sizes = tuple(sizes)
         self.ks = (k,) if isinstance(k, int) else tuple(k)
-        self.counts = {kind: TopKCounts(num_classes, feature_dim, self.ks) for kind in (PLAIN, MIXED)}
+        self.num_classes = num_classes
+        # Plain rows of class c count as c, mixed ones as C + c: one pass, and no branch that waits for the device.
+        self.counts = TopKCounts(2 * num_classes, feature_dim, self.ks)
 
     @torch.no_grad()
     def update(self, z: Float[Tensor, "B D"], target: MixedLabels, head: Any) -> None:
@@ -61,14 +61,9 @@ class TopKMonitor:
         classes = target.dominant()
         contributions = z
         if head is not None:
-            features, weight = head.factors(z) if hasattr(head, "factors") else (z, head.weight)
+            features, weight = (z, head.weight) if isinstance(head, nn.Linear) else head.factors(z)
             contributions = classification_embeddings(features, weight.detach().float(), classes)
-        mixed = target.is_mixed()
-        if not mixed.any():
-            self.counts[PLAIN].update(contributions, classes)
-            return
-        self.counts[PLAIN].update(contributions[~mixed], classes[~mixed])
-        self.counts[MIXED].update(contributions[mixed], classes[mixed])
+        self.counts.update(contributions, classes + self.num_classes * target.is_mixed())
 
     def compute(self) -> dict[str, np.ndarray]:
         """Return one float64 ``(C,)`` a statistic, NaN where a class has no pictures (or fewer than m).
@@ -78,17 +73,19 @@ class TopKMonitor:
         plain rows; the same with the suffix ``_mixed`` over mixed rows, where there are any. For a second and further
         K the names end in ``_topK``, for example ``number_top20``.
         """
-        values = self._statistics(self.counts[PLAIN])
-        if self.counts[MIXED].n.any():
-            values |= {f"{name}_mixed": value for name, value in self._statistics(self.counts[MIXED]).items()}
+        incidence, n, mean = self.counts.arrays()
+        plain, mixed = slice(self.num_classes), slice(self.num_classes, None)
+        values = self._statistics(incidence[:, plain], n[plain], mean[plain])
+        if n[mixed].any():
+            of_mixed = self._statistics(incidence[:, mixed], n[mixed], mean[mixed])
+            values |= {f"{name}_mixed": value for name, value in of_mixed.items()}
         return values
 
-    def _statistics(self, counts: TopKCounts) -> dict[str, np.ndarray]:
-        every_incidence, n, mean = counts.arrays()
+    def _statistics(self, every_incidence: np.ndarray, n: np.ndarray, mean: np.ndarray) -> dict[str, np.ndarray]:
         some = n > 0
         values = {"n": n.astype(np.float64)}
-        for k, incidence in zip(counts.ks, every_incidence, strict=True):
-            suffix = "" if k == counts.ks[0] else f"_top{k}"
+        for k, incidence in zip(self.ks, every_incidence, strict=True):
+            suffix = "" if k == self.ks[0] else f"_top{k}"
             values |= {
                 f"number{suffix}": np.where(some, (incidence > 0).sum(1), np.nan),
                 f"effective{suffix}": effective_number(incidence.astype(np.float64)),
@@ -99,19 +96,16 @@ class TopKMonitor:
 
     def reset(self) -> None:
         """Forget everything counted."""
-        for counts in self.counts.values():
-            counts.reset()
+        self.counts.reset()
 
     def merge(self, other: "TopKMonitor") -> None:
         """Add what another monitor counted over other rows (another rank, another batch)."""
-        for kind, counts in self.counts.items():
-            counts.merge(other.counts[kind])
+        self.counts.merge(other.counts)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts for a checkpoint."""
-        return {kind: counts.state_dict() for kind, counts in self.counts.items()}
+        return self.counts.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore counts from a checkpoint."""
-        for kind, counts in self.counts.items():
-            counts.load_state_dict(state[kind])
+        self.counts.load_state_dict(state)

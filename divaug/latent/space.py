@@ -1,7 +1,6 @@
 """A common space beside a run: a frozen encoder's features of what training presents, and of clean pictures."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ class CommonSpace:
         self.monitor = self._new()
         self._clean: dict[str, dict[str, np.ndarray]] = {}
 
-    def observe(self, images: Tensor, target: Any) -> None:
+    def observe(self, images: Tensor, target: MixedLabels) -> None:
         """Count a batch as training sees it, after pixel augmentation and mixing.
 
         Every row counts to its largest label weight, mixed or not: what is measured is what a class was shown.

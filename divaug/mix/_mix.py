@@ -1,14 +1,13 @@
 """What mixes share: when, which rows, with whom; plans, blending, pasting and boxes."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from divaug.base.contracts import Partner
+from divaug.base.contracts import Donors, Partner
 from divaug.base.labels import MixedLabels
 
 
@@ -45,21 +44,19 @@ class Mix:
         prob: Share of steps (or of rows, where ``per_row``) that are mixed, in [0, 1].
         per_row: Draw a share or box for each row instead of one for the batch.
         partner: Rule that draws partners from the whole training cut; None: another row of the batch.
-        start: Fraction of training from which is mixed, in [0, 1].
-        stop: Fraction of training from which is no longer mixed, in [start, 1].
     """
 
-    def __init__(self, *, prob: float, per_row: bool, partner: Partner | str | None, start: float, stop: float) -> None:
+    def __init__(self, *, prob: float, per_row: bool, partner: Partner | str | None) -> None:
         if not 0 <= prob <= 1:
             raise ValueError(f"prob must lie in [0, 1], got {prob}")
-        if not 0 <= start <= stop <= 1:
-            raise ValueError(f"start and stop must satisfy 0 <= start <= stop <= 1, got {start} and {stop}")
         if isinstance(partner, str) and partner != "uniform":
             raise ValueError(f"partner must be a built rule here, as Minority(labels, class_counts), got {partner!r}")
-        self.prob, self.per_row, self.start, self.stop = prob, per_row, start, stop
+        self.prob, self.per_row = prob, per_row
         self.rule = None if isinstance(partner, str) else partner
-        if self.rule is not None:
-            self.donors = self.rule.draw
+
+    def donors(self, labels: Int[Tensor, "B"], rng: np.random.Generator) -> Int[Tensor, "B"] | None:
+        """Return which images of the whole training cut are mixed in, where a rule draws them."""
+        return None if self.rule is None else self.rule.draw(labels, rng)
 
     def draw_pairs(self, rows: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, "B"] | None, np.ndarray]:
         """Draw the partners in the batch, and which rows (or, in one value, whether the batch) are mixed."""
@@ -69,25 +66,27 @@ class Mix:
         return (partner if self.rule is None else None), mixed
 
     def pair(
-        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], partner: np.ndarray | None, donors: Any
+        self,
+        images: Float[Tensor, "B ch H W"],
+        labels: Int[Tensor, "B"],
+        partner: np.ndarray | None,
+        donors: Donors | None,
     ) -> tuple[Float[Tensor, "N ch H W"], Int[Tensor, "B"], Int[Tensor, "B"] | None]:
         """Return whence partners are taken: pictures, the partners' labels, and which pictures (None: in order)."""
         if self.rule is None:
             assert partner is not None
-            index = torch.from_numpy(partner).to(images.device)
+            index = on(images.device, partner)
             return images, labels[index], index
         if donors is None:
             raise ValueError("this partner rule needs the donors that the loader brings: draw them with donors()")
-        return donors.images, donors.labels.to(images.device), None
+        return donors.images, donors.labels.to(images.device, non_blocking=True), None
 
 
 class BlendMix(Mix):
     """Base of mixes that blend whole pictures by a share from Beta(alpha, alpha); see ``Mix``."""
 
-    def __init__(
-        self, *, alpha: float, prob: float, per_row: bool, partner: Partner | str | None, start: float, stop: float
-    ) -> None:
-        super().__init__(prob=prob, per_row=per_row, partner=partner, start=start, stop=stop)
+    def __init__(self, *, alpha: float, prob: float, per_row: bool, partner: Partner | str | None) -> None:
+        super().__init__(prob=prob, per_row=per_row, partner=partner)
         self.alpha = check_alpha(alpha)
 
     def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> BlendPlan:
@@ -100,10 +99,8 @@ class BlendMix(Mix):
 class BoxMix(Mix):
     """Base of mixes that paste a box whose area comes from Beta(alpha, alpha); see ``Mix``."""
 
-    def __init__(
-        self, *, alpha: float, prob: float, per_row: bool, partner: Partner | str | None, start: float, stop: float
-    ) -> None:
-        super().__init__(prob=prob, per_row=per_row, partner=partner, start=start, stop=stop)
+    def __init__(self, *, alpha: float, prob: float, per_row: bool, partner: Partner | str | None) -> None:
+        super().__init__(prob=prob, per_row=per_row, partner=partner)
         self.alpha = check_alpha(alpha)
 
     def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> BoxPlan:
@@ -113,7 +110,7 @@ class BoxMix(Mix):
         return BoxPlan(partner, boxes * mixed[:, None])
 
     def apply(
-        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BoxPlan, donors: Any = None
+        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BoxPlan, donors: Donors | None = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Paste the partners' boxes; the inputs are not modified."""
         other, other_labels, index = self.pair(images, labels, plan.partner, donors)
@@ -131,20 +128,24 @@ def blend(
     """Return kept * image + (1 - kept) * partner, row by row."""
     share = float(kept[0])
     if not (kept == kept[0]).all():
-        share = torch.from_numpy(kept).to(images.device, images.dtype)[:, None, None, None]
+        share = on(images.device, kept).to(images.dtype)[:, None, None, None]
     if index is None:  # the loader's donors are not ours to write to
         return torch.lerp(other, images, share)
     return rows_of(other, index).lerp_(images, share)
 
 
 def mixed_rows(
-    partner: Int[np.ndarray, "B"] | None, kept: Float[np.ndarray, "B"], donors: Any = None
+    partner: Int[np.ndarray, "B"] | None, kept: Float[np.ndarray, "B"], donors: Donors | None = None
 ) -> Bool[np.ndarray, "B"]:
     """Return which rows hold a part, and not the whole, of another picture than their own.
 
     A second view of the own picture is none: a class's only picture is its own donor whenever its class gives.
     """
-    own = donors.own if partner is None else partner == np.arange(len(kept))
+    if partner is None:
+        assert donors is not None
+        own = donors.own
+    else:
+        own = partner == np.arange(len(kept))
     return ~own & (kept > 0) & (kept < 1)
 
 
@@ -155,7 +156,7 @@ def pair_labels(
     weights = np.empty((len(kept), 2), dtype=np.float32)
     weights[:, 0], weights[:, 1] = kept, 1 - kept
     ids = torch.stack([labels, other], dim=1)
-    return MixedLabels(ids, torch.from_numpy(weights).to(ids.device), torch.from_numpy(mixed).to(ids.device))
+    return MixedLabels(ids, on(ids.device, weights), on(ids.device, mixed))
 
 
 def kept_of_boxes(boxes: Int[np.ndarray, "R 4"], size: tuple[int, int], rows: int) -> Float[np.ndarray, "B"]:
@@ -198,7 +199,7 @@ def paste(
 
 def box_mask(boxes: Int[np.ndarray, "B 4"], size: tuple[int, int], device: torch.device) -> Bool[Tensor, "B 1 H W"]:
     """Return where each row's box is."""
-    top, bottom, left, right = (torch.from_numpy(edge).to(device)[:, None] for edge in boxes.T.copy())
+    top, bottom, left, right = (on(device, edge)[:, None] for edge in boxes.T.copy())
     y, x = (torch.arange(length, device=device)[None] for length in size)
     down, across = (y >= top) & (y < bottom), (x >= left) & (x < right)
     return (down[:, :, None] & across[:, None, :])[:, None]
@@ -213,6 +214,11 @@ def draw_boxes(size: tuple[int, int], kept: Float[np.ndarray, "R"], rng: np.rand
         np.maximum(start, 0, out=boxes[:, 2 * axis])
         np.minimum(start + span, length, out=boxes[:, 2 * axis + 1])
     return boxes
+
+
+def on(device: torch.device, drawn: np.ndarray) -> Tensor:
+    """Return what was drawn on the host as a tensor on a device, without waiting for it."""
+    return torch.from_numpy(drawn).to(device, non_blocking=True)
 
 
 def check_alpha(alpha: float) -> float:

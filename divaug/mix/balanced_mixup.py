@@ -1,14 +1,14 @@
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from divaug.base.contracts import Donors
 from divaug.base.labels import MixedLabels
 from divaug.config.registry import MIX
-from divaug.mix._mix import check_alpha, rows_of
+from divaug.mix._mix import check_alpha, on, rows_of
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,6 @@ class BalancedMixup:
 
     Args:
         alpha: The share kept is drawn from Beta(alpha, alpha), > 0.
-        start: Fraction of training from which is mixed, in [0, 1].
-        stop: Fraction of training from which is no longer mixed, in [start, 1].
 
     Reference:
         Bellinger, Corizzo and Japkowicz, ReMix: Calibrated Resampling for Class Imbalance in Deep Learning, 2020,
@@ -42,11 +40,8 @@ class BalancedMixup:
 
     strengths = ({"alpha": 0.2}, {"alpha": 1.0}, {"alpha": 8.0})
 
-    def __init__(self, *, alpha: float = 0.2, start: float = 0.0, stop: float = 1.0) -> None:
+    def __init__(self, *, alpha: float = 0.2) -> None:
         self.alpha = check_alpha(alpha)
-        if not 0 <= start <= stop <= 1:
-            raise ValueError(f"start and stop must satisfy 0 <= start <= stop <= 1, got {start} and {stop}")
-        self.start, self.stop = start, stop
 
     def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> ResamplePlan:
         """Draw rows, partners and the share kept."""
@@ -58,11 +53,19 @@ class BalancedMixup:
         picked = rng.choice(np.concatenate(rows), len(labels), replace=False)
         return ResamplePlan(picked, rng.permutation(picked), float(rng.beta(self.alpha, self.alpha)))
 
+    def made_of(self, plan: ResamplePlan, rows: int) -> Int[np.ndarray, "B"]:
+        """Return the row that each row is first made of: rows of the batch are drawn anew."""
+        return plan.rows
+
     def apply(
-        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: ResamplePlan, donors: Any = None
+        self,
+        images: Float[Tensor, "B ch H W"],
+        labels: Int[Tensor, "B"],
+        plan: ResamplePlan,
+        donors: Donors | None = None,
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Resample and blend; the inputs are not modified. Row i's first label is that of the row drawn for it."""
-        rows, partner = (torch.from_numpy(index).to(images.device) for index in (plan.rows, plan.partner))
+        rows, partner = on(images.device, plan.rows), on(images.device, plan.partner)
         blended = rows_of(images, partner).lerp_(rows_of(images, rows), plan.kept)
         kept = torch.full((len(labels),), plan.kept, device=images.device)
         mixed = (rows != partner) & (0 < plan.kept < 1)

@@ -1,6 +1,10 @@
+from jaxtyping import Int
+from torch import Tensor
+
 from divaug.base.contracts import Partner
 from divaug.config.registry import MIX
 from divaug.mix._mix import BoxMix
+from divaug.mix.partners.minority import Minority
 
 
 @MIX.register("cmo")
@@ -10,13 +14,13 @@ class CMO(BoxMix):
     The background comes from the sampler, the foreground from the rule ``minority``; else it is CutMix.
 
     Args:
+        labels: Class of every picture of the training cut.
+        class_counts: Training pictures of each class.
         alpha: The share kept is drawn from Beta(alpha, alpha), > 0; clipping at the border can only raise it.
         prob: Share of steps (rows, where per_row) that are mixed at all, in [0, 1].
         per_row: Draw a box for each row instead of one for the batch.
         partner: Rule that draws partners: uniform (another row of the batch), minority, within_group, diverse or
             redundant (from the whole training cut).
-        start: Fraction of training from which is mixed, in [0, 1].
-        stop: Fraction of training from which is no longer mixed, in [start, 1].
 
     Reference:
         Park et al., The Majority Can Help the Minority: Context-rich Minority Oversampling, CVPR 2022,
@@ -30,12 +34,14 @@ class CMO(BoxMix):
 
     def __init__(
         self,
+        labels: Int[Tensor, "N"],
+        class_counts: Int[Tensor, "C"],
         *,
         alpha: float = 1.0,
         prob: float = 0.5,
         per_row: bool = False,
         partner: Partner | str | None = "minority",
-        start: float = 0.0,
-        stop: float = 1.0,
     ) -> None:
-        super().__init__(alpha=alpha, prob=prob, per_row=per_row, partner=partner, start=start, stop=stop)
+        if partner == "minority":  # by hand; the registry has built it
+            partner = Minority(labels, class_counts)
+        super().__init__(alpha=alpha, prob=prob, per_row=per_row, partner=partner)

@@ -13,8 +13,6 @@ class CutMix(BoxMix):
         per_row: Draw a box for each row instead of one for the batch.
         partner: Rule that draws partners: uniform (another row of the batch), minority, within_group, diverse or
             redundant (from the whole training cut).
-        start: Fraction of training from which is mixed, in [0, 1].
-        stop: Fraction of training from which is no longer mixed, in [start, 1].
 
     Reference:
         Yun et al., CutMix, ICCV 2019, arXiv:1905.04899.
@@ -32,7 +30,5 @@ class CutMix(BoxMix):
         prob: float = 0.5,
         per_row: bool = False,
         partner: Partner | str | None = "uniform",
-        start: float = 0.0,
-        stop: float = 1.0,
     ) -> None:
-        super().__init__(alpha=alpha, prob=prob, per_row=per_row, partner=partner, start=start, stop=stop)
+        super().__init__(alpha=alpha, prob=prob, per_row=per_row, partner=partner)

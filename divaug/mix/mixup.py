@@ -1,9 +1,7 @@
-from typing import Any
-
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.base.contracts import Partner
+from divaug.base.contracts import Donors, Partner
 from divaug.base.labels import MixedLabels
 from divaug.config.registry import MIX
 from divaug.mix._mix import BlendMix, BlendPlan, blend, mixed_rows, pair_labels
@@ -19,8 +17,6 @@ class Mixup(BlendMix):
         per_row: Draw a share for each row instead of one for the batch.
         partner: Rule that draws partners: uniform (another row of the batch), minority, within_group, diverse or
             redundant (from the whole training cut).
-        start: Fraction of training from which is mixed, in [0, 1].
-        stop: Fraction of training from which is no longer mixed, in [start, 1].
 
     Reference:
         Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018, arXiv:1710.09412.
@@ -37,13 +33,11 @@ class Mixup(BlendMix):
         prob: float = 1.0,
         per_row: bool = False,
         partner: Partner | str | None = "uniform",
-        start: float = 0.0,
-        stop: float = 1.0,
     ) -> None:
-        super().__init__(alpha=alpha, prob=prob, per_row=per_row, partner=partner, start=start, stop=stop)
+        super().__init__(alpha=alpha, prob=prob, per_row=per_row, partner=partner)
 
     def apply(
-        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BlendPlan, donors: Any = None
+        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BlendPlan, donors: Donors | None = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Blend; the inputs are not modified."""
         other, other_labels, index = self.pair(images, labels, plan.partner, donors)

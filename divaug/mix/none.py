@@ -2,6 +2,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from divaug.base.contracts import Donors
 from divaug.base.labels import MixedLabels
 from divaug.config.registry import MIX
 
@@ -17,7 +18,7 @@ class NoMix:
         """Draw nothing."""
 
     def apply(
-        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: None, donors: object = None
+        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: None, donors: Donors | None = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Return the pictures with their labels at weight 1."""
         return images, MixedLabels.hard(labels)

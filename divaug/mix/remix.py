@@ -1,13 +1,11 @@
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.base.contracts import Partner
+from divaug.base.contracts import Donors, Partner
 from divaug.base.labels import MixedLabels
 from divaug.config.registry import MIX
-from divaug.mix._mix import BlendMix, BlendPlan, blend, mixed_rows
+from divaug.mix._mix import BlendMix, BlendPlan, blend, mixed_rows, on
 
 
 @MIX.register("remix")
@@ -26,8 +24,6 @@ class Remix(BlendMix):
         per_row: Draw a share for each row instead of one for the batch.
         partner: Rule that draws partners: uniform (another row of the batch), minority, within_group, diverse or
             redundant (from the whole training cut).
-        start: Fraction of training from which is mixed, in [0, 1].
-        stop: Fraction of training from which is no longer mixed, in [start, 1].
 
     Reference:
         Chou et al., Remix: Rebalanced Mixup, ECCV Workshops 2020, arXiv:2007.03943, eq. 6.
@@ -47,10 +43,8 @@ class Remix(BlendMix):
         prob: float = 1.0,
         per_row: bool = False,
         partner: Partner | str | None = "uniform",
-        start: float = 0.0,
-        stop: float = 1.0,
     ) -> None:
-        super().__init__(alpha=alpha, prob=prob, per_row=per_row, partner=partner, start=start, stop=stop)
+        super().__init__(alpha=alpha, prob=prob, per_row=per_row, partner=partner)
         if kappa < 1:
             raise ValueError(f"kappa must be >= 1, got {kappa}")
         if not 0 <= tau <= 1:
@@ -61,14 +55,14 @@ class Remix(BlendMix):
         self.counts = class_counts.double()
 
     def apply(
-        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BlendPlan, donors: Any = None
+        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BlendPlan, donors: Donors | None = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Blend, and move labels towards the rarer class; the inputs are not modified."""
         other, other_labels, index = self.pair(images, labels, plan.partner, donors)
-        counts = self.counts.to(images.device)
+        counts = self.counts.to(images.device, non_blocking=True)
         ratio = counts[labels] / counts[other_labels]
-        share = torch.from_numpy(plan.kept).to(images.device)
-        mixed = torch.from_numpy(mixed_rows(plan.partner, plan.kept, donors)).to(images.device)
+        share = on(images.device, plan.kept)
+        mixed = on(images.device, mixed_rows(plan.partner, plan.kept, donors))
         kept = torch.where(mixed & (ratio >= self.kappa) & (share < self.tau), 0.0, share)
         kept = torch.where(mixed & (ratio <= 1 / self.kappa) & (1 - share < self.tau), 1.0, kept)
         ids = torch.stack([labels, other_labels], dim=1)

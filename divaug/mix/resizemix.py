@@ -1,11 +1,9 @@
-from typing import Any
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.base.contracts import Partner
+from divaug.base.contracts import Donors, Partner
 from divaug.base.labels import MixedLabels
 from divaug.config.registry import MIX
 from divaug.mix._mix import BoxPlan, Mix, kept_of_boxes, mixed_rows, pair_labels
@@ -22,8 +20,6 @@ class ResizeMix(Mix):
         per_row: Draw a box for each row instead of one for the batch.
         partner: Rule that draws partners: uniform (another row of the batch), minority, within_group, diverse or
             redundant (from the whole training cut).
-        start: Fraction of training from which is mixed, in [0, 1].
-        stop: Fraction of training from which is no longer mixed, in [start, 1].
 
     Reference:
         Qin et al., ResizeMix: Mixing Data with Preserved Object Information and True Labels, 2020, arXiv:2012.11101.
@@ -42,10 +38,8 @@ class ResizeMix(Mix):
         prob: float = 0.5,
         per_row: bool = False,
         partner: Partner | str | None = "uniform",
-        start: float = 0.0,
-        stop: float = 1.0,
     ) -> None:
-        super().__init__(prob=prob, per_row=per_row, partner=partner, start=start, stop=stop)
+        super().__init__(prob=prob, per_row=per_row, partner=partner)
         if not 0 < smallest <= largest <= 1:
             raise ValueError(f"0 < smallest <= largest <= 1 must hold, got {smallest} and {largest}")
         self.smallest, self.largest = smallest, largest
@@ -61,7 +55,7 @@ class ResizeMix(Mix):
         return BoxPlan(partner, np.where(mixed[:, None], np.stack(edges, axis=1), 0))
 
     def apply(
-        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BoxPlan, donors: Any = None
+        self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BoxPlan, donors: Donors | None = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Resize and paste; the inputs are not modified."""
         other, other_labels, index = self.pair(images, labels, plan.partner, donors)
@@ -73,7 +67,7 @@ class ResizeMix(Mix):
                 continue
             alike = np.flatnonzero((sizes == (height, width)).all(1))
             rows = torch.arange(len(labels)) if len(sizes) == 1 else torch.from_numpy(alike)
-            rows = rows.to(images.device)
+            rows = rows.to(images.device, non_blocking=True)
             source = other[rows if index is None else index[rows]].float()
             small = torch.nn.functional.interpolate(source, (int(height), int(width)), mode="bilinear", antialias=True)
             small = small.to(images.dtype)

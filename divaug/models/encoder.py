@@ -37,6 +37,11 @@ class Encoder:
         """E."""
         return self.backbone.feature_dim
 
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
+        return next(self.backbone.parameters()).device
+
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Return the FE of normalised pictures, in float32."""
@@ -102,6 +107,7 @@ class Encoder:
             manifest["model"]["name"], 4, channels=channels, size=(height, width), seed=0,
             **{k: v for k, v in manifest["model"].items() if k != "name"},
         )  # fmt: skip
-        network.backbone.load_state_dict(content["backbone"])
-        network.backbone.requires_grad_(requires_grad=False)
-        return cls(network.backbone.eval(), manifest, content["seen"].numpy().view(np.uint64))
+        backbone: Any = network.eval().backbone
+        backbone.load_state_dict(content["backbone"])
+        backbone.requires_grad_(requires_grad=False)
+        return cls(backbone, manifest, content["seen"].numpy().view(np.uint64))

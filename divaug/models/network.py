@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from divaug.base.contracts import Backbone, Head, complete
 from divaug.base.errors import ConfigError
 from divaug.base.rng import stream, torch_seed
 from divaug.config.registry import HEADS, MODELS
@@ -22,13 +23,13 @@ class Network(nn.Module):
             ``scale`` times the sum of the classification embedding, plus the bias.
     """
 
-    backbone: Any
-    head: Any
+    backbone: Backbone
+    head: Head
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.head = head
+        self.backbone = complete(cast(Backbone, backbone))
+        self.head = cast(Head, head)
 
     def features(self, images: Float[Tensor, "B ch H W"]) -> Float[Tensor, "B D"]:
         """Return the embeddings (FE)."""

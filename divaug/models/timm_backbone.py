@@ -1,5 +1,6 @@
 """Any timm model as a backbone; the only module that imports timm."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -27,6 +28,9 @@ class TimmBackbone(nn.Module):
     def forward(self, images: Float[Tensor, "B ch H W"]) -> Float[Tensor, "B D"]:
         """Return the embeddings."""
         return self.model(images)
+
+    def initialize(self, batches: Iterable[Tensor]) -> None:
+        """Do nothing: timm's models start from their own weights."""
 
 
 def timm_backbone(name: str, channels: int, size: tuple[int, int], options: dict[str, Any]) -> TimmBackbone:

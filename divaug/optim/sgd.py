@@ -1,68 +1,23 @@
-"""The optimiser and the learning rate as a pure function of training progress."""
+from typing import Any
 
-import math
-from collections.abc import Sequence
-
-from torch import nn
 from torch.optim import SGD
 
+from divaug.config.registry import OPTIM
 
-def build_optimizer(
-    model: nn.Module, *, lr: float, momentum: float, nesterov: bool, weight_decay: float, decay_norms: bool
-) -> SGD:
-    """Return SGD over the trainable parameters.
+
+@OPTIM.register("sgd")
+def sgd(parameters: list[dict[str, Any]], lr: float, momentum: float, nesterov: bool) -> SGD:
+    """Stochastic gradient descent with momentum.
 
     Args:
-        model: The network.
-        lr: Learning rate of the first step.
+        parameters: Groups of parameters, each with its weight decay.
+        lr: Learning rate of the first step, > 0.
         momentum: In [0, 1).
         nesterov: Nesterov's form; needs momentum > 0.
-        weight_decay: L2 decay.
-        decay_norms: Decay vectors (biases, normalisation layers) too.
+
+    Reference:
+        Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013.
+
+    Differs from the paper: nothing; as torch has it, decay is added to the gradient.
     """
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in trainable if decay_norms or p.ndim > 1]
-    spared = [p for p in trainable if not (decay_norms or p.ndim > 1)]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    return SGD([g for g in groups if g["params"]], lr=lr, momentum=momentum, nesterov=nesterov)
-
-
-def learning_rate(
-    schedule: str,
-    *,
-    step: int,
-    steps_per_epoch: int,
-    epochs: int,
-    lr: float,
-    warmup_frac: float,
-    milestones: Sequence[float] = (),
-    drop: float = 0.1,
-) -> float:
-    """Return the learning rate of one step, counted from 0 over the whole training.
-
-    ``step`` changes only between epochs: epoch e of the first W = round(warmup_frac * epochs) has lr * (e + 1) / W,
-    later ones lr * drop ** (milestones passed), a milestone m being passed at epoch round(m * epochs). The others
-    change every step: a linear rise over the warm-up, then ``constant``, ``cosine`` to 0, or ``triangular``, linear
-    to 0.
-
-    Raises:
-        ValueError: Unknown schedule.
-    """
-    if schedule == "step":
-        epoch, warmup = step // steps_per_epoch, round(warmup_frac * epochs)
-        if epoch < warmup:
-            return lr * (epoch + 1) / warmup
-        return lr * drop ** sum(epoch >= round(m * epochs) for m in milestones)
-    total = steps_per_epoch * epochs
-    warmup = round(warmup_frac * total)
-    if step < warmup:
-        return lr * (step + 1) / warmup
-    done = (step - warmup) / max(1, total - warmup)
-    match schedule:
-        case "constant":
-            return lr
-        case "cosine":
-            return lr * (1 + math.cos(math.pi * done)) / 2
-        case "triangular":
-            return lr * (1 - done)
-    raise ValueError(f"schedule must be constant, cosine, step or triangular, got {schedule!r}")
+    return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov)

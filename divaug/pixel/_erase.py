@@ -49,6 +49,6 @@ def erase(images: UInt8[Tensor, "B H W ch"], plan: ErasePlan) -> UInt8[Tensor, "
             box = target[i, top:bottom, left:right]
             content: Any = _content(plan, i, *box.shape)
             if target is erased and plan.fill < 0:
-                content = torch.from_numpy(content).to(images.device)
+                content = torch.from_numpy(content).to(images.device, non_blocking=True)
             box[:] = content
     return erased

@@ -75,7 +75,8 @@ def gather_windows(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UI
     padded[:, pad_y : pad_y + height, pad_x : pad_x + width] = images
     # All windows of all pictures as a view; indexing copies only the one drawn: (B, ch, H, W).
     windows = padded.unfold(1, height, 1).unfold(2, width, 1)
-    pick = [torch.from_numpy(a).to(images.device) for a in (plan.down + pad_y, plan.right + pad_x, plan.flipped)]
+    drawn = plan.down + pad_y, plan.right + pad_x, plan.flipped
+    pick = [torch.from_numpy(values).to(images.device, non_blocking=True) for values in drawn]
     shifted = windows[torch.arange(rows, device=images.device), pick[0], pick[1]]
     mirrored = torch.where(pick[2][:, None, None, None], shifted.flip(3), shifted)
     return mirrored.permute(0, 2, 3, 1)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from divaug.base.contracts import Pixel
+from divaug.base.contracts import Pixel, WholePixel, built, complete
 from divaug.base.groups import GROUPS, rank_groups
 from divaug.config.registry import PIXEL
 from divaug.pixel._operations import LEVELS
@@ -61,39 +61,42 @@ class ByClass:
             raise ValueError(f"power must be >= 0, got {power}")
         if not 0 <= max_level <= LEVELS:
             raise ValueError(f"max_level must lie in 0 to {LEVELS}, got {max_level}")
+        weak = built(rest, "rest")
+        parts: dict[str, Any] = {
+            key: part if isinstance(part, int | float) else built(part, f"policy.{key}") for key, part in policy.items()
+        }
         groups = rank_groups(group_counts.numpy())
-        if unknown := [key for key in policy if key not in groups and key not in class_names]:
+        if unknown := [key for key in parts if key not in groups and key not in class_names]:
             raise ValueError(
                 f"policy names {unknown}, neither groups ({', '.join(GROUPS)}) nor classes ({class_names})"
             )
-        of_class: list[Pixel | float] = [rest] * len(class_names)
+        of_class: list[Pixel | float] = [weak] * len(class_names)
         if power:
             counts = class_counts.double().numpy()
             of_class = [float(s) for s in 1 - (counts / counts.max()) ** power]
         for group, classes in groups.items():
-            for c in classes if group in policy else ():
-                of_class[c] = policy[group]
+            for c in classes if group in parts else ():
+                of_class[c] = parts[group]
         for c, name in enumerate(class_names):
-            of_class[c] = policy.get(name, of_class[c]) if name not in groups else of_class[c]
-        self.policies: list[Any] = [rest]  # first, so that its draws are those of an arm that has it alone
+            of_class[c] = parts.get(name, of_class[c]) if name not in groups else of_class[c]
+        self.policies: list[WholePixel] = [weak]  # first, so that its draws are those of an arm that has it alone
         self.of_class = np.zeros(len(class_names), dtype=np.int64)
-        by_level: dict[int, Any] = {0: rest}
+        by_level: dict[int, Any] = {0: weak}
         for c, wanted in enumerate(of_class):
-            made = wanted
+            made: Any = wanted
             if isinstance(wanted, int | float):
                 if not 0 <= wanted <= 1:
                     raise ValueError(f"a strength must lie in [0, 1], got {wanted} for {class_names[c]}")
                 level = round(wanted * max_level)
-                made = by_level.setdefault(level, Chain(steps=[rest, Levels(level=level)]))
+                made = by_level.setdefault(level, complete(Chain(steps=[weak, Levels(level=level)])))
             position = next((p for p, known in enumerate(self.policies) if known is made), None)
             if position is None:
                 position = len(self.policies)
                 self.policies.append(made)
             self.of_class[c] = position
-        if learning := [type(policy).__name__ for policy in self.policies if hasattr(policy, "update")]:
+        if learning := [type(policy).__name__ for policy in self.policies if policy.learns]:
             raise ValueError(f"policy holds {learning[0]}, which learns its strengths by itself: use it alone")
-        if all(hasattr(policy, "apply") for policy in self.policies):
-            self.apply = self._apply
+        self.batched = all(policy.batched for policy in self.policies)
 
     def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> ByClassPlan:
         """Draw every policy's plan for all rows; each row uses its class's."""
@@ -105,9 +108,16 @@ class ByClass:
         number = plan.policy[i]
         return self.policies[number].apply_one(image, plan.plans[number], i)
 
-    def _apply(self, images: UInt8[Tensor, "B H W ch"], plan: ByClassPlan) -> UInt8[Tensor, "B H W ch"]:
+    def apply(self, images: UInt8[Tensor, "B H W ch"], plan: ByClassPlan) -> UInt8[Tensor, "B H W ch"]:
+        """Do to a batch what each row's class asks for."""
         done = images.clone()
         for number in np.unique(plan.policy):
-            rows = torch.from_numpy(np.flatnonzero(plan.policy == number)).to(images.device)
-            done[rows] = self.policies[number].apply(images, plan.plans[number])[rows]
+            policy, drawn, members = self.policies[number], plan.plans[number], np.flatnonzero(plan.policy == number)
+            if policy.batched:
+                rows = torch.from_numpy(members).to(images.device, non_blocking=True)
+                done[rows] = policy.apply(images, drawn)[rows]
+                continue
+            for i in members.tolist():  # of the rows of other classes nothing is wanted
+                image = policy.apply_one(images[i].cpu().numpy(), drawn, i)
+                done[i] = torch.from_numpy(image)
         return done

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from divaug.base.contracts import Pixel
+from divaug.base.contracts import Pixel, built
 from divaug.config.registry import PIXEL
 
 
@@ -21,11 +21,10 @@ class Chain:
     def __init__(self, *, steps: list[Pixel]) -> None:
         if not steps:
             raise ValueError("steps must name at least one pixel component")
-        if learning := [type(step).__name__ for step in steps if hasattr(step, "update")]:
+        self.steps = [built(step, "steps") for step in steps]
+        if learning := [type(step).__name__ for step in self.steps if step.learns]:
             raise ValueError(f"steps holds {learning[0]}, which learns its strengths by itself: use it alone")
-        self.steps = steps
-        if all(hasattr(step, "apply") for step in steps):
-            self.apply = self._apply
+        self.batched = all(step.batched for step in self.steps)
 
     def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> list[Any]:
         """Draw every step's plan, in order: the first step draws what it would alone."""
@@ -37,8 +36,8 @@ class Chain:
             image = step.apply_one(image, drawn, i)
         return image
 
-    def _apply(self, images: UInt8[Tensor, "B H W ch"], plan: list[Any]) -> UInt8[Tensor, "B H2 W2 ch"]:
-        step: Any
+    def apply(self, images: UInt8[Tensor, "B H W ch"], plan: list[Any]) -> UInt8[Tensor, "B H2 W2 ch"]:
+        """Do every step to a batch."""
         for step, drawn in zip(self.steps, plan, strict=True):
             images = step.apply(images, drawn)
         return images

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from divaug.base.contracts import Pixel
+from divaug.base.contracts import Pixel, built
 from divaug.config.registry import PIXEL
 from divaug.pixel._operations import LEVELS, augment_by_level
 
@@ -63,7 +63,8 @@ class Cuda:
             raise ValueError(f"samples must be >= 1, got {samples}")
         if not 0 <= max_level <= LEVELS:
             raise ValueError(f"max_level must lie in 0 to {LEVELS}, got {max_level}")
-        self.weak, self.prob, self.samples, self.threshold, self.max_level = weak, prob, samples, threshold, max_level
+        self.weak, self.prob, self.samples = built(weak, "weak"), prob, samples
+        self.threshold, self.max_level = threshold, max_level
         self.members = [np.flatnonzero(labels.numpy() == c) for c in range(num_classes)]
         self.levels: np.ndarray = np.zeros(num_classes, dtype=np.int64)
 
@@ -93,8 +94,6 @@ class Cuda:
             predict: The network's classes for pictures, in evaluation mode.
             rng: Generator of the test's draws.
         """
-        if not self.members:
-            raise ValueError("update a component that was built here: a copy sent to a worker can only apply")
         if not self.members:
             raise ValueError("update a component that was built here: a copy sent to a worker can only apply")
         streams = rng.spawn(len(self.members))  # one a class: how one fares does not change another's draws

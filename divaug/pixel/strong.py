@@ -1,4 +1,4 @@
-from divaug.base.contracts import Pixel
+from divaug.base.contracts import Pixel, built
 from divaug.config.registry import PIXEL
 
 
@@ -14,4 +14,4 @@ def strong(*, augmentation: Pixel = "default+randaugment+cutout") -> Pixel:  # p
 
     Differs from the paper: RandAugment has torchvision's operations and one magnitude instead of a random one.
     """
-    return augmentation
+    return built(augmentation, "augmentation")

@@ -1,4 +1,4 @@
-from divaug.base.contracts import Pixel
+from divaug.base.contracts import Pixel, built
 from divaug.config.registry import PIXEL
 
 
@@ -14,4 +14,4 @@ def weak(*, augmentation: Pixel = "default") -> Pixel:  # pyright: ignore[report
 
     Differs from the paper: the data set says what is harmless for it (digits are not mirrored).
     """
-    return augmentation
+    return built(augmentation, "augmentation")

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from divaug.config import flags
-from divaug.config.schema import dump
+from divaug.config.schema import FAMILY_OF
+from divaug.config.tables import dump
 from divaug.runs.folder import RunFolder
 
 
@@ -35,8 +37,9 @@ def train_and_compare(
         folders = [RunFolder(request.resume_from)]
     if request.dry_run:
         for config, folder in zip(request.configs, folders, strict=True):
+            active = [getattr(config, slot) for slot in FAMILY_OF]
             fractions = [phase.start for phase in config.phases]
-            fractions += [config.mix.options[end] for end in ("start", "stop") if end in config.mix.options]
+            fractions += [at for part in active for at in (part.start, part.stop) if at not in (0.0, 1.0)]
             starts = sorted(round(fraction * config.epochs) for fraction in fractions)
             phases = (
                 f", phases from {', '.join(str(s) if s < config.epochs else 'never' for s in starts)}" if starts else ""
@@ -49,41 +52,19 @@ def train_and_compare(
 
 
 def _flags(parser: Any) -> None:
+    group = parser.add_argument_group("many runs")
     text = "CSV to which finished runs add a row; runs whose row is there are not trained again"
-    parser.add_argument("--results", metavar="CSV", help=text)
+    group.add_argument("--results", metavar="CSV", help=text)
+    flags.add_jobs(group)
 
 
 def _train(request: flags.Request, folders: list[RunFolder]) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
-    from dataclasses import replace
+    from divaug.study.methods import train_methods
 
-    from divaug.base.progress import Progress
-    from divaug.data.load import load_data
-    from divaug.report import results
-    from divaug.runs.loop import run
-
+    configs = [replace(c, progress="none") if request.quiet else c for c in request.configs]
     rows = Path(request.extra["results"]) if request.extra["results"] else None
-
-    def known(config: Any) -> bool:
-        return rows is not None and results.known(rows, config)
-
-    loaded: dict[str | None, Any] = {}  # methods and seeds differ in nothing else that concerns the data
-    for config in request.configs:
-        if not known(config) and config.extra_train not in loaded:  # before the first run: it may be refused
-            loaded[config.extra_train] = load_data(config)
-    for number, (config, folder) in enumerate(zip(request.configs, folders, strict=True), start=1):
-        config = replace(config, progress="none") if request.quiet else config  # noqa: PLW2901
-        progress = Progress(config.progress)
-        if known(config):  # asked again: another process may have added the row since
-            progress.say(f"[{number}/{len(folders)}] {folder.label}, seed {config.seed}: its row is in {rows}")
-            continue
-        progress.say(
-            f"[{number}/{len(folders)}] {folder.experiment}: {folder.label}, seed {config.seed} "
-            f"-> {os.path.relpath(folder.path)}"
-        )
-        run(config, folder, loaded[config.extra_train])
-        if rows is not None:
-            results.add(rows, config, folder)
+    train_methods(configs, folders, rows=rows, jobs=flags.set_jobs(request.extra))
 
 
 def _show(request: flags.Request, folders: list[RunFolder], show_classes: bool) -> None:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from divaug.base.errors import ConfigError, suggestion
 from divaug.config import flags
 from divaug.config.registry import REGISTRIES, add_import
-from divaug.config.schema import dump
+from divaug.config.tables import dump
 
 RECIPE = {"dataset": "digits", "imbalance_factor": 20.0}
 FAMILIES = ("pixel", "mix", "feature", "partners")

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = parser.parse_args(arguments)
         os.environ.setdefault("MPLBACKEND", "Agg")
 
-        from divaug.config.schema import protocol_fingerprint
+        from divaug.config.tables import protocol_fingerprint
         from divaug.report import results
         from divaug.report.cards import write_cards
         from divaug.report.compare import compare, write_report

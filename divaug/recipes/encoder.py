@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from divaug.config import flags
-from divaug.config.schema import dump
+from divaug.config.tables import dump
 
 RECIPE = {"dataset": "cifar10", "profile": "natural", "data_part": "b"}
 SMOKE = {"dataset": "digits", "epochs": 2, "max_per_class": 30}

@@ -55,6 +55,7 @@ def _flags(parser: Any) -> None:
     group = parser.add_argument_group("the study")
     group.add_argument("--evidence", action="append", default=[], metavar="CSV", help="rows of runs made elsewhere")
     group.add_argument("--no-patches", action="store_true", help="leave out C2b's networks")
+    flags.add_jobs(group)
     text = "with RUN: draw this class's feature card (default: the largest and the smallest)"
     group.add_argument("--class", dest="cards", action="append", default=[], metavar="NAME", help=text)
 
@@ -77,7 +78,8 @@ def _study(request: flags.Request, command: str) -> int:
         return 0
     progress = Progress("none" if request.quiet else first.progress)
     known = [Path(path) for path in request.extra["evidence"]]
-    table = collect(planned, request.configs, folder / "evidence.csv", known, progress.say)
+    jobs = flags.set_jobs(request.extra)
+    table = collect(planned, request.configs, folder / "evidence.csv", known, say=progress.say, jobs=jobs)
     seeds = sorted(table["seed"].unique())
     rows = table[(table["cut"] == "exp") & (table["arm"] == planned[0].name)]
     one = rows[rows["seed"] == seeds[0]]

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from divaug.config import flags
-from divaug.config.schema import dump
+from divaug.config.tables import dump
 
 RECIPE = {"dataset": "digits", "imbalance_factor": 10.0}
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from divaug.base.errors import ConfigError, suggestion
+from divaug.base.record import TITLES
 from divaug.config import flags
 
 METHODS = ("none", "ros", "smote", "eos")
@@ -159,8 +160,8 @@ def _measure(network: Any, test: Any, data: Any) -> tuple[dict[str, float], list
 
 
 def _show(table: Any) -> None:
-    shown = {"bal_acc": "bal", "prior_corrected_bal_acc": "prior-corr.", "acc_head": "head", "acc_mid": "mid",
-             "acc_tail": "tail", "worst_class_acc": "worst"}  # fmt: skip
+    columns = {key.removeprefix("test_"): title for key, title in TITLES.items()}
+    shown = {key: title for key, title in columns.items() if key not in ("acc", "macro_f1")}
     text = table[["head", "synthetic", "fewest_bases", *shown]]
     text.columns = ["new head", "synthetic", "fewest bases", *shown.values()]
     percent: Any = {title: (lambda value: f"{100 * value:.1f}") for title in shown.values()}

@@ -12,22 +12,13 @@ from divaug.base.errors import DivaugError
 from divaug.base.files import make_folder, write_text
 from divaug.base.groups import GROUPS, rank_groups
 from divaug.base.metrics import nanmean
+from divaug.base.record import TITLES
 from divaug.base.stats import wilson_interval
-from divaug.config.schema import protocol_fingerprint
+from divaug.config.tables import protocol_fingerprint
 from divaug.latent.rarefaction import ceiling
 from divaug.runs.folder import RunFolder
 
-# Column title -> key of result.json; percentages.
-_COLUMNS = {
-    "acc": "final/test_acc",
-    "bal": "final/test_bal_acc",
-    "prior-corr.": "final/test_prior_corrected_bal_acc",
-    "head": "final/test_acc_head",
-    "mid": "final/test_acc_mid",
-    "tail": "final/test_acc_tail",
-    "worst": "final/test_worst_class_acc",
-    "macro-F1": "final/test_macro_f1",
-}
+_COLUMNS = {title: f"final/{key}" for key, title in TITLES.items()}
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from divaug.base.contracts import augment
+from divaug.base.contracts import Donors
 from divaug.base.errors import ConfigError
 from divaug.base.labels import MixedLabels
 from divaug.base.rng import stream
 from divaug.config.registry import FEATURE, MIX, PIXEL, REGISTRIES
 from divaug.data.load import Data
-from divaug.data.loaders import Donors
 from divaug.latent.patches import RandomPatches
 from divaug.train.build import Built
 
@@ -127,11 +126,11 @@ def _shown(built: Built, image: Tensor) -> np.ndarray:
 
 def _pixel(built: Built, name: str, options: Mapping[str, Any], rows: np.ndarray, strength: int) -> list[Shown]:
     pixel = PIXEL.build(name, facts=built.facts, **options)
-    if hasattr(pixel, "update"):
+    if pixel.learns:
         pixel.levels[:] = LEARNED[strength]
     images, labels = built.train.take(rows), built.train.labels_of(rows)
     plan = pixel.sample(labels, (images.shape[1], images.shape[2]), stream(strength, "gallery/pixel"))
-    return [Shown(picture, "") for picture in augment(pixel, images, plan)[:2].cpu().numpy()]
+    return [Shown(picture, "") for picture in pixel.apply(images, plan)[:2].cpu().numpy()]
 
 
 def _mix(
@@ -142,13 +141,13 @@ def _mix(
     draws = []
     for number in range(DRAWS):
         rng, donors = stream(strength, "gallery/mix", number), None
-        if hasattr(mix, "donors"):
-            index = mix.donors(labels, rng).numpy()
+        if (asked := mix.donors(labels, rng)) is not None:
+            index = asked.numpy()
             donors = Donors(_images(built, index), built.train.labels_of(index), index, index == rows)
         plan = mix.sample(labels, (images.shape[2], images.shape[3]), rng)
         out, target = mix.apply(images, labels, plan, donors)
         # a mix that resamples says which row of the batch each of its rows is made of
-        made_of = getattr(plan, "rows", np.arange(len(rows))).tolist()
+        made_of = mix.made_of(plan, len(rows)).tolist()
         if 0 in made_of and 1 in made_of:
             at = [made_of.index(0), made_of.index(1)]
             draws.append((float(target.weights[at, 0].mean()), number, at, out, target))

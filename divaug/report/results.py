@@ -7,8 +7,10 @@ import numpy as np
 
 from divaug.base.errors import DivaugError
 from divaug.base.files import exclusive, write_text
+from divaug.base.record import TITLES
 from divaug.config.layers import experiment_name, method_label
-from divaug.config.schema import Config, protocol_fingerprint
+from divaug.config.schema import Config
+from divaug.config.tables import protocol_fingerprint
 from divaug.report.compare import mean_sd
 from divaug.runs.folder import RunFolder
 
@@ -98,8 +100,7 @@ def summary(table: Any) -> Any:
     """
     import pandas as pd
 
-    recalls = {"test_bal_acc": "bal", "test_prior_corrected_bal_acc": "prior-corr.", "test_acc_head": "head",
-               "test_acc_mid": "mid", "test_acc_tail": "tail", "test_worst_class_acc": "worst"}  # fmt: skip
+    recalls = {key: title for key, title in TITLES.items() if key not in ("test_acc", "test_macro_f1")}
     richness = {}
     for space, title in (("train_clean", "top-K CE tail"), ("encoder_views", "top-K FE tail, common")):
         for m in (20, 5):

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from divaug.base.rng import stream
 from divaug.config.schema import Config, needs_encoder
 from divaug.data.images import Part
 from divaug.data.load import Data
@@ -16,7 +14,9 @@ from divaug.data.loaders import Loader
 from divaug.latent.embeddings import Embeddings
 from divaug.latent.extraction import extract
 from divaug.models.encoder import Encoder
-from divaug.train.build import build, build_model, find_device, stage_at
+from divaug.models.network import Network
+from divaug.train.build import build, build_model, find_device, initial_network, stage_at
+from divaug.train.epoch import draw_rows, views
 
 BATCH = 500
 
@@ -29,39 +29,42 @@ def loader_of(data: Data, part: Part, device: torch.device) -> Loader:
     )  # fmt: skip
 
 
-def embed(model: nn.Module, data: Data, split: str, *, device: str = "cpu", images: Any = None) -> Embeddings:
-    """Return the embeddings of a part of a run's data, unaugmented, in index order.
+def _part(data: Data, split: str) -> Part:
+    part = {"train": data.train, "val": data.val, "test": data.test}[split]
+    if part is None:
+        raise ValueError(f"these data have no part {split!r}")
+    return part
+
+
+def embed(model: nn.Module, data: Data, split: str, *, images: np.ndarray | None = None) -> Embeddings:
+    """Return the embeddings of a part of a run's data, unaugmented, in index order, computed where the network is.
 
     Args:
-        model: Its network.
+        model: The run's network.
         data: The run's data.
         split: "train", "val" or "test".
-        device: Where to compute.
         images: Altered pictures instead of the part's own, uint8 ``(N, H, W, ch)``.
     """
-    place = find_device(device)
-    part = getattr(data, split)
+    part, device = _part(data, split), next(model.parameters()).device
     if images is not None:
         part = replace(part, images=images)
     return extract(
-        model.to(place),
-        loader_of(data, part, place).in_order(),
+        model,
+        loader_of(data, part, device).in_order(),
         class_names=data.dataset.class_names,
         split=split,
         class_counts=data.cut.group_counts.tolist(),
-        device=place,
+        device=device,
     )
 
 
-def untrained(config: Config, data: Data) -> nn.Module:
+def untrained(config: Config, data: Data) -> Network:
     """Return a run's network as it was before training, its normalisation layers fitted to the training pictures.
 
     Without that their running mean 0 and variance 1 would make deep untrained features all alike.
     """
-    model: Any = build_model(config, data.manifest)
-    loader = loader_of(data, data.train, torch.device("cpu"))
-    if hasattr(model.backbone, "initialize"):
-        model.backbone.initialize(loader.evenly(5000))
+    loader = loader_of(data, data.train, find_device(config.device))
+    model = initial_network(build_model(config, data.manifest), loader, data.own_pictures)
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [m.momentum for m in norms]
     for norm in norms:
@@ -77,9 +80,9 @@ def untrained(config: Config, data: Data) -> nn.Module:
 
 
 def encode(encoder: Encoder, data: Data, split: str) -> Embeddings:
-    """Return a part's clean pictures in a common encoder's space; there is no head there."""
-    part = getattr(data, split)
-    features = encoder.features(loader_of(data, part, torch.device("cpu")).in_order())
+    """Return a part's clean pictures in a common encoder's space, computed where it is; there is no head there."""
+    part = _part(data, split)
+    features = encoder.features(loader_of(data, part, encoder.device).in_order())
     return _space(features, part.labels, data, split)
 
 
@@ -102,26 +105,23 @@ def encode_views(
         levels: Where the run learned strengths of classes: those of each epoch (``aug/level`` of its metrics).
     """
     own = config.encoder if needs_encoder(config) else None  # only where the run itself looked at that space
-    built = build(replace(config, encoder=own, device="cpu"), data)
+    built = build(replace(config, encoder=own, device=str(encoder.device)), data)
     features, labels, images = [], [], []
     for epoch in epochs:
         stage = stage_at(built.stages, epoch)
-        if hasattr(stage.pixel, "update"):
+        if stage.pixel.learns:
             stage.pixel.levels = np.array((levels or {})[epoch])
-        drawn = stage.sampler.draw(stream(config.seed, "sampler", epoch), epoch / config.epochs).numpy()
-        batches = built.train.epoch(
-            drawn, pixel=stage.pixel, mix=stage.mix, seed=config.seed, epoch=epoch, first_step=0
-        )
-        for step, batch in enumerate(batches):
-            plan = stage.mix.sample(batch.labels, batch.size, stream(config.seed, "mix", epoch, step))
-            views, target = stage.mix.apply(batch.images, batch.labels, plan, batch.donors)
-            features.append(encoder(views).numpy())
-            labels.append(target.dominant().numpy())
-            images.append(batch.indices[getattr(plan, "rows", slice(None))])  # a mix may draw rows of the batch anew
+        drawn = draw_rows(stage, len(data.train.labels), seed=config.seed, epoch=epoch, epochs=config.epochs)
+        for view in views(built.train, stage, drawn, seed=config.seed, epoch=epoch):
+            features.append(encoder(view.images).cpu().numpy())
+            labels.append(view.target.dominant().cpu().numpy())
+            images.append(view.made_of)
     return _space(np.concatenate(features), np.concatenate(labels), data, "views", np.concatenate(images))
 
 
-def _space(features: np.ndarray, labels: np.ndarray, data: Data, split: str, images: Any = None) -> Embeddings:
+def _space(
+    features: np.ndarray, labels: np.ndarray, data: Data, split: str, images: np.ndarray | None = None
+) -> Embeddings:
     return Embeddings(
         features, labels, tuple(data.dataset.class_names), split=split, images=images,
         class_counts=tuple(data.cut.group_counts.tolist()),

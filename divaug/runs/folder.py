@@ -12,11 +12,13 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+from divaug import __version__
 from divaug.base.errors import ConfigError, DataError, DivaugError
 from divaug.base.files import exclusive, make_folder, write_json, write_text
 from divaug.config.layers import experiment_name, method_label, read_toml
 from divaug.config.registry import add_import
-from divaug.config.schema import Config, dump, from_layers, keys_of_kind, to_table
+from divaug.config.schema import Config, keys_of_kind
+from divaug.config.tables import dump, from_layers, to_table
 from divaug.runs.trackers.jsonl import JsonlLog
 
 
@@ -75,11 +77,27 @@ class RunFolder:
 
     @property
     def config(self) -> Config:
-        """The resolved configuration that the run was started with."""
+        """The resolved configuration that the run was started with.
+
+        Raises:
+            DivaugError: The run was made by another version of divaug, whose folders this one does not understand.
+        """
+        self._refuse_older()
         table = read_toml(self.path / "config.toml")
         for item in table.get("import", ()):  # its components may be the user's own
             add_import(item)
         return from_layers([(str(self.path / "config.toml"), table)])
+
+    def _refuse_older(self) -> None:
+        try:
+            made_by = str(json.loads((self.path / "environment.json").read_text(encoding="utf-8"))["divaug"])
+        except (OSError, ValueError, KeyError):
+            return  # no folder of a run, or a damaged one: what needs the file says so
+        if made_by.startswith("0.1."):
+            raise DivaugError(
+                f"{self.path} was made by divaug {made_by}; divaug {__version__} neither reads it nor goes on with it: "
+                "use that version, or train again under another --experiment"
+            )
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -161,12 +179,13 @@ def environment() -> dict[str, Any]:
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
         capture_output=True, text=True, check=False,
     ) if which("git") else None  # fmt: skip
-    packages = ("divaug", "torch", "torchvision", "timm", "numpy", "mlflow")
+    packages = ("torch", "torchvision", "timm", "numpy", "mlflow")
     return {
         "commit": git.stdout.strip() or None if git else None,
         "python": platform.python_version(),
         "machine": platform.platform(),
         "command": sys.argv,
+        "divaug": __version__,
         **{name: version(name) for name in packages},
     }
 

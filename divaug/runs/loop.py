@@ -1,12 +1,12 @@
 """Train one run, from its configuration to its folder. The loop is here, top to bottom."""
 
 import time
-from typing import Any
 
 import numpy as np
 import torch
 
-from divaug.base.errors import DivaugError, Interrupted
+from divaug.base.contracts import Tracker
+from divaug.base.errors import Interrupted
 from divaug.base.files import write_json
 from divaug.base.groups import rank_groups
 from divaug.base.progress import Progress
@@ -14,14 +14,13 @@ from divaug.base.rng import stream
 from divaug.base.signals import StopRequest
 from divaug.config.schema import Config
 from divaug.data.load import Data, load_data
-from divaug.optim.sgd import learning_rate
 from divaug.runs import measure
 from divaug.runs.folder import RunFolder
 from divaug.runs.tracking import finish, mirror_if_missing, open_tracker, tracking_uri
 from divaug.train import checkpoint
-from divaug.train.build import Built, build, resolve, stage_at
-from divaug.train.epoch import check_labels, train_epoch
-from divaug.train.evaluate import evaluate, predictor
+from divaug.train.build import Built, build, rate_of, resolve, stage_at
+from divaug.train.epoch import train_epoch
+from divaug.train.evaluate import Evaluation, evaluate, predictor
 from divaug.train.step import Totals
 
 
@@ -68,7 +67,7 @@ def _train(
     data: Data,
     built: Built,
     folder: RunFolder,
-    tracker: Any,
+    tracker: Tracker,
     stop: StopRequest,
     progress: Progress,
 ) -> None:
@@ -83,41 +82,26 @@ def _train(
     for epoch in range(first_epoch, config.epochs):
         started = time.perf_counter()
         stage = stage_at(built.stages, epoch)
-        totals = totals or Totals.empty(data.dataset.num_classes, len(built.train.labels))
-        if totals.steps == 0 and hasattr(stage.pixel, "update"):  # strengths by class, learned between epochs
+        totals = totals or Totals.empty(data.dataset.num_classes, len(built.train.labels), built.device)
+        if totals.steps == 0:  # strengths by class, where they are learned between epochs
             predict = predictor(built.model, built.train.normalize, bf16=built.bf16)
             stage.pixel.update(built.train.take, predict, stream(config.seed, "levels", epoch))
-        drawn = stage.sampler.draw(stream(config.seed, "sampler", epoch), epoch / config.epochs).numpy()
-        if len(drawn) != len(data.train.labels):
-            raise DivaugError(
-                f"{type(stage.sampler).__name__} drew {len(drawn)} pictures instead of {len(data.train.labels)}: "
-                "every sampler must cost the same steps"
-            )
-        batches = built.train.epoch(
-            drawn, pixel=stage.pixel, mix=stage.mix, seed=config.seed, epoch=epoch, first_step=totals.steps
-        )
+        rate = rate_of(config, steps, epoch)
         progress.start_epoch(epoch, config.epochs, steps, totals.steps)
-
-        def rate(step: int, epoch: int = epoch) -> float:
-            return learning_rate(
-                config.schedule, step=epoch * steps + step, steps_per_epoch=steps, epochs=config.epochs, lr=config.lr,
-                warmup_frac=config.warmup_frac, milestones=config.milestones, drop=config.drop,
-            )  # fmt: skip
 
         def after_step() -> bool:
             progress.step()
             return stop()
 
         finished = train_epoch(
-            built.model, batches, stage, built.optimizer, totals=totals, learning_rate=rate, seed=config.seed,
-            epoch=epoch, device=built.device, bf16=built.bf16, monitor=built.monitor, after_step=after_step,
+            built.model, built.train, stage, built.optimizer, totals=totals, learning_rate=rate, seed=config.seed,
+            epoch=epoch, epochs=config.epochs, bf16=built.bf16, monitor=built.monitor, after_step=after_step,
             watch=built.space.observe if built.space is not None and epoch in clean_epochs else None,
         )  # fmt: skip
-        if not finished and totals.steps < steps:
+        if not finished:
             totals.seconds += time.perf_counter() - started
-            checkpoint.save(folder.checkpoint, epoch=epoch, totals=totals, **built.state)
+            checkpoint.save(folder.checkpoint, built.state, epoch=epoch, totals=totals)
             raise Interrupted(stop.signal_number or 2, f"stopped in epoch {epoch + 1}; the same command goes on")
-        check_labels(totals, drawn, built.train.labels)
 
         row = measure.empty_row(epoch)
         seconds = totals.seconds + time.perf_counter() - started
@@ -126,17 +110,16 @@ def _train(
         )
         last = epoch == config.epochs - 1
         if last or (epoch + 1) % config.eval_every == 0 or epoch in clean_epochs:
-            outputs = evaluate(built.model, built.test.in_order(), device=built.device, bf16=built.bf16)
+            outputs = evaluate(built.model, built.test.in_order(), bf16=built.bf16)
             measure.add_part(row, "test", outputs, groups)
             if built.val is not None:
-                held = evaluate(built.model, built.val.in_order(), device=built.device, bf16=built.bf16)
-                measure.add_part(row, "val", held, groups)
+                measure.add_part(row, "val", evaluate(built.model, built.val.in_order(), bf16=built.bf16), groups)
         if built.monitor is not None:
             views = built.monitor.compute()
             grown = measure.growth(views, rows[0] if rows else None)
             measure.add_latent(row, "views", {**views, **grown}, groups)
             if epoch in clean_epochs and outputs is not None:
-                clean = evaluate(built.model, built.train.in_order(), device=built.device, bf16=built.bf16)
+                clean = evaluate(built.model, built.train.in_order(), bf16=built.bf16)
                 head = built.model.head
                 measure.add_latent(row, "train_clean", measure.clean_statistics(clean, head, built.monitor), groups)
                 measure.add_latent(row, "test_clean", measure.clean_statistics(outputs, head, built.monitor), groups)
@@ -147,18 +130,18 @@ def _train(
         folder.metrics.append(row)
         rows.append(row)
         totals = None
-        checkpoint.save(folder.checkpoint, epoch=epoch + 1, **built.state)
+        checkpoint.save(folder.checkpoint, built.state, epoch=epoch + 1)
         tracker.log(row["metrics"], epoch)
         left = (config.epochs - epoch - 1) * row["metrics"]["train/epoch_seconds"]
         progress.end_epoch(epoch, config.epochs, row["metrics"], left)
         if stop() and not last:
             raise Interrupted(stop.signal_number or 2, f"stopped after epoch {epoch + 1}; the same command goes on")
     if outputs is None:  # stopped between the last epoch and the result
-        outputs = evaluate(built.model, built.test.in_order(), device=built.device, bf16=built.bf16)
+        outputs = evaluate(built.model, built.test.in_order(), bf16=built.bf16)
     _write_result(data, folder, outputs)
 
 
-def _write_result(data: Data, folder: RunFolder, outputs: Any) -> None:
+def _write_result(data: Data, folder: RunFolder, outputs: Evaluation) -> None:
     from divaug.figures.run import draw_run
 
     rows = folder.metrics.rows()
@@ -171,7 +154,7 @@ def _write_result(data: Data, folder: RunFolder, outputs: Any) -> None:
 def _restore(built: Built, folder: RunFolder, progress: Progress) -> tuple[int, Totals | None]:
     if not folder.checkpoint.exists():
         return 0, None
-    epoch, totals, threads = checkpoint.load(folder.checkpoint, **built.state)
+    epoch, totals, threads = checkpoint.load(folder.checkpoint, built.state)
     where = f"epoch {epoch + 1}" + (f", step {totals.steps}" if totals else "")
     progress.say(f"going on at {where} ({folder.path})")
     if threads != torch.get_num_threads():

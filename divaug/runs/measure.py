@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from divaug.base.contracts import augment
+from divaug.base.contracts import Head, Learning
 from divaug.base.groups import rank_groups
 from divaug.base.labels import MixedLabels
 from divaug.base.metrics import (
@@ -22,6 +22,7 @@ from divaug.base.metrics import (
     roc_auc,
     softmax,
 )
+from divaug.base.record import checked, find
 from divaug.base.rng import stream
 from divaug.latent.monitor import TopKMonitor
 from divaug.train.build import Built
@@ -40,19 +41,19 @@ def costs(built: Built) -> list[str]:
     """Say what pixel augmentation without a batched form costs: pictures a second with and without it."""
     notes, seen = [], set()
     for stage in built.stages:
-        if hasattr(stage.pixel, "apply") or id(stage.pixel) in seen:
+        if stage.pixel.batched or id(stage.pixel) in seen:
             continue
         seen.add(id(stage.pixel))
         rows = np.arange(min(128, len(built.train.labels)))
         images, labels = built.train.take(rows), built.train.labels_of(rows)
         plan = stage.pixel.sample(labels, (images.shape[1], images.shape[2]), stream(0, "costs"))
         rates = []
-        for work in (lambda: augment(stage.pixel, built.train.take(rows), plan), lambda: built.train.take(rows)):  # noqa: B023
+        for work in (lambda: stage.pixel.apply(built.train.take(rows), plan), lambda: built.train.take(rows)):  # noqa: B023
             work()
             started = time.perf_counter()
             built.train.normalize(work())
             rates.append(len(rows) / (time.perf_counter() - started))
-        learns = ", and will take longer as it learns to do more" if hasattr(stage.pixel, "update") else ""
+        learns = ", and will take longer as it learns to do more" if stage.pixel.learns else ""
         notes.append(
             f"the pixel augmentation works picture by picture: it makes {rates[0]:,.0f} pictures a second ready, "
             f"against {rates[1]:,.0f} without it (one process; --workers spreads it){learns}"
@@ -61,7 +62,7 @@ def costs(built: Built) -> list[str]:
 
 
 def add_training(
-    row: Row, totals: Totals, *, labels: Tensor, pixel: Any, lr: float, seconds: float, tail: np.ndarray
+    row: Row, totals: Totals, *, labels: Tensor, pixel: Learning, lr: float, seconds: float, tail: np.ndarray
 ) -> None:
     """Add what the training loop saw: loss, accuracy, speed, and what augmentation really did.
 
@@ -75,11 +76,12 @@ def add_training(
         row: Row to add to.
         totals: What the epoch counted.
         labels: Class of every picture of the training cut.
-        pixel: The pixel component, whose ``levels`` are noted if it has any.
+        pixel: The pixel component, whose ``levels`` are noted if it learns any.
         lr: Learning rate of the last step.
         seconds: Seconds the epoch took.
         tail: Classes of the tail group.
     """
+    totals = totals.to("cpu")
     rows, num_classes = totals.rows, len(totals.seen)
     by_class = {
         "rows": totals.seen,
@@ -90,9 +92,9 @@ def add_training(
         "label_mass": totals.mass,
         "synthetic": totals.synthetic,
     }
-    row["metrics"] |= {
-        "train/loss": totals.loss / rows,
-        "train/acc": totals.correct / rows,
+    scalars = {
+        "train/loss": totals.loss.item() / rows,
+        "train/acc": totals.correct.item() / rows,
         "train/lr": lr,
         "train/seconds": seconds,
         "train/img_per_s": rows / seconds,
@@ -103,15 +105,16 @@ def add_training(
         "aug/mass_tail_frac": float(totals.mass[tail].sum() / totals.mass.sum()),
         "aug/givers_tail_frac": float(totals.givers[tail].sum() / max(1, int(totals.givers.sum()))),
     }
-    if hasattr(pixel, "update"):
-        by_class["level"] = pixel.levels
+    if pixel.learns:
+        by_class["level"] = torch.from_numpy(pixel.levels)
     if (uses := totals.donations.double()).any():
         squares = torch.zeros(num_classes, dtype=torch.float64).index_add_(0, labels, uses**2)
         sums = torch.zeros(num_classes, dtype=torch.float64).index_add_(0, labels, uses)
         by_class["donors"] = torch.bincount(labels[uses > 0], minlength=num_classes)
         by_class["donors_effective"] = torch.where(squares > 0, sums**2 / squares.clamp_min(1), 0.0)
-        row["metrics"]["aug/donors_effective"] = float(uses.sum() ** 2 / (uses**2).sum())
-    row["per_class"] |= {f"aug/{name}": values.tolist() for name, values in by_class.items()}
+        scalars["aug/donors_effective"] = float(uses.sum() ** 2 / (uses**2).sum())
+    row["metrics"] |= checked(scalars)
+    row["per_class"] |= checked({f"aug/{name}": values.tolist() for name, values in by_class.items()}, per_class=True)
 
 
 def add_part(row: Row, prefix: str, outputs: Evaluation, group_counts: np.ndarray) -> None:
@@ -123,20 +126,19 @@ def add_part(row: Row, prefix: str, outputs: Evaluation, group_counts: np.ndarra
         "roc_auc": nanmean(roc_auc(outputs.labels, probabilities)),
         "ece": calibration_error(outputs.labels, probabilities),
     }
-    row["metrics"] |= {f"{prefix}/{name}": value for name, value in scalars.items()}
-    row["per_class"] |= {
-        f"{prefix}/recall": recall(matrix).tolist(),
-        f"{prefix}/precision": precision(matrix).tolist(),
-    }
+    by_class = {f"{prefix}/recall": recall(matrix).tolist(), f"{prefix}/precision": precision(matrix).tolist()}
+    row["metrics"] |= checked({f"{prefix}/{name}": value for name, value in scalars.items()})
+    row["per_class"] |= checked(by_class, per_class=True)
 
 
 def add_latent(row: Row, prefix: str, statistics: Mapping[str, np.ndarray], group_counts: np.ndarray) -> None:
     """Add latent statistics: by class, and as means over head, mid and tail."""
     for name, values in statistics.items():
-        row["per_class"][f"{prefix}/{name}"] = np.asarray(values, dtype=np.float64).tolist()
-        if name != "n":
-            for group, classes in rank_groups(group_counts).items():
-                row["metrics"][f"{prefix}/{name}_{group}"] = nanmean(np.asarray(values, dtype=np.float64)[classes])
+        known = np.asarray(values, dtype=np.float64)
+        row["per_class"] |= checked({f"{prefix}/{name}": known.tolist()}, per_class=True)
+        if find(f"{prefix}/{name}", per_class=True).scalar:
+            means = {group: nanmean(known[classes]) for group, classes in rank_groups(group_counts).items()}
+            row["metrics"] |= checked({f"{prefix}/{name}_{group}": mean for group, mean in means.items()})
 
 
 def growth(statistics: Mapping[str, np.ndarray], first: Row | None) -> dict[str, np.ndarray]:
@@ -153,11 +155,11 @@ def growth(statistics: Mapping[str, np.ndarray], first: Row | None) -> dict[str,
 
 
 def clean_statistics(
-    outputs: Evaluation, head: Any, monitor: TopKMonitor, batch_size: int = 4096
+    outputs: Evaluation, head: Head, monitor: TopKMonitor, batch_size: int = 4096
 ) -> dict[str, np.ndarray]:
     """Measure unaugmented pictures from their embeddings with the settings of ``monitor``, which is not touched."""
-    num_classes, feature_dim = next(iter(monitor.counts.values())).sums.shape
-    clean = TopKMonitor(num_classes, feature_dim, k=monitor.ks, sizes=monitor.sizes)
+    feature_dim = outputs.embeddings.shape[1]
+    clean = TopKMonitor(monitor.num_classes, feature_dim, k=monitor.ks, sizes=monitor.sizes)
     device = head.weight.device
     for start in range(0, len(outputs.labels), batch_size):
         z = torch.from_numpy(outputs.embeddings[start : start + batch_size]).to(device)
@@ -183,7 +185,7 @@ def final_result(rows: list[Row], outputs: Evaluation, cut_counts: np.ndarray) -
     last = {name: value for name, value in rows[-1]["metrics"].items() if not name.startswith(("train/", "aug/"))}
     corrected, tau = prior_corrected(outputs.labels, outputs.logits, cut_counts / cut_counts.sum())
     evaluated = [row["metrics"] for row in rows if "test/bal_acc" in row["metrics"]]
-    return {
+    return checked({
         **{f"final/{name.replace('/', '_')}": value for name, value in last.items()},
         "final/test_prior_corrected_bal_acc": corrected,
         "final/prior_corrected_tau": tau,
@@ -192,4 +194,4 @@ def final_result(rows: list[Row], outputs: Evaluation, cut_counts: np.ndarray) -
         "best_on_test/bal_acc": max(row["test/bal_acc"] for row in evaluated),
         "final/train_seconds": sum(row["metrics"]["train/seconds"] for row in rows),
         "final/total_seconds": sum(row["metrics"]["train/epoch_seconds"] for row in rows),
-    }
+    })  # fmt: skip

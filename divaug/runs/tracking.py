@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from divaug.base.contracts import Tracker
 from divaug.base.errors import ConfigError, DivaugError
 from divaug.base.files import write_text
-from divaug.config.schema import Config, keys_of_kind, protocol_fingerprint, to_table
+from divaug.config.schema import Config, keys_of_kind
+from divaug.config.tables import protocol_fingerprint, to_table
 from divaug.runs.folder import RunFolder
 from divaug.runs.trackers.mlflow import MlflowTracker, NoTracker, store_uri
 
@@ -32,7 +34,7 @@ def tracking_uri(config: Config, output_dir: Path) -> str | None:
     return config.tracking
 
 
-def open_tracker(config: Config, folder: RunFolder, say: Callable[[str], None]) -> MlflowTracker | NoTracker:
+def open_tracker(config: Config, folder: RunFolder, say: Callable[[str], None]) -> Tracker:
     """Return the tracker of a run, to be entered as a context."""
     uri = tracking_uri(config, folder.output_dir)
     if uri is None:
@@ -90,15 +92,15 @@ def mirror_if_missing(config: Config, folder: RunFolder, say: Callable[[str], No
             _mirror(folder, tracker)
 
 
-def _mirror(folder: RunFolder, tracker: MlflowTracker | NoTracker) -> None:
-    if isinstance(tracker, MlflowTracker) and not folder.finished:
+def _mirror(folder: RunFolder, tracker: Tracker) -> None:
+    if not folder.finished:
         tracker.status = "KILLED"
     for row in folder.metrics.rows():
         tracker.log(row["metrics"], row["epoch"])
     finish(folder, tracker)
 
 
-def finish(folder: RunFolder, tracker: MlflowTracker | NoTracker) -> None:
+def finish(folder: RunFolder, tracker: Tracker) -> None:
     """Mirror a run's result and files."""
     for name in (
         "config.toml",
@@ -113,5 +115,5 @@ def finish(folder: RunFolder, tracker: MlflowTracker | NoTracker) -> None:
     if folder.finished:
         tracker.artifact(folder.figures, "figures")
         tracker.log_final({key: value for key, value in folder.result.items() if value is not None})
-        if isinstance(tracker, MlflowTracker) and tracker.alive:
+        if tracker.uri and tracker.alive:
             write_text(folder.path / MIRRORED, tracker.uri + "\n")

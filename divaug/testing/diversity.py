@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from divaug.base.contracts import augment
-from divaug.data.loaders import Donors
+from divaug.base.contracts import Donors
 from divaug.testing.kit import Check, rng
 
 PICTURES, VIEWS, K = 40, 16, 10
@@ -41,18 +40,18 @@ def diversity_per_view(
         draws, raw, own = rng(10 + number), loader.take(rows.numpy()), labels[rows]
         size = (raw.shape[1], raw.shape[2])
         if family == "pixel":
-            seen = encode(loader.normalize(augment(component, raw, component.sample(own, size, draws))))
+            seen = encode(loader.normalize(component.apply(raw, component.sample(own, size, draws))))
             for i, view in enumerate(seen):
                 views[i].append(view)
             continue
         donors = None
-        if hasattr(component, "donors"):
-            index = component.donors(own, draws).numpy()
+        if (asked := component.donors(own, draws)) is not None:
+            index = asked.numpy()
             donors = Donors(loader.normalize(loader.take(index)), loader.labels_of(index), index, index == rows.numpy())
         plan = component.sample(own, size, draws)
         seen = encode(component.apply(loader.normalize(raw), own, plan, donors)[0])
         # a mix that resamples says which row of the batch each of its rows is made of
-        for i, view in zip(getattr(plan, "rows", np.arange(len(rows))).tolist(), seen, strict=True):
+        for i, view in zip(component.made_of(plan, len(rows)).tolist(), seen, strict=True):
             views[i].append(view)
     gained = [distinct(torch.stack(of)) - distinct(plain[i : i + 1]) for i, of in enumerate(views) if of]
     shown = np.mean([len(of) for of in views if of])

@@ -6,16 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from divaug.base.contracts import Donors, complete
 from divaug.base.labels import MixedLabels
-from divaug.data.loaders import Donors
 from divaug.testing.kit import SIGMAS, Subject, demand, pictures, rng, speed
 
 
 def _mixed(mix: Any, images: Tensor, labels: Tensor, number: int, of_class: Any = None) -> tuple[Tensor, Any, Any]:
     """Mix; donors are pictures like the batch's, or made for their labels by ``of_class``."""
     draws, donors = rng(number), None
-    if hasattr(mix, "donors"):
-        index = mix.donors(labels, draws)
+    if (index := mix.donors(labels, draws)) is not None:
         donor_labels = of_class[0][index] if of_class else labels[index % len(labels)]
         pictures = of_class[1](donor_labels) if of_class else images[index % len(labels)]
         own = (index % len(labels) == torch.arange(len(labels))) & (of_class is None)
@@ -74,7 +73,7 @@ def weights_are_shares(subject: Subject) -> str:
 
 
 def replays(subject: Subject) -> str:
-    mix = pickle.loads(pickle.dumps(subject.make()))
+    mix = complete(pickle.loads(pickle.dumps(subject.make())))
     images, labels = _floats(6).contiguous(), subject.labels(6)
     before = images.clone(), labels.clone()
     # a step in which something is mixed, if there is one
@@ -103,14 +102,14 @@ def steps_differ_and_rate(subject: Subject) -> str:
         return "does nothing, as its name says"
     demand(touched, f"no picture of {steps} batches is changed")
     demand(any(not torch.equal(out, touched[0]) for out in touched), "all steps give the same batch")
-    rate, prob = len(touched) / steps, getattr(mix, "prob", None)
+    rate, prob = len(touched) / steps, mix.prob
     said = f"{100 * rate:.0f} % of batches changed, {100 * sum(rates) / steps:.0f} % of rows mixed"
     if prob is None:
         return said
     what = "batches are changed"
     # Boxes can be empty by themselves: a tenth of them at 64x64 where alpha is 0.2.
     least = 0.85
-    if getattr(mix, "per_row", False):  # of eight rows one meets itself
+    if mix.per_row:  # of eight rows one meets itself
         rate, what, least = sum(rates) / steps, "rows are mixed", least * 7 / 8
     slack = SIGMAS * (prob * (1 - prob) / steps) ** 0.5 + 1 / steps
     fits = least * prob - slack <= rate <= prob + slack

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from divaug.base.contracts import augment
+from divaug.base.contracts import complete
 from divaug.testing.kit import SIGMAS, Subject, demand, pictures, rng, speed
 
 DRAWS = 20
@@ -15,7 +15,7 @@ DRAWS = 20
 
 def _views(pixel: Any, images: Tensor, labels: Tensor, number: int = 0) -> Tensor:
     plan = pixel.sample(labels, (images.shape[1], images.shape[2]), rng(number))
-    return augment(pixel, images, plan)
+    return pixel.apply(images, plan)
 
 
 def shape_and_type(subject: Subject) -> str:
@@ -33,7 +33,7 @@ def shape_and_type(subject: Subject) -> str:
 
 def batched_equals_one_by_one(subject: Subject) -> str:
     pixel = subject.make()
-    if not hasattr(pixel, "apply"):
+    if not pixel.batched:
         return "no batched form: the resident loader works picture by picture"
     changed = 0
     for channels in (1, 3):
@@ -52,7 +52,7 @@ def batched_equals_one_by_one(subject: Subject) -> str:
 def replays(subject: Subject) -> str:
     images, labels = pictures(7, 12, 9, 3), subject.labels(7)
     before = images.clone()
-    pixel = pickle.loads(pickle.dumps(subject.make()))
+    pixel = complete(pickle.loads(pickle.dumps(subject.make())))
     first, again = (_views(pixel, images, labels, 2) for _ in range(2))
     demand(torch.equal(images, before), "modifies the pictures that it is given")
     demand(torch.equal(first, again), "equal generators give different pictures: something draws by itself")
@@ -81,7 +81,7 @@ def epochs_and_rows_differ(subject: Subject) -> str:
 
 def rate(subject: Subject) -> str:
     pixel = subject.make()
-    prob = None if hasattr(pixel, "update") else getattr(pixel, "prob", None)
+    prob = None if pixel.learns else pixel.prob
     rows = 400 if prob is None else 1600
     images, labels = pictures(rows, 16, 16, 3), subject.labels(rows)
     changed = 0.0

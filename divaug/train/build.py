@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from divaug.base.errors import ConfigError
-from divaug.config.registry import MIX, PIXEL
-from divaug.config.schema import FAMILY_OF, Component, Config
+from divaug.config.registry import OPTIM, PIXEL
+from divaug.config.schema import FAMILY_OF, Component, Config, default_of
+from divaug.config.tables import overlay
 from divaug.data.halves import picture_digests
 from divaug.data.images import Part
 from divaug.data.load import OWN_PICTURES, Data
@@ -18,7 +19,9 @@ from divaug.latent.monitor import TopKMonitor
 from divaug.latent.space import CommonSpace
 from divaug.models.encoder import Encoder
 from divaug.models.network import Network, build_network
-from divaug.optim.sgd import build_optimizer
+from divaug.optim.parameters import parameter_groups
+from divaug.optim.schedule import learning_rate
+from divaug.train.checkpoint import State
 from divaug.train.step import Stage
 
 
@@ -73,42 +76,17 @@ class Built:
     facts: "Facts"
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """What a checkpoint saves and restores."""
-        return {
-            "model": self.model,
-            "optimizer": self.optimizer,
-            "stages": self.stages,
-            "monitors": [m for m in (self.monitor, self.space and self.space.monitor) if m is not None],
-        }
+        monitors = [m for m in (self.monitor, self.space and self.space.monitor) if m is not None]
+        return State(self.model, self.optimizer, self.stages, monitors)
 
 
 def build(config: Config, data: Data) -> Built:
     """Build loaders, network, optimiser, monitor and the stages of all phases."""
     device = find_device(config.device)
-
-    def loader(part: Part, batch_size: int) -> Loader:
-        fits = isinstance(part.images, np.ndarray)
-        return Loader(
-            part,
-            mean=data.dataset.mean,
-            std=data.dataset.std,
-            batch_size=batch_size,
-            device=device,
-            streaming=config.loader == "streaming" or (config.loader == "auto" and (config.workers > 0 or not fits)),
-            workers=config.workers,
-        )
-
-    train = loader(data.train, config.batch_size)
-    model: Any = build_model(config, data.manifest).to(device)
-    if hasattr(model.backbone, "initialize"):
-        # Never sampled batches, and no extra pictures: every arm starts from the same filters.
-        model.backbone.initialize(train.evenly(5000, first=data.own_pictures))
-    model.to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(
-        model, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov,
-        weight_decay=config.weight_decay, decay_norms=config.decay_norms,
-    )  # fmt: skip
+    train = loader_of(config, data, data.train, device)
+    model = initial_network(build_model(config, data.manifest), train, data.own_pictures)
     feature_dim = model.backbone.feature_dim
     sizes = tuple(sorted({5, 20, int(data.cut.counts.min())}))
     monitor, space, ks = None, None, (config.top_k, *config.more_top_k)
@@ -133,11 +111,67 @@ def build(config: Config, data: Data) -> Built:
     )
     if space is not None:
         facts.late["encoder_features"] = lambda: torch.from_numpy(space.encoder.features(train.in_order()))
-    stages = build_stages(config, facts, device)
     return Built(
-        device, config.precision == "bf16", train, None if data.val is None else loader(data.val, 500),
-        loader(data.test, 500), model, optimizer, stages, monitor, space, facts,
-    )  # fmt: skip
+        device,
+        config.precision == "bf16",
+        train,
+        None if data.val is None else loader_of(config, data, data.val, device),
+        loader_of(config, data, data.test, device),
+        model,
+        build_optimizer(config, model),
+        build_stages(config, facts, device),
+        monitor,
+        space,
+        facts,
+    )
+
+
+def loader_of(config: Config, data: Data, part: Part, device: torch.device) -> Loader:
+    """Return a loader of a part's images, normalised as the data set's."""
+    fits = isinstance(part.images, np.ndarray)
+    return Loader(
+        part,
+        mean=data.dataset.mean,
+        std=data.dataset.std,
+        batch_size=config.batch_size,
+        device=device,
+        streaming=config.loader == "streaming" or (config.loader == "auto" and (config.workers > 0 or not fits)),
+        workers=config.workers,
+    )
+
+
+def initial_network(network: Network, loader: Loader, own: int) -> Network:
+    """Bring a network to the device of its images and set what depends on them, as every training starts.
+
+    Never from sampled batches, and from no extra images: every arm starts from the same filters.
+
+    Args:
+        network: As ``build_network`` returns it; changed in place.
+        loader: Its training images.
+        own: How many of them, from the first, are the cut's own.
+    """
+    network.to(loader.device)
+    network.backbone.initialize(loader.evenly(5000, first=own))
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
+
+
+def build_optimizer(config: Config, network: torch.nn.Module) -> torch.optim.Optimizer:
+    """Build the optimiser over a network's trainable parameters."""
+    groups = parameter_groups(network, weight_decay=config.weight_decay, decay_norms=config.decay_norms)
+    facts = {"parameters": groups, "lr": config.lr, "momentum": config.momentum, "nesterov": config.nesterov}
+    return OPTIM.build(config.optim.name, facts=facts, **config.optim.options)
+
+
+def rate_of(config: Config, steps: int, epoch: int) -> Callable[[int], float]:
+    """Return the learning rate of each step of an epoch that has ``steps``."""
+
+    def rate(step: int) -> float:
+        return learning_rate(
+            config.schedule, step=epoch * steps + step, steps_per_epoch=steps, epochs=config.epochs, lr=config.lr,
+            warmup_frac=config.warmup_frac, milestones=config.milestones, drop=config.drop,
+        )  # fmt: skip
+
+    return rate
 
 
 def load_encoder(file: str, data: Data, *, allow_overlap: bool = False) -> Encoder:
@@ -191,53 +225,55 @@ class Facts(dict[str, Any]):
 
 
 def build_stages(config: Config, facts: Mapping[str, Any], device: torch.device) -> list[Stage]:
-    """Build the components of all phases, by start; a later phase at the same epoch replaces an earlier one.
+    """Build the components of all phases, by first epoch; a later phase at the same epoch replaces an earlier one.
 
     A component that a phase does not change is shared; one that it names again keeps the method's hyperparameters.
-    A mix with ``start`` and ``stop`` is replaced by none outside them.
+    Outside its ``start`` and ``stop`` a component is replaced by the default of its slot.
     """
-    base = {slot: getattr(config, slot) for slot in FAMILY_OF}
-    plans: dict[int, dict[str, Component]] = {0: dict(base)}
+    built: dict[tuple[str, str, str], Any] = {}
+
+    def component(slot: str, wanted: Component) -> Any:
+        key = slot, wanted.name, repr(sorted(wanted.options.items()))
+        if key not in built:
+            made = FAMILY_OF[slot].build(wanted.name, facts=facts, **wanted.options)
+            built[key] = made.to(device) if isinstance(made, torch.nn.Module | torch.Tensor) else made
+        return built[key]
+
+    stages: list[Stage] = []
+    for start, wanted in _plan(config):
+        objects = {slot: component(slot, part) for slot, part in wanted.items()}
+        stages.append(Stage(start=start, criterion=objects.pop("loss"), **objects))
+    return stages
+
+
+def _plan(config: Config) -> list[tuple[int, dict[str, Component]]]:
+    """Return which components are active from which epoch on, by epoch."""
+    base: dict[str, Component] = {slot: getattr(config, slot) for slot in FAMILY_OF}
+    changes = {0: base}
     current = dict(base)
     for phase in sorted(config.phases, key=lambda phase: phase.start):
-        for slot, component in phase.components.items():
-            same = component.name == base[slot].name
-            current[slot] = (
-                Component(component.name, {**base[slot].options, **component.options}) if same else component
-            )
-        plans[_first_epoch(phase.start, config.epochs)] = dict(current)
-    built: dict[str, tuple[Component, Any]] = {}
-    stages = []
-    for start, components in sorted(plans.items()):
-        for slot, component in components.items():
-            if slot not in built or built[slot][0] != component:
-                made = FAMILY_OF[slot].build(component.name, facts=facts, **component.options)
-                learns = ("levels", "state_dict", "load_state_dict") if hasattr(made, "update") else ()
-                if missing := [name for name in learns if not hasattr(made, name)]:
-                    raise ConfigError(f"{slot} {component.name!r} has update, so it needs {', '.join(missing)} too")
-                built[slot] = (
-                    component,
-                    made.to(device) if isinstance(made, torch.nn.Module | torch.Tensor) else made,
-                )
-        objects = {slot: pair[1] for slot, pair in built.items()}
-        stages.append(Stage(start=start, criterion=objects.pop("loss"), **objects))
-    return _within_start_and_stop(stages, config.epochs)
+        current |= {slot: overlay(base[slot], part) for slot, part in phase.components.items()}
+        changes[_first_epoch(phase.start, config.epochs)] = dict(current)
+    ends = [*list(changes)[1:], config.epochs]
+    plan: dict[int, dict[str, Component]] = {}
+    for (first, parts), end in zip(changes.items(), ends, strict=True):
+        spans = {slot: _span(slot, part, config.epochs) for slot, part in parts.items()}
+        for epoch in sorted({first, *(edge for span in spans.values() for edge in span if first < edge < end)}):
+            plan[epoch] = {
+                slot: part if spans[slot][0] <= epoch < spans[slot][1] else default_of(slot)
+                for slot, part in parts.items()
+            }
+    return sorted(plan.items())
 
 
-def _within_start_and_stop(stages: list[Stage], epochs: int) -> list[Stage]:
-    """Split stages where their mix begins and ends, by its own ``start`` and ``stop``."""
-    nothing = MIX.build("none", facts={})
-    ends = [stage.start for stage in stages[1:]] + [epochs]
-    split = []
-    for stage, end in zip(stages, ends, strict=True):
-        begin, stop = getattr(stage.mix, "start", 0.0), getattr(stage.mix, "stop", 1.0)
-        first, last = _first_epoch(begin, epochs), round(stop * epochs)
-        if begin < stop and first >= last:
-            raise ConfigError(f"the mix runs from {begin} to {stop} of {epochs} epochs, in which no whole epoch lies")
-        for start in sorted({stage.start, first, last}):
-            if stage.start <= start < end:
-                split.append(replace(stage, start=start, mix=stage.mix if first <= start < last else nothing))
-    return split
+def _span(slot: str, part: Component, epochs: int) -> tuple[int, int]:
+    """Return the epochs in which a component is active, the last one left out."""
+    first, last = _first_epoch(part.start, epochs), round(part.stop * epochs)
+    if part.start < part.stop and first >= last:
+        raise ConfigError(
+            f"the {slot} runs from {part.start} to {part.stop} of {epochs} epochs, in which no whole epoch lies"
+        )
+    return first, last
 
 
 def _first_epoch(fraction: float, epochs: int) -> int:

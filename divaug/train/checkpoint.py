@@ -1,42 +1,52 @@
 """Checkpoints: written atomically, read without running code from them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from divaug.base.contracts import Monitor
 from divaug.base.errors import DivaugError
 from divaug.base.files import write_tensors
+from divaug.models.network import Network
 from divaug.train.step import Stage, Totals
 
 
-def save(
-    path: Path,
-    *,
-    epoch: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    stages: Sequence[Stage],
-    monitors: Sequence[Any] = (),
-    totals: Totals | None = None,
-) -> None:
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint keeps and restores.
+
+    Attributes:
+        model: The network; its device is where everything is restored to.
+        optimizer: The optimiser.
+        stages: All phases' components; those that learn have state.
+        monitors: What counts within an epoch.
+    """
+
+    model: Network
+    optimizer: torch.optim.Optimizer
+    stages: Sequence[Stage]
+    monitors: Sequence[Monitor] = ()
+
+
+def save(path: Path, state: State, *, epoch: int, totals: Totals | None = None) -> None:
     """Write atomically the state from which ``epoch`` goes on: at its beginning, or with ``totals`` in its middle.
 
     A crash leaves the old checkpoint or the new one, whole. No generator state is needed: streams are stateless.
     """
-    state = {
+    content = {
         "epoch": epoch,
         "threads": torch.get_num_threads(),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "features": [stage.feature.state_dict() for stage in stages],
-        "pixels": [getattr(stage.pixel, "state_dict", dict)() for stage in stages],
-        "totals": None if totals is None else vars(totals),
-        "monitors": [] if totals is None else [monitor.state_dict() for monitor in monitors],
+        "model": state.model.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "features": [stage.feature.state_dict() for stage in state.stages],
+        "pixels": [dict(stage.pixel.state_dict()) for stage in state.stages],
+        "totals": None if totals is None else vars(totals.to("cpu")),
+        "monitors": [] if totals is None else [monitor.state_dict() for monitor in state.monitors],
     }
-    write_tensors(path, state)
+    write_tensors(path, content)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -51,23 +61,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise DivaugError(f"checkpoint {path} cannot be read ({error}); delete it to start the run anew") from error
 
 
-def load(
-    path: Path,
-    *,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    stages: Sequence[Stage],
-    monitors: Sequence[Any] = (),
-) -> tuple[int, Totals | None, int]:
+def load(path: Path, state: State) -> tuple[int, Totals | None, int]:
     """Restore what ``save`` wrote; return the epoch to go on with, its totals so far, and the threads of the writer."""
-    state = read_checkpoint(path)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    for stage, feature, pixel in zip(stages, state["features"], state["pixels"], strict=True):
+    content = read_checkpoint(path)
+    state.model.load_state_dict(content["model"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    for stage, feature, pixel in zip(state.stages, content["features"], content["pixels"], strict=True):
         stage.feature.load_state_dict(feature)
-        if pixel:
-            stage.pixel.load_state_dict(pixel)
-    for monitor, counted in zip(monitors, state["monitors"], strict=bool(state["monitors"])):
+        stage.pixel.load_state_dict(pixel)
+    for monitor, counted in zip(state.monitors, content["monitors"], strict=bool(content["monitors"])):
         monitor.load_state_dict(counted)
-    totals = None if state["totals"] is None else Totals(**state["totals"])
-    return state["epoch"], totals, state["threads"]
+    device = next(state.model.parameters()).device
+    totals = None if content["totals"] is None else Totals(**content["totals"]).to(device)
+    return content["epoch"], totals, content["threads"]

@@ -1,21 +1,86 @@
-"""One epoch: from draws to batches, from batches to gradients."""
+"""One epoch: from draws to batches, from batches to views, from views to gradients. The only place where this happens.
 
-from collections.abc import Callable, Iterable
-from typing import Any
+Runs, the encoder's training and every replay of what a run has seen go through ``views``; whatever trains goes through
+``train_epoch``.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from divaug.base.contracts import Batch, Monitor
 from divaug.base.errors import DivaugError
-from divaug.base.labels import mixed_loss
+from divaug.base.labels import MixedLabels, mixed_loss
 from divaug.base.rng import stream, torch_seed
-from divaug.train.step import Stage, Totals, check_gradient
+from divaug.data.loaders import Loader
+from divaug.models.network import Network
+from divaug.train.step import GradientCheck, Stage, Totals, check_labels
+
+
+@dataclass(frozen=True)
+class View:
+    """What one step presents to the network.
+
+    Attributes:
+        step: Step within the epoch, from 0.
+        batch: The rows before mixing.
+        labels: Their labels, on the device.
+        images: The images after mixing, on the device.
+        target: The labels after mixing.
+        made_of: Positions in the training cut of the image that each row is first made of, on the host.
+    """
+
+    step: int
+    batch: Batch
+    labels: Int[Tensor, "B"]
+    images: Float[Tensor, "B2 ch H W"]
+    target: MixedLabels
+    made_of: Int[np.ndarray, "B2"]
+
+
+def draw_rows(stage: Stage, images: int, *, seed: int, epoch: int, epochs: int) -> Int[np.ndarray, "N"]:
+    """Return the positions in the training cut that an epoch visits, in order.
+
+    Raises:
+        DivaugError: The sampler draws another number than there are images: every sampler must cost the same steps.
+    """
+    drawn = stage.sampler.draw(stream(seed, "sampler", epoch), epoch / epochs).numpy()
+    if len(drawn) != images:
+        raise DivaugError(
+            f"{type(stage.sampler).__name__} drew {len(drawn)} images instead of {images}: "
+            "every sampler must cost the same steps"
+        )
+    return drawn
+
+
+def views(
+    loader: Loader, stage: Stage, drawn: np.ndarray, *, seed: int, epoch: int, first_step: int = 0
+) -> Iterator[View]:
+    """Yield what an epoch presents, step by step: rows drawn, augmented and mixed.
+
+    Args:
+        loader: The training images.
+        stage: The phase's components.
+        drawn: What ``draw_rows`` returned.
+        seed: The run's seed.
+        epoch: Epoch from 0.
+        first_step: Steps already done (resuming within an epoch).
+    """
+    batches = loader.epoch(drawn, pixel=stage.pixel, mix=stage.mix, seed=seed, epoch=epoch, first_step=first_step)
+    for step, batch in enumerate(batches, start=first_step):
+        plan = stage.mix.sample(batch.labels, batch.size, stream(seed, "mix", epoch, step))
+        labels = batch.labels.to(batch.images.device, non_blocking=True)
+        images, target = stage.mix.apply(batch.images, labels, plan, batch.donors)
+        yield View(step, batch, labels, images, target, batch.indices[stage.mix.made_of(plan, len(labels))])
 
 
 def train_epoch(
-    model: Any,
-    batches: Iterable[Any],
+    model: Network,
+    loader: Loader,
     stage: Stage,
     optimizer: torch.optim.Optimizer,
     *,
@@ -23,73 +88,68 @@ def train_epoch(
     learning_rate: Callable[[int], float],
     seed: int,
     epoch: int,
-    device: torch.device,
+    epochs: int,
     bf16: bool = False,
-    monitor: Any = None,
-    watch: Callable[[Tensor, Any], None] | None = None,
+    monitor: Monitor | None = None,
+    watch: Callable[[Tensor, MixedLabels], None] | None = None,
     after_step: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Train over the batches of an epoch.
+    """Train through an epoch, from ``totals.steps`` on.
 
     Args:
-        model: A network with ``features`` and ``head``, in training mode afterwards.
-        batches: Batches from ``totals.steps`` on.
+        model: A network, in training mode afterwards.
+        loader: The training images.
         stage: The phase's components.
         optimizer: Any torch optimiser.
-        totals: Updated in place.
+        totals: Updated in place; on the device of the images.
         learning_rate: Step within the epoch to learning rate.
         seed: The run's seed.
         epoch: Epoch from 0.
-        device: Where the model is.
+        epochs: Epochs of the whole training.
         bf16: Run the backbone under bfloat16 autocast; the head and the loss stay in float32.
         monitor: A latent monitor, or None.
-        watch: Shown every batch's pictures and target after mixing (a common encoder's monitor), or None.
+        watch: Shown every batch's images and target after mixing (a common encoder's monitor), or None.
         after_step: Called after every step; True stops the epoch there.
 
     Returns:
-        Whether the epoch was finished (False: ``after_step`` asked to stop).
+        Whether all steps of the epoch are done (False: ``after_step`` asked to stop before).
 
     Raises:
-        DivaugError: The gradient is not finite; the message has the step, the labels and the learning rate.
+        DivaugError: The gradient is not finite, or the labels seen are not those of the rows drawn.
     """
     model.train()
-    for step, batch in enumerate(batches, start=totals.steps):
+    drawn = draw_rows(stage, len(loader.labels), seed=seed, epoch=epoch, epochs=epochs)
+    steps, check = loader.steps(len(drawn)), GradientCheck(loader.device)
+    for view in views(loader, stage, drawn, seed=seed, epoch=epoch, first_step=totals.steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step)
-        torch.manual_seed(torch_seed(stream(seed, "layers", epoch, step)))  # layers that draw by themselves: dropout
-        plan = stage.mix.sample(batch.labels, batch.size, stream(seed, "mix", epoch, step))
-        labels = batch.labels.to(device, non_blocking=True)
-        images, mixed = stage.mix.apply(batch.images, labels, plan, batch.donors)
+            group["lr"] = learning_rate(view.step)
+        torch.manual_seed(
+            torch_seed(stream(seed, "layers", epoch, view.step))
+        )  # layers that draw by themselves: dropout
         if watch is not None:
-            watch(images, mixed)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            z = model.features(images)
+            watch(view.images, view.target)
+        with torch.autocast(loader.device.type, torch.bfloat16, enabled=bf16):
+            z = model.features(view.images)
         z = z.float()  # the head in full precision: bfloat16 logits tie, and ties go to the first, largest, class
         if monitor is not None:
-            monitor.update(z.detach(), mixed, model.head)
-        z, target = stage.feature(z, mixed, stream(seed, "feature", epoch, step))
+            monitor.update(z.detach(), view.target, model.head)
+        z, target = stage.feature(z, view.target, stream(seed, "feature", epoch, view.step))
         logits = model.head(z)
         loss = mixed_loss(stage.criterion, logits, target, stage.class_weights)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        check_gradient(model, loss, epoch, step, batch.labels, learning_rate(step))
+        check.look(model, loss, epoch, view.step, view.batch.labels, learning_rate(view.step))
         optimizer.step()
 
-        totals.steps = step + 1
-        totals.loss += loss.item() * len(batch.labels)
-        totals.correct += int((logits[: len(mixed.ids)].argmax(1) == target.dominant()[: len(mixed.ids)]).sum())
-        totals.count(batch, mixed, target)
+        rows = len(view.target.ids)
+        totals.steps = view.step + 1
+        totals.loss += loss.detach().double() * len(view.labels)
+        totals.correct += (logits[:rows].argmax(1) == target.dominant()[:rows]).sum()
+        totals.count(view.batch, view.labels, view.target, target)
         if after_step():
-            return False
+            break
+    check.settle()
+    if totals.steps < steps:
+        return False
+    check_labels(totals, drawn, loader.labels)
     return True
-
-
-def check_labels(totals: Totals, drawn: np.ndarray, labels: Tensor) -> None:
-    """Compare the labels that the loop saw with those of the indices drawn, exactly.
-
-    Raises:
-        DivaugError: They differ: some part of the pipeline swallowed, repeated or relabelled rows.
-    """
-    expected = torch.bincount(labels[torch.from_numpy(drawn)], minlength=len(totals.seen))
-    if not torch.equal(expected, totals.seen):
-        raise DivaugError(f"the loop saw labels {totals.seen.tolist()}, the sampler drew {expected.tolist()}")

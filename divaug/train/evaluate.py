@@ -1,56 +1,73 @@
 """A network in evaluation mode: outputs over a part, and the classes that it tells now."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+
+from divaug.models.network import Network
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Outputs over a part, in its order, as numpy arrays: logits, embeddings and labels."""
 
-    logits: np.ndarray
-    embeddings: np.ndarray
-    labels: np.ndarray
+    logits: Float[np.ndarray, "N C"]
+    embeddings: Float[np.ndarray, "N D"]
+    labels: Int[np.ndarray, "N"]
 
 
-@torch.no_grad()
-def evaluate(
-    model: Any, batches: Iterator[tuple[Tensor, Tensor]], *, device: torch.device, bf16: bool = False
-) -> Evaluation:
-    """Run a model in evaluation mode over pictures in order and put its mode back."""
-    was_training = model.training
-    model.eval()
+def evaluate(model: Network, batches: Iterable[tuple[Tensor, Tensor]], *, bf16: bool = False) -> Evaluation:
+    """Run a network in evaluation mode over images in order and put its mode back.
+
+    Args:
+        model: The network.
+        batches: Normalised images on the network's device, and their labels.
+        bf16: Run the backbone under bfloat16 autocast, as in training.
+    """
     logits, embeddings, labels = [], [], []
-    for images, ids in batches:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            z = model.features(images)
-        logits.append(model.head(z.float()).cpu())
-        embeddings.append(z.float().cpu())
-        labels.append(ids)
-    model.train(was_training)
+    with torch.no_grad(), evaluating(model):
+        for images, ids in batches:
+            z = _features(model, images, bf16=bf16)
+            logits.append(model.head(z).cpu())
+            embeddings.append(z.cpu())
+            labels.append(ids)
     return Evaluation(*(torch.cat(parts).numpy() for parts in (logits, embeddings, labels)))
 
 
 def predictor(
-    model: Any, normalize: Callable[[Tensor], Tensor], *, bf16: bool = False, batch_size: int = 500
-) -> Callable[[Tensor], Tensor]:
-    """Return a function from uint8 pictures ``(M, H, W, ch)`` to the classes that a model gives them as it is now."""
+    model: Network,
+    normalize: Callable[[UInt8[Tensor, "M H W ch"]], Float[Tensor, "M ch H W"]],
+    *,
+    bf16: bool = False,
+    batch_size: int = 500,
+) -> Callable[[UInt8[Tensor, "M H W ch"]], Int[Tensor, "M"]]:
+    """Return a function from images to the classes that a network gives them as it is now."""
 
-    @torch.no_grad()
-    def predict(pictures: Tensor) -> Tensor:
-        was_training = model.training
-        model.eval()
-        found = []
-        for images in map(normalize, pictures.split(batch_size)):
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-                z = model.features(images)
-            found.append(model.head(z.float()).argmax(1))
-        model.train(was_training)
-        return torch.cat(found)
+    def predict(images: UInt8[Tensor, "M H W ch"]) -> Int[Tensor, "M"]:
+        with torch.no_grad(), evaluating(model):
+            parts = (_features(model, normalize(part), bf16=bf16) for part in images.split(batch_size))
+            return torch.cat([model.head(z).argmax(1) for z in parts])
 
     return predict
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode and back, whatever happens between."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _features(model: Network, images: Float[Tensor, "M ch H W"], *, bf16: bool) -> Float[Tensor, "M D"]:
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        z = model.features(images)
+    return z.float()

@@ -1,81 +1,15 @@
-"""What a step is made of, and what is counted of it."""
+"""What a step is made of, what is counted of it, and what stops it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from divaug.base.contracts import Batch, Feature, Loss, Sampler, WholeMix, WholePixel
 from divaug.base.errors import DivaugError
-
-
-@dataclass
-class Totals:
-    """What an epoch has seen so far; part of a checkpoint, so that an epoch can be resumed in its middle.
-
-    Attributes:
-        steps: Steps done.
-        rows: Rows seen.
-        loss: Sum of the losses of the steps, each times its rows.
-        correct: Rows whose dominant label was predicted.
-        seen: Rows of each label that the loop saw, ``(C,)``, before any mixing.
-        mass: Label mass of each class after mixing and feature augmentation, ``(C,)``.
-        augmented: Rows of each label whose picture the pixel component altered, ``(C,)``.
-        receivers: Rows of each label that another picture was mixed into, ``(C,)``.
-        givers: Rows that a picture of each label was mixed into, ``(C,)``.
-        synthetic: Label mass that feature augmentation added to each class, ``(C,)``.
-        visits: How often each picture of the training cut was a row, ``(N,)``.
-        donations: How often each picture of the training cut was a donor, ``(N,)``.
-        seconds: Seconds spent on it before it was interrupted.
-    """
-
-    steps: int
-    rows: int
-    loss: float
-    correct: int
-    seen: Tensor
-    mass: Tensor
-    augmented: Tensor
-    receivers: Tensor
-    givers: Tensor
-    synthetic: Tensor
-    visits: Tensor
-    donations: Tensor
-    seconds: float = 0.0
-
-    @classmethod
-    def empty(cls, num_classes: int, pictures: int) -> "Totals":
-        """Return the totals of an epoch that has not begun."""
-
-        def zeros(size: int, kind: torch.dtype = torch.int64) -> Tensor:
-            return torch.zeros(size, dtype=kind)
-
-        return cls(
-            0, 0, 0.0, 0, zeros(num_classes), zeros(num_classes, torch.float64), zeros(num_classes), zeros(num_classes),
-            zeros(num_classes), zeros(num_classes, torch.float64), zeros(pictures), zeros(pictures),
-        )  # fmt: skip
-
-    def count(self, batch: Any, mixed: Any, target: Any) -> None:
-        """Count one step: its batch, the labels after mixing, and those after feature augmentation."""
-        num_classes = len(self.seen)
-
-        def by_class(ids: Tensor) -> Tensor:
-            return torch.bincount(ids.cpu(), minlength=num_classes)
-
-        self.rows += len(batch.labels)
-        self.seen += by_class(batch.labels)
-        self.augmented += by_class(batch.labels[batch.changed])
-        pairs = mixed.is_mixed()
-        self.receivers += by_class(mixed.ids[pairs, 0])
-        if mixed.ids.shape[1] > 1:
-            self.givers += by_class(mixed.ids[pairs, 1:].flatten())
-        mass = target.mass(num_classes).cpu()
-        self.mass += mass
-        self.synthetic += mass - mixed.mass(num_classes).cpu()
-        self.visits += torch.bincount(torch.from_numpy(batch.indices), minlength=len(self.visits))
-        if batch.donors is not None:
-            used = batch.donors.indices[pairs.cpu().numpy()]
-            self.donations += torch.bincount(torch.from_numpy(used), minlength=len(self.donations))
+from divaug.base.labels import MixedLabels
 
 
 @dataclass(frozen=True)
@@ -89,19 +23,148 @@ class Stage:
     """
 
     start: int
-    sampler: Any
-    pixel: Any
-    mix: Any
-    feature: nn.Module
-    criterion: nn.Module
+    sampler: Sampler
+    pixel: WholePixel
+    mix: WholeMix
+    feature: Feature
+    criterion: Loss
     class_weights: Tensor | None
 
 
-def check_gradient(model: nn.Module, loss: Tensor, epoch: int, step: int, labels: Tensor, lr: float) -> None:
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    if not torch.isfinite(norm):
-        raise DivaugError(
-            f"the gradient is not finite (norm {norm.item()}, loss {loss.item()}) at epoch {epoch}, step {step}, "
-            f"learning rate {lr:.3g}, labels {labels.tolist()}; lower --lr, or use --precision fp32"
-        )
+@dataclass
+class Totals:
+    """What an epoch has seen so far; part of a checkpoint, so that an epoch can be resumed in its middle.
+
+    Tensors are counted where the images are and read once an epoch, so that no step waits for the device.
+
+    Attributes:
+        steps: Steps done.
+        rows: Rows seen.
+        loss: Sum of the losses of the steps, each times its rows, float64.
+        correct: Rows whose dominant label was predicted.
+        seen: Rows of each label that the loop saw, ``(C,)``, before any mixing.
+        mass: Label mass of each class after mixing and feature augmentation, ``(C,)``.
+        augmented: Rows of each label whose image the pixel component altered, ``(C,)``.
+        receivers: Rows of each label that another image was mixed into, ``(C,)``.
+        givers: Rows that an image of each label was mixed into, ``(C,)``.
+        synthetic: Label mass that feature augmentation added to each class, ``(C,)``.
+        visits: How often each image of the training cut was a row, ``(N,)``.
+        donations: How often each image of the training cut was a donor, ``(N,)``.
+        seconds: Seconds spent on it before it was interrupted.
+    """
+
+    steps: int
+    rows: int
+    loss: Tensor
+    correct: Tensor
+    seen: Tensor
+    mass: Tensor
+    augmented: Tensor
+    receivers: Tensor
+    givers: Tensor
+    synthetic: Tensor
+    visits: Tensor
+    donations: Tensor
+    seconds: float = 0.0
+
+    @classmethod
+    def empty(cls, num_classes: int, images: int, device: torch.device | str = "cpu") -> "Totals":
+        """Return the totals of an epoch that has not begun, counted on ``device``."""
+
+        def zeros(*shape: int, kind: torch.dtype = torch.int64) -> Tensor:
+            return torch.zeros(shape, dtype=kind, device=device)
+
+        real = torch.float64
+        return cls(
+            steps=0, rows=0, loss=zeros(kind=real), correct=zeros(), seen=zeros(num_classes),
+            mass=zeros(num_classes, kind=real), augmented=zeros(num_classes), receivers=zeros(num_classes),
+            givers=zeros(num_classes), synthetic=zeros(num_classes, kind=real), visits=zeros(images),
+            donations=zeros(images),
+        )  # fmt: skip
+
+    def to(self, device: torch.device | str) -> "Totals":
+        """Return the same totals with their tensors on another device."""
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)})
+
+    def count(self, batch: Batch, labels: Tensor, mixed: MixedLabels, target: MixedLabels) -> None:
+        """Count one step: its batch, its labels on the device, and those after mixing and feature augmentation."""
+        num_classes, device = len(self.seen), self.seen.device
+        self.rows += len(labels)
+        self.seen.index_add_(0, labels, torch.ones_like(labels))
+        self.augmented.index_add_(0, labels, batch.changed.to(labels))
+        pairs = mixed.is_mixed().to(labels)
+        self.receivers.index_add_(0, mixed.ids[:, 0], pairs)
+        for given in mixed.ids.unbind(1)[1:]:
+            self.givers.index_add_(0, given, pairs)
+        mass = target.mass(num_classes)
+        self.mass += mass
+        self.synthetic += mass - mixed.mass(num_classes)
+        rows = torch.from_numpy(batch.indices).to(device, non_blocking=True)
+        self.visits.index_add_(0, rows, torch.ones_like(rows))
+        if batch.donors is not None:
+            used = torch.from_numpy(batch.donors.indices).to(device, non_blocking=True)
+            self.donations.index_add_(0, used, pairs)
+
+
+class GradientCheck:
+    """Stops training at the first gradient that is not finite.
+
+    Args:
+        device: Where the network is. On the CPU every step is checked at once; elsewhere the first bad step is kept on
+            the device and told by ``settle``, so that no step waits for it.
+        at_once: Overrides that.
+    """
+
+    def __init__(self, device: torch.device, *, at_once: bool | None = None) -> None:
+        self.at_once = device.type == "cpu" if at_once is None else at_once
+        self._first = torch.full((), -1, dtype=torch.int64, device=device)
+        self._found = torch.zeros(2, dtype=torch.float64, device=device)  # norm and loss of the first bad step
+        self._steps: list[tuple[int, int, Tensor, float]] = []
+
+    def look(self, model: nn.Module, loss: Tensor, epoch: int, step: int, labels: Tensor, lr: float) -> None:
+        """Look at the gradients of a step.
+
+        Raises:
+            DivaugError: Where steps are checked at once, and this one's gradient is not finite.
+        """
+        norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        if self.at_once:
+            if not torch.isfinite(norm):
+                raise _not_finite(norm.item(), loss.item(), epoch, step, labels, lr)
+            return
+        here = torch.stack([norm.detach(), loss.detach()]).double()
+        first = (self._first < 0) & ~torch.isfinite(norm)
+        self._found = torch.where(first, here, self._found)
+        self._first = torch.where(first, len(self._steps), self._first)
+        self._steps.append((epoch, step, labels, lr))
+
+    def settle(self) -> None:
+        """Tell of a bad step among those since the last call.
+
+        Raises:
+            DivaugError: There was one; the message has the step, the labels and the learning rate.
+        """
+        first, steps = int(self._first), self._steps
+        self._steps = []
+        if first >= 0:
+            norm, loss = self._found.tolist()
+            raise _not_finite(norm, loss, *steps[first])
+
+
+def _not_finite(norm: float, loss: float, epoch: int, step: int, labels: Tensor, lr: float) -> DivaugError:
+    return DivaugError(
+        f"the gradient is not finite (norm {norm}, loss {loss}) at epoch {epoch}, step {step}, "
+        f"learning rate {lr:.3g}, labels {labels.tolist()}; lower --lr, or use --precision fp32"
+    )
+
+
+def check_labels(totals: Totals, drawn: np.ndarray, labels: Tensor) -> None:
+    """Compare the labels that the loop saw with those of the indices drawn, exactly.
+
+    Raises:
+        DivaugError: They differ: some part of the pipeline swallowed, repeated or relabelled rows.
+    """
+    expected: Any = torch.bincount(labels[torch.from_numpy(drawn)], minlength=len(totals.seen))
+    seen = totals.seen.cpu()
+    if not torch.equal(expected, seen):
+        raise DivaugError(f"the loop saw labels {seen.tolist()}, the sampler drew {expected.tolist()}")

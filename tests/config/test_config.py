@@ -6,7 +6,8 @@ import pytest
 from divaug.base.errors import ConfigError
 from divaug.config import layers
 from divaug.config.layers import experiment_name, method_label, resolve
-from divaug.config.schema import Component, Config, dump, from_layers, protocol_fingerprint, to_table
+from divaug.config.schema import Component, Config
+from divaug.config.tables import dump, from_layers, protocol_fingerprint, to_table
 
 
 def test_a_dump_is_the_same_configuration_again():

@@ -23,6 +23,7 @@ EXPECTED = {
     "mix": ["balanced_mixup", "cmo", "cutmix", "mixup", "none", "remix", "resizemix"],
     "partners": ["diverse", "minority", "redundant", "uniform", "within_group"],
     "feature": ["eos", "feature_noise", "feature_smote", "isda", "manifold_mixup", "none"],
+    "optim": ["sgd"],
 }  # fmt: skip
 METHODS = [
     "any_donor", "balanced_mixup", "balanced_softmax", "cb_focal", "cmo", "cuda", "cutmix", "diverse", "eos", "erm",
@@ -37,11 +38,11 @@ def test_every_family_has_the_names_it_should():
     assert sorted(names("presets")) == ["fast", "paper"]
 
 
-@pytest.mark.parametrize("family", ["datasets", "samplers", "losses", "pixel", "mix", "partners", "feature"])
+@pytest.mark.parametrize("family", ["datasets", "samplers", "losses", "pixel", "mix", "partners", "feature", "optim"])
 def test_one_component_one_file_one_name(family):
     folder = Path(divaug.__file__).parent.joinpath(*REGISTRIES[family].package.split(".")[1:])
     files = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")]
-    beside = ["class_weights"] if family == "losses" else []  # a family in one file
+    beside = {"losses": ["class_weights"], "optim": ["parameters", "schedule"]}.get(family, [])
     assert sorted(files) == sorted(EXPECTED[family] + beside)
 
 

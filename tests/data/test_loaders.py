@@ -9,7 +9,6 @@ from divaug.data.loaders import Loader
 from divaug.data.pictures import PictureFiles
 from divaug.mix.cmo import CMO
 from divaug.mix.none import NoMix
-from divaug.mix.partners.minority import Minority
 from divaug.pixel.crop_flip import CropFlip
 
 RNG = np.random.default_rng(0)
@@ -39,7 +38,7 @@ def epoch(loader, pixel=None, mix=None, **kwargs):
 
 
 def cmo():
-    return CMO(partner=Minority(torch.from_numpy(PART.labels), torch.tensor([13, 12, 12])))
+    return CMO(torch.from_numpy(PART.labels), torch.tensor([13, 12, 12]))
 
 
 @pytest.mark.parametrize(

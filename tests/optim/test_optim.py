@@ -3,8 +3,10 @@ import math
 import pytest
 import torch
 
+from divaug.config.layers import resolve
 from divaug.models import resnet20
-from divaug.optim.sgd import build_optimizer, learning_rate
+from divaug.optim.schedule import learning_rate
+from divaug.train.build import build_optimizer
 
 LDAM = {
     "steps_per_epoch": 3,
@@ -55,7 +57,10 @@ def test_an_unknown_schedule_is_named():
 @pytest.mark.parametrize("decay_norms", [True, False])
 def test_decay_spares_vectors_unless_told(decay_norms):
     model = resnet20(num_classes=10)
-    optimizer = build_optimizer(model, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01, decay_norms=decay_norms)
+    optimizer = build_optimizer(
+        resolve(flags={"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01, "decay_norms": decay_norms}),
+        model,
+    )
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert len(decay) == len(list(model.parameters()))
     for parameter in model.parameters():
@@ -66,5 +71,7 @@ def test_decay_spares_vectors_unless_told(decay_norms):
 def test_frozen_parameters_are_left_out():
     model = torch.nn.Linear(2, 2)
     model.weight.requires_grad_(False)
-    optimizer = build_optimizer(model, lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.0, decay_norms=False)
+    optimizer = build_optimizer(
+        resolve(flags={"lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "decay_norms": False}), model
+    )
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 1

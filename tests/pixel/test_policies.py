@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from divaug.base.contracts import augment
+from divaug.base.contracts import complete
 from divaug.config.registry import PIXEL
 from divaug.data.images import Part
 from divaug.data.loaders import Loader
@@ -117,7 +117,11 @@ def test_a_chain_is_its_steps_in_order_and_its_first_draws_are_those_it_would_ha
     assert (plan[0].down == alone.down).all() and (plan[0].flipped == alone.flipped).all()
     once = CropFlip().apply(IMAGES, plan[0])
     assert torch.equal(chain.apply(IMAGES, plan), erase(once, plan[1]))
-    assert not hasattr(PIXEL.build("chain", facts={}, steps=["crop_flip", {"name": "levels", "level": 2}]), "apply")
+    slow = PIXEL.build("chain", facts={}, steps=["crop_flip", {"name": "levels", "level": 2}])
+    assert chain.batched and not slow.batched
+    plan = slow.sample(LABELS, (32, 24), rng(3))
+    apart = np.stack([slow.apply_one(image, plan, i) for i, image in enumerate(IMAGES.numpy())])
+    assert (slow.apply(IMAGES, plan).numpy() == apart).all()
     with pytest.raises(ValueError, match="steps holds Cuda, which learns its strengths by itself"):
         Chain(steps=[Cuda(LABELS, 4, weak=CropFlip())])
 
@@ -155,7 +159,7 @@ def test_policies_by_group_name_and_strength():
     pixel = by_class(policy={"tail": {"name": "cutout", "size_frac": 1.0, "fill": 7}, "bee": 0.0, "cat": "none"})
     # ranks: ant, bee are head; cat mid; dog tail
     plan = pixel.sample(LABELS, (32, 24), rng(1))
-    seen = augment(pixel, IMAGES, plan)
+    seen = complete(pixel).apply(IMAGES, plan)
     weak = CropFlip().apply(IMAGES, CropFlip().sample(LABELS, (32, 24), rng(1)))
     for i, label in enumerate(LABELS.tolist()):
         if label == 3:
@@ -171,7 +175,7 @@ def test_strength_by_count():
     # 1 - sqrt(n / 100): 0, 0.368, 0.5, 0.8
     levels = [0, 4, 5, 8]
     plan = pixel.sample(LABELS, (32, 24), rng(2))
-    found = augment(pixel, IMAGES, plan)
+    found = complete(pixel).apply(IMAGES, plan)
     weak = CropFlip().apply(IMAGES, CropFlip().sample(LABELS, (32, 24), rng(2)))
     for i, label in enumerate(LABELS.tolist()):
         seeds = plan.plans[plan.policy[i]]
@@ -180,7 +184,7 @@ def test_strength_by_count():
         )  # fmt: skip
         assert (found[i].numpy() == expected).all()
     assert torch.equal(
-        augment(by_class(power=0.5, max_level=0), IMAGES, plan_of(by_class(power=0.5, max_level=0))), weak
+        complete(by_class(power=0.5, max_level=0)).apply(IMAGES, plan_of(by_class(power=0.5, max_level=0))), weak
     )
 
 
@@ -199,11 +203,14 @@ def test_a_box_beyond_a_picture_that_was_made_smaller_is_clipped(fill):
 
 def test_pictures_of_different_shapes_are_refused_by_name():
     class Odd:
+        def sample(self, labels, size, rng):
+            return None
+
         def apply_one(self, image, plan, i):
             return image[: 5 + i]
 
-    with pytest.raises(ValueError, match=r"Odd gave pictures of different shapes: \[\(5, 24, 3\)"):
-        augment(Odd(), IMAGES, None)
+    with pytest.raises(ValueError, match=r"Odd gave images of different shapes: \[\(5, 24, 3\)"):
+        complete(Odd()).apply(IMAGES, None)
 
 
 def test_a_class_called_like_a_group_does_not_take_the_groups_policy():

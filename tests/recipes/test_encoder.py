@@ -11,7 +11,8 @@ from PIL import Image
 from divaug.base.errors import ConfigError, Interrupted
 from divaug.base.labels import MixedLabels
 from divaug.config import layers
-from divaug.config.schema import Component, protocol_fingerprint
+from divaug.config.schema import Component
+from divaug.config.tables import protocol_fingerprint
 from divaug.data.halves import picture_digests
 from divaug.data.load import load_data
 from divaug.latent.space import CommonSpace

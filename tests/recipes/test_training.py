@@ -381,7 +381,7 @@ def test_a_sampler_must_draw_an_epoch(tiny, capsys, monkeypatch):
 
     monkeypatch.setattr(Uniform, "draw", lambda self, rng, progress: torch.arange(5))
     assert run(*tiny, "--method", "erm") == 1
-    assert "drew 5 pictures instead of" in capsys.readouterr().err
+    assert "drew 5 images instead of" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -461,8 +461,8 @@ def test_learned_strengths_go_on_after_a_stop(tiny, untimed, monkeypatch):
 
     save, saved = checkpoint.save, []
 
-    def stop_once(path, **kwargs):
-        save(path, **kwargs)
+    def stop_once(path, state, **kwargs):
+        save(path, state, **kwargs)
         saved.append(path)
         if len(saved) == 2:
             os.kill(os.getpid(), signal.SIGINT)
@@ -503,3 +503,19 @@ def test_partners_by_diversity_need_an_encoder_before_anything_is_trained(tiny, 
     assert run(*tiny, "--methods", "erm,diverse") == 2
     assert "mix 'cutmix' compares pictures in the space of a common encoder: give --encoder" in capsys.readouterr().err
     assert not Path("runs/tiny/erm").exists()
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_two_jobs_train_as_one(tiny, untimed, tmp_path, capsys):
+    methods = ["--methods", "erm,cmo", "--epochs", 2]
+    assert run(*tiny, *methods, "--threads", 1) == 0
+    assert run(*tiny, *methods, "--experiment", "jobs", "--jobs", 2, "--results", "rows.csv") == 0
+    for method in ("erm", "cmo"):
+        one, two = (Path("runs") / name / method / "seed0" for name in ("tiny", "jobs"))
+        assert untimed(one) == untimed(two)
+        states = [torch.load(path / "checkpoints/last.pt", weights_only=True)["model"] for path in (one, two)]
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert sorted(pd.read_csv("rows.csv")["method"]) == ["cmo", "erm"]
+    capsys.readouterr()
+    assert run(*tiny, "--jobs", 0) == 2 and run(*tiny, "--jobs", 2, "--threads", 2) == 2
+    assert "--jobs must be >= 1, got 0" in (said := capsys.readouterr().err) and "--threads 2 has no effect" in said

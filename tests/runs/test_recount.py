@@ -16,10 +16,11 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, 
 from torch.nn import functional as F
 
 import divaug
+from divaug.base.errors import DivaugError
 from divaug.base.labels import MixedLabels
 from divaug.base.metrics import prior_corrected
 from divaug.base.rng import stream
-from divaug.config.schema import from_layers
+from divaug.config.tables import from_layers
 from divaug.data.load import load_data
 from divaug.feature.feature_smote import FeatureSmote
 from divaug.losses.class_weights import effective_number as effective_weights
@@ -31,6 +32,7 @@ from divaug.mix.partners.minority import Minority
 from divaug.models.encoder import Encoder
 from divaug.models.network import build_network
 from divaug.pixel.shift import Shift
+from divaug.runs.folder import RunFolder
 from divaug.runs.loop import run
 from divaug.samplers.oversample import Oversample
 from divaug.samplers.uniform import Uniform
@@ -255,7 +257,7 @@ def expected(done, epoch):
     for space, statistics in spaces.items():
         for name, values in statistics.items():
             per_class[f"{space}/{name}"] = values
-            for group, members in groups.items() if name != "n" else ():
+            for group, members in groups.items() if name not in ("n", "n_mixed") else ():
                 known = [values[c] for c in members if not math.isnan(values[c])]
                 metrics[f"{space}/{name}_{group}"] = sum(known) / len(known) if known else math.nan
     return metrics, per_class
@@ -379,3 +381,17 @@ def test_the_table_by_class_is_the_rows(done):
         assert part["n_train"].tolist() == [int((done.data.train.labels == c).sum()) for c in range(C)]
         for key, values in row["per_class"].items():
             assert part[key].tolist() == pytest.approx(plain(values), nan_ok=True), key
+
+
+def test_a_folder_of_an_older_version_is_refused_by_name(done, tmp_path):
+    import shutil
+
+    old = tmp_path / "runs" / "e" / "erm" / "seed0"
+    shutil.copytree(done.folder.path, old)
+    environment = json.loads((old / "environment.json").read_text()) | {"divaug": "0.1.0"}
+    (old / "environment.json").write_text(json.dumps(environment))
+    said = r"was made by divaug 0\.1\.0; divaug 0\.2.* neither reads it nor goes on with it: use that version"
+    for use in (lambda: divaug.load(old), lambda: RunFolder(old).adopt(done.folder.config, done.folder.manifest)):
+        with pytest.raises(DivaugError, match=said):
+            use()
+    assert done.folder.config.seed == SEED

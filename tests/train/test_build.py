@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from divaug.base.errors import ConfigError
-from divaug.config.layers import resolve
+from divaug.config.layers import method_label, resolve
 from divaug.config.registry import PIXEL, add_import
 from divaug.train.build import build_stages
 
@@ -63,5 +63,52 @@ def test_a_mix_between_two_epochs_is_refused():
 def test_what_learns_between_epochs_must_be_able_to_resume(tmp_path):
     (tmp_path / "learner.py").write_text(LEARNER)
     add_import(str(tmp_path / "learner.py"))
-    with pytest.raises(ConfigError, match="pixel 'learner' has update, so it needs levels, load_state_dict too"):
+    with pytest.raises(
+        ConfigError, match="pixel 'learner': Learner has update, so it needs levels, load_state_dict too"
+    ):
         stages(pixel="learner")
+
+
+def of(slot, **flags):
+    config = resolve(flags={"dataset": "digits", "pixel": "none", "epochs": 4, **flags})
+    return [(s.start, type(getattr(s, slot)).__name__) for s in build_stages(config, FACTS, torch.device("cpu"))]
+
+
+def test_any_slot_starts_and_stops_and_has_its_default_outside():
+    assert of("feature", feature={"name": "manifold_mixup", "start": 0.5}) == [(0, "NoFeature"), (2, "ManifoldMixup")]
+    assert of("pixel", pixel={"name": "cutout", "stop": 0.75}) == [(0, "Cutout"), (3, "NoPixel")]  # default_pixel here
+    assert of("class_weights", class_weights={"name": "inverse_frequency", "start": 0.25}) == [
+        (0, "NoneType"),
+        (1, "Tensor"),
+    ]
+    assert of("sampler", sampler={"name": "oversample", "start": 0.5}) == [(0, "Uniform"), (2, "Oversample")]
+    both = {"mix": {"name": "cutmix", "stop": 0.5}, "feature": {"name": "manifold_mixup", "start": 0.25}}
+    assert of("mix", **both) == [(0, "CutMix"), (1, "CutMix"), (2, "NoMix")]
+    assert of("feature", **both) == [(0, "NoFeature"), (1, "ManifoldMixup"), (2, "ManifoldMixup")]
+
+
+def test_a_component_is_one_object_in_all_stages_that_have_it():
+    config = resolve(flags={"dataset": "digits", "pixel": "none", "epochs": 4, "mix": {"name": "cutmix", "stop": 0.5},
+                            "feature": "manifold_mixup", "phase": [{"from": 0.75, "sampler": "oversample"}]})  # fmt: skip
+    found = build_stages(config, FACTS, torch.device("cpu"))
+    assert [s.start for s in found] == [0, 2, 3]
+    assert found[0].feature is found[1].feature is found[2].feature and found[1].mix is found[2].mix
+
+
+def test_start_and_stop_are_of_the_slot():
+    lasting = resolve(flags={"method": "cmo"})
+    assert (lasting.mix.start, lasting.mix.stop) == (0.02, 0.985) and "start" not in lasting.mix.options
+    reset = resolve(flags={"method": "cmo", "mix": {"start": 0.0, "alpha": 0.5}})
+    assert (reset.mix.start, reset.mix.stop, reset.mix.options["alpha"]) == (0.0, 0.985, 0.5)
+    assert method_label(reset) == "cmo+mix.alpha=0.5+mix.start=default"
+    for wrong, said in (
+        (
+            {"mix": {"name": "cutmix", "start": 0.5, "stop": 0.4}},
+            "mix: start and stop must satisfy 0 <= start <= stop <= 1",
+        ),
+        ({"mix": {"name": "cutmix", "stop": 2.0}}, "mix: start and stop must satisfy"),
+        ({"model": {"name": "resnet20", "start": 0.5}}, "model cannot start or stop within training"),
+        ({"phase": [{"from": 0.5, "mix": {"name": "cutmix", "stop": 0.9}}]}, "a phase begins at its 'from'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            resolve(flags={"dataset": "digits", **wrong})

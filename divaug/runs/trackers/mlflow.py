@@ -6,7 +6,6 @@ never stops training: the run folder is complete, and ``python -m divaug.recipes
 
 import logging
 import os
-import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -16,12 +15,9 @@ from typing import Any
 
 from divaug.base.errors import Interrupted
 from divaug.base.files import exclusive, is_locked, make_folder
+from divaug.base.record import mirrored
 
 RUN_ID = "mlflow_run_id.txt"  # in a run folder: the MLflow run that mirrors it
-# MLflow draws a card a key and slows down with many: what is detail stays in the run folder (uploaded as files).
-_DETAIL = re.compile(
-    r"_mixed|test_clean|_top\d+_|(views|train_clean)[/_](effective|magnitude)|growth_rarefied|views[/_]rarefied|final/views"
-)
 _VALUE_LENGTH = 500  # older and remote servers refuse longer parameter values
 _BATCH_METRICS, _BATCH_PARAMS = 1000, 100
 
@@ -214,9 +210,17 @@ class MlflowTracker:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        points = [Metric(key, float(value), now, step) for key, value in metrics.items() if not _DETAIL.search(key)]
+        points = [Metric(key, float(value), now, step) for key, value in metrics.items() if self._shown(key)]
         for start in range(0, len(points), _BATCH_METRICS):
             self._client.log_batch(self.run_id, metrics=points[start : start + _BATCH_METRICS])
+
+    @staticmethod
+    def _shown(key: str) -> bool:
+        """Tell whether a metric goes to MLflow; what the table of metric names does not know (a study's) does."""
+        try:
+            return mirrored(key)
+        except KeyError:
+            return True
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Upload a file or a folder."""
@@ -228,12 +232,15 @@ class NoTracker:
     """The tracker of ``--tracking off``: the run folder is all there is."""
 
     uri = ""
+    status = "FINISHED"
     alive = True
 
     def __enter__(self) -> "NoTracker":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:

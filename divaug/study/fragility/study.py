@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from divaug.base.errors import DataError
 from divaug.base.files import make_folder, write_text
-from divaug.config.schema import Config, protocol_fingerprint
+from divaug.config.schema import Config
+from divaug.config.tables import protocol_fingerprint
 from divaug.data.load import load_data
 from divaug.runs.embed import embed, encode, untrained
 from divaug.runs.loop import run
@@ -17,6 +19,7 @@ from divaug.runs.model import load
 from divaug.study.fragility.evidence import class_rows, patch_rows, recall_rows, table_of
 from divaug.study.fragility.patches import plant, target_class, with_patch
 from divaug.study.fragility.plan import Arm, config_of, folder_of
+from divaug.study.runner import Task, run_tasks
 from divaug.train.build import load_encoder
 
 KEYS = ("protocol", "arm", "seed")
@@ -68,7 +71,9 @@ def collect(
     bases: Sequence[Config],
     file: Path,
     known: Sequence[Path] = (),
+    *,
     say: Callable[[str], None] = lambda line: None,
+    jobs: int = 1,
 ) -> Any:
     """Return the evidence of all arms and seeds, training what is missing and writing every finished run at once.
 
@@ -78,6 +83,7 @@ def collect(
         file: CSV that rows are kept in.
         known: Further CSVs with rows of earlier sessions or other machines; runs in them are not trained again.
         say: Told of every run.
+        jobs: Runs at once, each in a process of one thread.
     """
     import pandas as pd
 
@@ -91,10 +97,14 @@ def collect(
     wanted.sort(key=lambda pair: pair[1].seed)  # whole seeds first: a study that is cut short has complete pairs
     missing = [(arm, base) for arm, base in wanted if (protocol, arm.name, base.seed) not in done]
     say(f"{len(wanted) - len(missing)} of {len(wanted)} runs are in {file.name}")
-    for number, (arm, base) in enumerate(missing, start=1):
-        say(f"[{number}/{len(missing)}] {arm.name}, seed {base.seed}")
-        table = pd.concat([table, evidence_of(arm, base)], ignore_index=True)
+
+    def finished(number: int, rows: Any) -> None:
+        nonlocal table
+        table = pd.concat([table, rows], ignore_index=True)
         write(table, file)
+
+    tasks = [Task(f"{arm.name}, seed {base.seed}", partial(evidence_of, arm, base)) for arm, base in missing]
+    run_tasks(tasks, jobs=jobs, say=say, finished=finished)
     names = {(protocol, arm.name, base.seed) for arm, base in wanted}
     return table[[key in names for key in zip(*(table[key] for key in KEYS), strict=True)]].reset_index(drop=True)
 

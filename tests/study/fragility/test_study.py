@@ -128,7 +128,7 @@ def test_a_study_goes_on_from_its_table(monkeypatch):
     again = collect(planned, bases, file, say=said.append)
     assert said[-1] == "4 of 4 runs are in evidence.csv" and len(again) == 40 and file.read_bytes() == before
     file.rename("elsewhere.csv")
-    more = collect(planned, [*bases, base(2)], file, [Path("elsewhere.csv")], said.append)
+    more = collect(planned, [*bases, base(2)], file, [Path("elsewhere.csv")], say=said.append)
     assert said[-3] == "4 of 6 runs are in evidence.csv" and len(more) == 60 and len(read(file)) == 60
     collect(planned, [base(0, lr=0.01)], file, say=said.append)  # another protocol: nothing of the table counts
     assert said[-3] == "0 of 2 runs are in evidence.csv"

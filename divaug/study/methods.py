@@ -1,0 +1,65 @@
+"""Methods x seeds on one data set: every run trained once, its row written as it ends."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from divaug.base.progress import Progress
+from divaug.config.schema import Config
+from divaug.data.load import Data, load_data
+from divaug.report import results
+from divaug.runs.folder import RunFolder
+from divaug.runs.loop import run
+from divaug.study.runner import Task, run_tasks
+
+
+def train_methods(
+    configs: Sequence[Config], folders: Sequence[RunFolder], *, rows: Path | None = None, jobs: int = 1
+) -> None:
+    """Train all runs, or go on where they stopped; finished ones are only looked at.
+
+    Args:
+        configs: One per run; methods and seeds of one protocol.
+        folders: Where each goes.
+        rows: CSV to which each finished run adds its row; runs whose row is there are not trained again.
+        jobs: Processes, one thread each; 1 trains in this process.
+
+    Raises:
+        DataError: Data are missing or damaged; nothing was trained.
+        Interrupted: A signal came; checkpoints were written.
+        DivaugError: A run failed.
+    """
+    progress = Progress(configs[0].progress)
+    missing = [pair for pair in zip(configs, folders, strict=True) if rows is None or not results.known(rows, pair[0])]
+    for config, folder in zip(configs, folders, strict=True):
+        if (config, folder) not in missing:
+            progress.say(f"{folder.label}, seed {config.seed}: its row is in {rows}")
+    loaded: dict[str | None, Data] = {}  # methods and seeds differ in nothing else that concerns the data
+    for config, _ in missing:
+        if config.extra_train not in loaded:  # before the first run: it may be refused
+            loaded[config.extra_train] = load_data(config)
+    tasks = [
+        Task(
+            f"{folder.experiment}: {folder.label}, seed {config.seed} -> {_shown(folder.path)}",
+            partial(_train_one, config, folder.path, rows, loaded[config.extra_train] if jobs == 1 else None),
+        )
+        for config, folder in missing
+    ]
+    run_tasks(tasks, jobs=jobs, say=progress.say)
+
+
+def _shown(path: Path) -> Path:
+    """Return a path as short as it can be typed here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _train_one(config: Config, path: Path, rows: Path | None, data: Any) -> None:
+    if rows is not None and results.known(rows, config):  # another process may have added the row since
+        return
+    if data is None and config.progress in ("auto", "bar"):  # one of several processes on one terminal
+        config = replace(config, progress="lines")
+    folder = run(config, RunFolder(path), data)
+    if rows is not None:
+        results.add(rows, config, folder)

@@ -1,0 +1,112 @@
+"""Many runs: in order and in processes, failing, dying and being stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from divaug.base.errors import DataError, DivaugError, Interrupted
+from divaug.study.runner import Task, run_tasks
+
+
+def square(number, folder):
+    Path(folder, f"{number}.txt").write_text(str(os.getpid()))
+    return number**2
+
+
+def fail(kind):
+    raise kind("on purpose")
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def squares(tmp_path, count=3):
+    return [Task(f"square {n}", partial(square, n, str(tmp_path))) for n in range(count)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_all_tasks_are_done_and_told(tmp_path, jobs):
+    said, found = [], {}
+    run_tasks(squares(tmp_path), jobs=jobs, say=said.append, finished=found.__setitem__)
+    assert found == {0: 0, 1: 1, 2: 4}
+    assert said == [f"[{n + 1}/3] square {n}" for n in range(3)]
+    processes = {path.read_text() for path in tmp_path.glob("*.txt")}
+    assert processes == {str(os.getpid())} if jobs == 1 else str(os.getpid()) not in processes
+
+
+def test_threads_of_this_process_are_as_before(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    run_tasks(squares(tmp_path, 2), jobs=2)
+    assert os.environ["OMP_NUM_THREADS"] == "3" and "MKL_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("do", "kind", "said"),
+    [
+        (partial(fail, DataError), DataError, "on purpose"),
+        (partial(fail, ZeroDivisionError), DivaugError, "task 1: ZeroDivisionError: on purpose"),
+        (die, DivaugError, r"the process of task 1 died \(-9\)"),
+    ],
+)
+def test_what_fails_is_raised_and_what_has_begun_is_finished(tmp_path, do, kind, said):
+    found = {}
+    with pytest.raises(kind, match=said):
+        run_tasks([Task("bad", do), *squares(tmp_path, 4)], jobs=2, finished=found.__setitem__)
+    assert found.get(1) == 0 and len(found) < 4
+
+
+STOPPED = """
+import sys, time
+from functools import partial
+from pathlib import Path
+from divaug.base.errors import Interrupted
+from divaug.base.signals import StopRequest
+from divaug.study.runner import Task, run_tasks
+
+def work(n, folder):
+    with StopRequest() as stop:
+        Path(folder, f"{n}.begun").touch()
+        for _ in range(600):
+            time.sleep(0.05)
+            if stop():
+                Path(folder, f"{n}.stopped").touch()
+                raise Interrupted(stop.signal_number)
+
+if __name__ == "__main__":
+    try:
+        run_tasks([Task(str(n), partial(work, n, sys.argv[1])) for n in range(3)], jobs=2)
+    except Interrupted as error:
+        raise SystemExit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_signal_stops_all_of_them_politely(tmp_path, number, code):
+    """SIGINT as a terminal sends it, to the whole group; after SIGKILL the processes notice that nobody is left."""
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    process = subprocess.Popen([sys.executable, str(tmp_path / "stopped.py"), str(tmp_path)], start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*.begun"))) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    assert process.wait(30) == code
+    while len(list(tmp_path.glob("*.stopped"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not (tmp_path / "2.begun").exists()  # what had not begun does not
+
+
+def test_interruptions_go_through_pickle():
+    import pickle
+
+    copy = pickle.loads(pickle.dumps(Interrupted(15, "stopped")))
+    assert (copy.exit_code, copy.signal_number, str(copy)) == (143, 15, "stopped")
