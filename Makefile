@@ -6,19 +6,31 @@ TORCH_INDEX ?=
 INDEX = $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 BIN = .venv/bin
 
-.PHONY: demo test check bench
+.PHONY: demo test check docs mutants gpu bench
 
 demo: .venv/core
 	$(BIN)/python -m divaug.recipes.digits_lt --output-dir runs/demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m 'not cuda'
 
 check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+docs: .venv/docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo build/docs/index.html
+
+# Breaks the wiring one line at a time and sees a test fail: minutes.
+mutants: .venv/dev
+	$(BIN)/python tests/mutants/run.py
+
+# For whoever has a card: under eight minutes; build/gpu.json has what was measured.
+gpu: .venv/dev
+	$(BIN)/python benchmarks/gpu.py
 
 bench: .venv/core
 	$(BIN)/python benchmarks/step_overhead.py
@@ -35,4 +47,8 @@ bench: .venv/core
 
 .venv/dev: .venv/pip pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-compile $(INDEX) -c constraints.txt -e '.[dev]'
+	touch $@ .venv/core
+
+.venv/docs: .venv/pip pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --no-compile $(INDEX) -c constraints.txt -e '.[docs]'
 	touch $@ .venv/core

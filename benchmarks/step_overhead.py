@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from divaug.base.contracts import complete
 from divaug.data.images import Part
 from divaug.data.loaders import Loader
 from divaug.feature.none import NoFeature
 from divaug.latent.monitor import TopKMonitor
 from divaug.losses.ce import CrossEntropy
 from divaug.mix.cmo import CMO
-from divaug.mix.partners.minority import Minority
 from divaug.models import build_network
 from divaug.pixel.crop_flip import CropFlip
 from divaug.samplers.uniform import Uniform
@@ -43,8 +43,8 @@ def main() -> None:
     stage = Stage(
         0,
         Uniform(labels, counts),
-        CropFlip(),
-        CMO(prob=1.0, partner=Minority(labels, counts)),
+        complete(CropFlip()),
+        complete(CMO(labels, counts, prob=1.0)),
         NoFeature(),
         CrossEntropy(),
         None,
@@ -53,7 +53,6 @@ def main() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
     monitor = TopKMonitor(10, 64)
     images = torch.randn(ROWS, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    order = np.arange(rows)
 
     def bare() -> None:
         model.train()
@@ -64,10 +63,9 @@ def main() -> None:
             optimizer.step()
 
     def full(epoch: int) -> None:
-        batches = loader.epoch(order, pixel=stage.pixel, mix=stage.mix, seed=0, epoch=epoch)
         train_epoch(
-            model, batches, stage, optimizer, totals=Totals.empty(10, rows), learning_rate=lambda step: 0.01, seed=0,
-            epoch=epoch, device=device, monitor=monitor,
+            model, loader, stage, optimizer, totals=Totals.empty(10, rows), learning_rate=lambda step: 0.01, seed=0,
+            epoch=epoch, epochs=ROUNDS + 1, monitor=monitor,
         )  # fmt: skip
 
     bare(), full(0)

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py            # kornia too, where it is installed: pip install 'divaug[bench]'
 
-Pixel: 128 uint8 pictures in memory to 128 augmented ones in memory, whatever conversions a library needs in between.
+Pixel: 128 uint8 images in memory to 128 augmented ones in memory, whatever conversions a library needs in between.
 Mix: a normalised float batch to a mixed batch with its labels. All candidates of a row alternate in one run, so that a
 busy machine slows them alike; medians, in ms. Written to ``benchmarks/results/throughput.json`` and ``throughput.md``.
 """
@@ -32,7 +32,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from divaug.base.contracts import augment
+from divaug.base.contracts import complete
 from divaug.config.registry import FEATURE, MIX, PIXEL
 from divaug.data.loaders import Donors
 
@@ -65,7 +65,7 @@ def pixel_rows(side: int, labels: torch.Tensor) -> dict[str, dict[str, Callable[
 
     def ours(name: str, **options: Any) -> Callable[[], Any]:
         component = PIXEL.build(name, facts=facts(labels), **options)
-        return lambda: augment(component, pictures, component.sample(labels, (side, side), rng))
+        return lambda: complete(component).apply(pictures, component.sample(labels, (side, side), rng))
 
     def pil(transform: Any) -> Callable[[], Any]:
         return lambda: np.stack([np.asarray(transform(Image.fromarray(a))) for a in arrays])
@@ -173,7 +173,7 @@ def pixel_rows(side: int, labels: torch.Tensor) -> dict[str, dict[str, Callable[
 def cuda(side: int, labels: torch.Tensor, pictures: torch.Tensor, rng: np.random.Generator) -> Callable[[], Any]:
     component = PIXEL.build("cuda", facts=facts(labels))
     component.levels[:] = 5
-    return lambda: augment(component, pictures, component.sample(labels, (side, side), rng))
+    return lambda: complete(component).apply(pictures, component.sample(labels, (side, side), rng))
 
 
 def mix_rows(side: int, labels: torch.Tensor) -> dict[str, dict[str, Callable[[], Any]]]:

@@ -11,14 +11,23 @@ from divaug.config import user_files
 
 __version__ = "0.2.0.dev0"
 
+_REGISTRIES = (
+    "CLASS_WEIGHTS", "DATASETS", "FEATURE", "HEADS", "LOSSES", "MIX", "MODELS", "OPTIM", "PARTNERS", "PIXEL",
+    "SAMPLERS",
+)  # fmt: skip
 _PUBLIC = {
+    "run": "divaug.runs.loop",
+    "configure": "divaug.config.layers",
+    "load": "divaug.runs.model",
+    "open_run": "divaug.runs.folder",
+    "watch": "divaug.interop.hook",
+    "long_tail": "divaug.interop.subset",
     "Config": "divaug.config.schema",
     "Component": "divaug.config.schema",
     "MixedLabels": "divaug.base.labels",
     "mixed_loss": "divaug.base.labels",
     "stream": "divaug.base.rng",
-    "load": "divaug.runs.model",
-    "open_run": "divaug.runs.model",
+    **dict.fromkeys(_REGISTRIES, "divaug.config.registry"),
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 

@@ -1,7 +1,7 @@
 """Let the registry's torchvision wheel, a CUDA build, be imported beside a CPU-only torch.
 
 The only Linux x86-64 wheel of torchvision on the package index is compiled for CUDA. Beside a CPU torch its compiled
-operators cannot load, and ``import torchvision`` then dies on "operator torchvision::nms does not exist", because it
+operators cannot load, and ``import torchvision`` then fails with "operator torchvision::nms does not exist", because it
 registers fake implementations for operators that were never declared. Declaring their schemas first is enough: image
 transforms, data sets and models work, and timm with them. The compiled operators themselves (``torchvision.ops.nms``)
 stay unusable, with torchvision's own message.
@@ -40,7 +40,7 @@ def _declare_missing_operators(package: Path) -> None:
     try:
         is_cuda_build = "+cu" in (package / "version.py").read_text(encoding="utf-8")
         source = (package / "_meta_registrations.py").read_text(encoding="utf-8")
-    except OSError:  # another layout: let torchvision speak for itself
+    except OSError:  # another layout: leave it to torchvision
         return
     if is_cuda_build:
         library = torch.library.Library("torchvision", "FRAGMENT")

@@ -1,6 +1,8 @@
 import ast
 import pkgutil
 import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ ONLY_IMPORTERS = {
     "mlflow": {"runs/trackers/mlflow.py"},
     "matplotlib": {"figures/gallery.py", "figures/latent.py", "figures/run.py", "figures/style.py"},
     "albumentations": {"pixel/albumentations.py"},
-    "timm": {"models/timm_backbone.py"},
+    "timm": {"models/timm_backbone.py", "pixel/timm.py"},
 }
 
 
@@ -37,7 +39,7 @@ def imports(path):
 
 
 def allowed_edges():
-    block = re.search(r"```edges\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
+    block = re.search(r"```text\n(__init__:.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
     return {line.split(":")[0]: set(line.split(":")[1].split()) for line in block[1].strip().splitlines()}
 
 
@@ -109,3 +111,30 @@ def test_public_names_exist():
             assert name in dir(module)
         with pytest.raises(AttributeError, match="no_such_name"):
             module.no_such_name  # noqa: B018
+
+
+def test_hooks_use_the_versions_that_are_pinned():
+    pins = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    hooks = re.findall(
+        r'additional_dependencies: \["([^"]+)"\]', (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    )
+    assert hooks and all(f'"{pin}",' in pins for pin in hooks)
+
+
+def test_everything_imported_is_declared():
+    """What divaug imports stands in pyproject.toml: nothing comes by way of something else."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
+    called = {"sklearn": "scikit_learn", "PIL": "pillow"}
+    used = (
+        {module.split(".")[0] for path in MODULES for module in imports(path)}
+        - set(sys.stdlib_module_names)
+        - {"divaug"}
+    )
+    assert {called.get(name, name) for name in used} == names - {"pyarrow"}  # pandas writes parquet by it
+
+
+def test_the_version_is_one():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == divaug.__version__
+    assert f"version: {divaug.__version__}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")

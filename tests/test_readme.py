@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from divaug import __main__ as recipes_main
@@ -21,7 +22,7 @@ CONSOLE = [
 
 
 def test_the_blocks_are_all_there():
-    assert (len(PYTHON), len(CONSOLE)) == (4, 24)
+    assert (len(PYTHON), len(CONSOLE)) == (4, 27)
 
 
 def run(code):
@@ -35,25 +36,25 @@ def test_training_from_python():
 
 
 def test_measuring_a_network(tmp_path):
-    out = run(PYTHON[1])
+    out = run(PYTHON[3])
     assert "rarefied_5" in out and Path("bundle.npz").exists() and Path("bundle.json").exists()
 
 
 def test_a_custom_augmentation_of_ten_lines(tmp_path, capsys):
-    from divaug.recipes import check_aug, digits_lt
+    from divaug.recipes import check, digits_lt
 
     body = [line for line in PYTHON[2].splitlines() if line and not line.startswith(("#", "from"))]
     assert len(body) <= 10
     (tmp_path / "my_augs.py").write_text(PYTHON[2])
-    train, check = [shlex.split(line)[3:] for line in CONSOLE if "my_augs" in line]
+    train, checked = [shlex.split(line)[3:] for line in CONSOLE if "my_augs" in line]
     assert digits_lt.main([*train, "--smoke", "--tracking", "off", "--progress", "none"]) == 0
     assert "erm+pixel=darken_tail+pixel.rate=0.25" in capsys.readouterr().out
-    assert check_aug.main(check) == 0
+    assert check.main(checked) == 0
     assert "pixel/darken_tail" in capsys.readouterr().out
 
 
 def test_a_plain_loop_of_fifteen_lines():
-    code = PYTHON[3]
+    code = PYTHON[1]
     loop = [line for line in code.splitlines() if line and not line.startswith(("import", "from", "print"))]
     assert len(loop) <= 15
     assert run(code).startswith("[")
@@ -67,6 +68,32 @@ def test_commands_mean_what_they_say(line, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["divaug", module.rsplit(".", 1)[1], *argv])
     assert recipes_main.main() == 0
     assert capsys.readouterr().out
+
+
+def test_guides_run_too(tmp_path):
+    """Code of the site's guides: the tutorial runs when the site is built; these are compiled or run here."""
+    quick = re.findall(r"```python\n(.*?)```", (ROOT / "docs/quickstart.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(quick) == 1 and "0" in run(quick[0])
+    for block in re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/your_own_loop.md").read_text(encoding="utf-8"), re.DOTALL
+    ):
+        compile(block, "your_own_loop", "exec")
+    (own,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/your_own_augmentation.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert own == PYTHON[2]
+
+
+def test_the_figures_rows_are_what_the_text_says():
+    """Eleven of the other fifteen methods within a point of erm once priors are corrected."""
+    rows = pd.read_csv(ROOT / "recipes/augmentation/cifar10.csv")
+    rows = rows[(rows["epochs"] == 40) & ~rows["method"].str.contains("posthoc")]
+    first = rows["encoder"] == "cifar10-b-58fbff23.pt"
+    rows = pd.concat([rows[first], rows[~first]]).drop_duplicates(["method", "seed"])
+    means = 100 * rows.groupby("method")["test_prior_corrected_bal_acc"].mean()
+    others = means.drop("erm")
+    assert len(others) == 15 and ((others - means["erm"]).abs() < 1).sum() == 11
+    assert "eleven of the other fifteen methods have means within a point" in TEXT
 
 
 def test_make_targets_exist():

@@ -1,1 +1,1 @@
-"""The words that all rooms share. Imports nothing else of divaug."""
+"""What all other packages share. Imports nothing else from divaug."""

@@ -1,7 +1,7 @@
-"""What every family gives and takes: a protocol for each, the batch that they meet in, and ``complete``.
+"""The contract of every family: one protocol each, the batch that they share, and ``complete``.
 
-Whoever writes a component writes what its family obliges to. What is optional (a batched ``apply``, ``donors``, an
-``update`` with its state) is completed once, by ``complete``: everything behind the registry sees whole objects.
+A component must have what its family requires. What is optional (a batched ``apply``, ``donors``, an ``update`` with
+its state) is filled in once, by ``complete``: all code after the registry sees whole objects.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ from divaug.base.errors import ConfigError
 from divaug.base.labels import MixedLabels
 
 Component = TypeVar("Component")
-Plan = Any  # whatever a component's ``sample`` draws and its ``apply`` understands: its own affair
+Plan = Any  # whatever a component's ``sample`` draws and its ``apply`` understands
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Donors:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's rows.
+    """The rows of one step.
 
     Attributes:
         images: Normalised, on the device.
         labels: Their classes, on the host.
         indices: Their positions in the training cut, on the host.
-        changed: Which images the pixel component really altered, on the device.
+        changed: Which images the pixel component actually altered, on the device.
         donors: Images that a mix asked for, or None.
     """
 
@@ -73,7 +73,7 @@ class Sampler(Protocol):
         ...
 
     def class_probs(self, progress: float) -> Float[Tensor, "C"]:
-        """Return the share of draws of each class."""
+        """Return the share of draws from each class."""
         ...
 
 
@@ -82,21 +82,21 @@ class Pixel(Protocol):
     """One image in, one image out."""
 
     def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> Plan:
-        """Draw, on the host, once a step."""
+        """Draw, on the host, once per step."""
         ...
 
     def apply_one(self, image: UInt8[np.ndarray, "H W ch"], plan: Plan, i: int) -> UInt8[np.ndarray, "H2 W2 ch"]:
-        """Do to one image what was drawn for row ``i``."""
+        """Apply to one image what was drawn for row ``i``."""
         ...
 
 
 @runtime_checkable
 class Learning(Protocol):
-    """What learns between epochs (strengths by class), with what a resumed run needs of it.
+    """A component that learns between epochs (strengths by class), with the state that a resumed run needs.
 
     Attributes:
         learns: Whether ``update`` does anything.
-        levels: What has been learned, one number per class; noted each epoch.
+        levels: What has been learned, one number per class; recorded every epoch.
     """
 
     learns: bool
@@ -108,7 +108,7 @@ class Learning(Protocol):
         predict: Callable[[UInt8[Tensor, "M H W ch"]], Int[Tensor, "M"]],
         rng: np.random.Generator,
     ) -> None:
-        """Learn, from training images at positions of the cut and the network's classes for images."""
+        """Learn from training images at positions of the cut and the network's predictions for images."""
         ...
 
     def state_dict(self) -> Mapping[str, Any]:
@@ -116,7 +116,7 @@ class Learning(Protocol):
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         ...
 
 
@@ -125,18 +125,18 @@ class WholePixel(Pixel, Learning, Protocol):
     """A pixel component after ``complete``.
 
     Attributes:
-        batched: Whether ``apply`` is the component's own; else it goes image by image.
+        batched: Whether ``apply`` is the component's own; else it works image by image.
     """
 
     batched: bool
 
     @property
     def prob(self) -> float | None:
-        """Share of rows that it says it alters, or None."""
+        """Declared share of rows that it alters, or None."""
         ...
 
     def apply(self, images: UInt8[Tensor, "B H W ch"], plan: Plan) -> UInt8[Tensor, "B H2 W2 ch"]:
-        """Do to a batch what ``apply_one`` does to each of its images."""
+        """Apply to a batch what ``apply_one`` does to each of its images."""
         ...
 
 
@@ -145,13 +145,13 @@ class Mix(Protocol):
     """A batch of images in, a batch of images and mixed labels out."""
 
     def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> Plan:
-        """Draw, on the host, once a step."""
+        """Draw, on the host, once per step."""
         ...
 
     def apply(
         self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: Plan, donors: Donors | None = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
-        """Mix, on the device; a pure function of the plan that leaves its inputs as they are."""
+        """Mix, on the device; a pure function of the plan that does not modify its inputs."""
         ...
 
 
@@ -161,20 +161,20 @@ class WholeMix(Mix, Protocol):
 
     @property
     def prob(self) -> float | None:
-        """Share of steps, or of rows where ``per_row``, that it says it mixes, or None."""
+        """Declared share of steps, or of rows if ``per_row``, that it mixes, or None."""
         ...
 
     @property
     def per_row(self) -> bool:
-        """Whether each row is drawn for by itself."""
+        """Whether draws are made for each row separately."""
         ...
 
     def donors(self, labels: Int[Tensor, "B"], rng: np.random.Generator) -> Int[Tensor, "B"] | None:
-        """Return which images of the whole training cut are mixed in; None where partners come from the batch."""
+        """Return which images of the whole training cut are mixed in; None if partners come from the batch."""
         ...
 
     def made_of(self, plan: Plan, rows: int) -> Int[np.ndarray, "B"]:
-        """Return which row of the batch each row of the output is first made of: its own, unless rows are redrawn."""
+        """Return which row of the batch each output row comes from before mixing: itself, unless rows are redrawn."""
         ...
 
 
@@ -202,7 +202,7 @@ class Feature(Protocol):
         ...
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         ...
 
 
@@ -235,7 +235,7 @@ class Backbone(Protocol):
         ...
 
     def initialize(self, batches: Iterable[Float[Tensor, "M ch H W"]]) -> None:
-        """Set what depends on training images (whitening) before training; nothing for most."""
+        """Set what depends on training images (whitening) before training; most do nothing."""
         ...
 
 
@@ -258,10 +258,10 @@ class Head(Protocol):
 
 @runtime_checkable
 class Monitor(Protocol):
-    """Follows embeddings over a stream of batches; memory independent of their number."""
+    """Measures embeddings over a stream of batches; memory does not depend on their number."""
 
     def update(self, z: Float[Tensor, "B D"], target: MixedLabels, head: Any) -> None:
-        """Count a batch; ``head`` is None where there are no class weights."""
+        """Count a batch; ``head`` is None if there are no class weights."""
         ...
 
     def compute(self) -> dict[str, np.ndarray]:
@@ -283,14 +283,14 @@ class Monitor(Protocol):
 
 @runtime_checkable
 class Tracker(Protocol):
-    """A mirror of a run elsewhere; a context manager. Its troubles never stop training."""
+    """A mirror of a run elsewhere; a context manager. Its failures never stop training."""
 
     uri: str
     status: str
 
     @property
     def alive(self) -> bool:
-        """Whether everything so far has arrived."""
+        """Whether everything so far has reached the store."""
         ...
 
     def __enter__(self) -> "Tracker": ...
@@ -316,15 +316,15 @@ _LEARNING = ("levels", "state_dict", "load_state_dict")
 
 
 def complete(component: Component) -> Component:
-    """Add what is optional in a component's family and missing in it; return the same object.
+    """Add the optional members of a component's family that it lacks; return the same object.
 
-    A pixel component (it has ``apply_one``) gets a batched ``apply`` that goes image by image, and ``batched`` says
-    whose it is; one without ``update`` learns nothing and has no state. A mix gets ``donors`` that asks for none and
-    ``made_of``; a backbone an ``initialize`` that does nothing. ``prob`` is None where none is declared. Anything else
-    comes back as it is.
+    A pixel component (it has ``apply_one``) gets a batched ``apply`` that works image by image, and ``batched`` shows
+    whether its ``apply`` is its own; one without ``update`` learns nothing and has no state. A mix gets ``donors`` that
+    asks for none and ``made_of``; a backbone gets an ``initialize`` that does nothing. ``prob`` is None if it is not
+    declared. Anything else is returned unchanged.
 
     Raises:
-        ConfigError: It has ``update`` and lacks what a resumed run needs, or refuses new attributes (``__slots__``).
+        ConfigError: It has ``update`` but lacks what a resumed run needs, or it refuses new attributes (``__slots__``).
     """
     kind, missing = type(component), {}
 
@@ -368,7 +368,7 @@ def built(component: Any, option: str) -> Any:
     """Return a component that another one holds, completed.
 
     Raises:
-        ValueError: It is a name: the registry builds those, not a constructor that is called by hand.
+        ValueError: It is a name: the registry builds names, but a constructor called by hand does not.
     """
     if isinstance(component, str | Mapping):
         raise ValueError(f"{option} must be a built component here, as CropFlip(), got {component!r}")

@@ -34,7 +34,7 @@ class Interrupted(DivaugError):
 
 
 def suggestion(name: str, allowed: Iterable[str]) -> str:
-    """Return "did you mean 'x'? " where something is near, and always the allowed names."""
+    """Return the allowed names, after "did you mean 'x'? " if one is similar."""
     names = sorted(allowed)
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old one or the new one, whole; and locks between processes."""
+"""Writing files so that a crash leaves the old or the new one intact; and locks between processes."""
 
 import fcntl
 import json
@@ -25,7 +25,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_tensors(path: Path, state: Any) -> None:
-    """Write tensors and plain values for torch.load atomically, on the disk before the name is."""
+    """Write tensors and plain values for torch.load atomically; the content is on disk before the name."""
     import torch
 
     temporary = path.with_name(path.name + ".tmp")
@@ -37,7 +37,7 @@ def write_tensors(path: Path, state: Any) -> None:
 
 
 def to_json(value: Any) -> Any:
-    """Return plain values with NaN and infinities as None, which is what JSON has for them."""
+    """Return plain values with NaN and infinities as None, JSON's value for them."""
     if isinstance(value, dict):
         return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -51,7 +51,7 @@ def make_folder(path: Path) -> Path:
     """Make a folder and its parents.
 
     Raises:
-        ConfigError: It cannot be made or written to.
+        ConfigError: It cannot be created or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def exclusive(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold an operating-system lock, released when the process ends however it ends.
+    """Hold an operating-system lock, which is released however the process ends.
 
     Args:
         path: The lock file; its content is the holder's process number.
@@ -91,7 +91,7 @@ def exclusive(path: Path, *, wait: bool) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether some process holds the lock."""
+    """Return whether some process holds the lock."""
     try:
         with exclusive(path, wait=False):
             return False

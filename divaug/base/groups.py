@@ -1,4 +1,4 @@
-"""Class counts, and the groups in which classes are reported. No torch: measurements are usable without it."""
+"""Class counts, and the groups in which classes are reported. No torch: measurements work without it."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ SHOTS = ("many", "medium", "few")
 
 
 def count_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the number of pictures of every class, int64 ``(C,)``."""
+    """Return the number of images of every class, int64 ``(C,)``."""
     return np.bincount(np.asarray(labels, dtype=np.int64), minlength=num_classes)
 
 

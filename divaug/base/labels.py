@@ -15,8 +15,17 @@ class MixedLabels:
     Attributes:
         ids: Class indices.
         weights: float32 label weights lambda; every row sums to 1.
-        mixed: Rows whose picture or embedding is made of two, which the labels alone do not tell (two of one class;
-            Remix moves a whole label). None: rows with more than one weight > 0.
+        mixed: Rows whose image or embedding is made of two, which the labels alone do not show (both may be of one
+            class; Remix moves a whole label). None: rows with more than one weight > 0.
+
+    Example:
+        >>> import torch
+        >>> from divaug import MixedLabels
+        >>> target = MixedLabels(torch.tensor([[0, 1], [2, 0]]), torch.tensor([[0.75, 0.25], [1.0, 0.0]]))
+        >>> target.dominant().tolist(), target.is_mixed().tolist()
+        ([0, 2], [True, False])
+        >>> target.mass(3).tolist()
+        [0.75, 0.25, 1.0]
     """
 
     ids: Int[Tensor, "B K"]
@@ -33,7 +42,7 @@ class MixedLabels:
         return self.ids.gather(1, self.weights.argmax(1, keepdim=True)).squeeze(1)
 
     def is_mixed(self) -> Tensor:
-        """Return a boolean ``(B,)``: True where a row is made of more than one picture or embedding."""
+        """Return a boolean ``(B,)``: True where a row is made of more than one image or embedding."""
         return (self.weights > 0).sum(1) > 1 if self.mixed is None else self.mixed
 
     def mass(self, num_classes: int) -> Float[Tensor, "C"]:
@@ -58,7 +67,15 @@ def mixed_loss(
         loss: Any component of the ``losses`` family.
         logits: Final logits, scale included.
         target: Labels and their weights.
-        class_weights: One weight >= 0 a class; None weights all alike.
+        class_weights: One weight >= 0 per class; None weights all alike.
+
+    Example:
+        >>> import torch
+        >>> from divaug import MixedLabels, mixed_loss
+        >>> from divaug.losses import CrossEntropy
+        >>> logits, target = torch.zeros(2, 4), MixedLabels.hard(torch.tensor([0, 3]))
+        >>> round(mixed_loss(CrossEntropy(), logits, target).item(), 3)  # log 4
+        1.386
     """
     total = logits.new_zeros((), dtype=torch.float32)
     norm = logits.new_zeros((), dtype=torch.float32)
@@ -66,4 +83,4 @@ def mixed_loss(
         scale = weights if class_weights is None else weights * class_weights[ids]
         total = total + (scale * loss(logits, ids)).sum()
         norm = norm + scale.sum()
-    return total / norm.clamp_min(torch.finfo(norm.dtype).tiny)  # 0 where all classes of the batch have weight 0
+    return total / norm.clamp_min(torch.finfo(norm.dtype).tiny)  # 0 if all classes of the batch have weight 0

@@ -1,4 +1,4 @@
-"""Metrics from a confusion matrix and from scores; NaN, never 0, for classes absent from the evaluated part."""
+"""Metrics from a confusion matrix and from scores; NaN, not 0, for classes absent from the evaluated part."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,7 +11,7 @@ TAUS = np.arange(-1, 4.0001, 0.25)
 def confusion_matrix(
     labels: Int[np.ndarray, "N"], predictions: Int[np.ndarray, "N"], num_classes: int
 ) -> Int[np.ndarray, "C C"]:
-    """Return counts with labels in rows and predictions in columns; matrices of parts add up."""
+    """Return counts with labels in rows and predictions in columns; matrices of several parts can be added."""
     cells = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
     return cells.reshape(num_classes, num_classes)
 
@@ -39,7 +39,7 @@ def from_confusion(matrix: Int[np.ndarray, "C C"], group_counts: Int[np.ndarray,
 
     Args:
         matrix: Labels in rows, predictions in columns.
-        group_counts: Training counts by which classes are grouped.
+        group_counts: Training counts that define the groups of classes.
 
     Returns:
         ``acc``, ``bal_acc`` (mean recall), ``macro_f1``, ``gmean`` (geometric mean of recalls), ``worst_class_acc``,
@@ -94,10 +94,10 @@ def prior_corrected(
 ) -> tuple[float, float]:
     """Return the prior-corrected balanced accuracy and the strength tau it chose.
 
-    Mean recall of argmax(logits - tau * log pi), pi the class shares of the training cut. tau, from -1 to 4 in steps
-    of 0.25 (ties: nearest 0), is chosen on one stratified half of the test part and read on the other, both ways, and
-    the two are averaged. A method that only moved a threshold is so seen to have done so. Classes with fewer than two
-    test pictures are left out.
+    It is the mean recall of argmax(logits - tau * log pi), with pi the class shares of the training cut. tau, from -1
+    to 4 in steps of 0.25 (ties: nearest 0), is chosen on one stratified half of the test part and evaluated on the
+    other, in both directions, and the two results are averaged. This exposes a method that only moved a threshold.
+    Classes with fewer than two test images are left out.
 
     Args:
         labels: Labels of the test part.
@@ -105,7 +105,7 @@ def prior_corrected(
         shares: Class shares of the training cut, > 0, the same for every method and loss.
 
     Returns:
-        The accuracy and the mean of the two taus; NaN where no class has two test pictures.
+        The accuracy and the mean of the two taus; NaN where no class has two test images.
 
     Raises:
         ValueError: A share is not positive.

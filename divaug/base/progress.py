@@ -1,4 +1,4 @@
-"""Progress on stderr: one line an epoch, with a bar on a terminal."""
+"""Progress on stderr: one line per epoch, with a bar on a terminal."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ MANY = 50  # epochs
 
 
 class Progress:
-    """Tell how a run goes.
+    """Show the progress of a run.
 
     Args:
         mode: ``bar``, ``lines``, ``none``; ``auto`` is a bar on a terminal and lines elsewhere.
@@ -57,7 +57,7 @@ class Progress:
             self._bar.close()
             self._bar = None
         if epochs > MANY and "test/bal_acc" not in metrics:
-            return  # of many epochs only those that were evaluated get a line
+            return  # with many epochs, only those that were evaluated get a line
         parts = [f"epoch {epoch + 1}/{epochs}", f"loss {metrics['train/loss']:.3f}"]
         if "test/bal_acc" in metrics:
             parts.append(f"test bal {100 * metrics['test/bal_acc']:.1f}")

@@ -1,6 +1,6 @@
-"""The one table of metric names: what a run writes down, what it means, in which unit, and where it goes.
+"""The one table of metric names: what a run records, what it means, its unit, and where it goes.
 
-Producers check their keys here, trackers ask what is mirrored, reports take their titles from here, and the page of
+Producers check their keys here, trackers look up what is mirrored, reports take titles from here, and the page of
 metric names is made from it. A name with braces stands for several: ``{part}/acc`` is ``test/acc`` and ``val/acc``.
 """
 
@@ -13,10 +13,10 @@ from typing import TypeVar
 PARTS = ("test", "val")
 VIEWS = "views"
 SPACES = {
-    VIEWS: "views that training presented, plain ones, in the run's own space (top-K CE)",
+    VIEWS: "unmixed views presented in training, in the run's own space (top-K CE)",
     "train_clean": "unaugmented training images in the run's own space (top-K CE)",
     "test_clean": "unaugmented test images in the run's own space (top-K CE)",
-    "encoder_views": "views that training presented, in the common encoder's space (top-K FE)",
+    "encoder_views": "views presented in training, in the common encoder's space (top-K FE)",
     "encoder_train_clean": "unaugmented training images in the common encoder's space (top-K FE)",
     "encoder_test_clean": "unaugmented test images in the common encoder's space (top-K FE)",
 }
@@ -24,7 +24,7 @@ GROUPS = ("head", "mid", "tail")
 SHOTS = ("many", "medium", "few")
 _FIELDS = {"part": "|".join(PARTS), "group": "|".join(GROUPS), "shot": "|".join(SHOTS), "m": r"\d+"}
 
-# Results that tables show, by the key of a row of --results (result.json has it as final/KEY), with their titles.
+# Results shown in tables: key in a row of --results (final/KEY in result.json) and title.
 TITLES = {
     "test_acc": "acc",
     "test_bal_acc": "bal",
@@ -45,10 +45,10 @@ class Metric:
     Attributes:
         name: Key, or a pattern of keys with braces.
         meaning: What it is, for a reader.
-        unit: "share" lies in 0 to 1; "features" are distinct features; "" has none.
-        scalar: Whether it is a number of the epoch (``metrics`` of a row).
-        per_class: Whether it is a number of every class (``per_class`` of a row).
-        mirrored: Whether its scalar goes to MLflow, which slows down with many names; else it is detail of the folder.
+        unit: "share" lies in 0 to 1; "features" are distinct features; "" is no unit.
+        scalar: Whether it is one number per epoch (``metrics`` of a row).
+        per_class: Whether it is one number per class (``per_class`` of a row).
+        mirrored: Whether its scalar goes to MLflow, which is slow with many names; else it is only in the run folder.
     """
 
     name: str
@@ -71,7 +71,7 @@ def _per_class(name: str, meaning: str, unit: str) -> Metric:
 
 _TRAINING = (
     Metric("train/loss", "mean loss of the epoch's rows, class weights and label weights applied", "nats"),
-    Metric("train/acc", "rows whose label of largest weight was predicted while training", "share"),
+    Metric("train/acc", "rows whose label of largest weight was predicted during training", "share"),
     Metric("train/lr", "learning rate of the epoch's last step"),
     Metric("train/seconds", "time for the epoch's training", "s"),
     Metric("train/epoch_seconds", "time for the epoch, evaluation and measurement included", "s"),
@@ -81,12 +81,12 @@ _AUGMENTATION = (
     Metric("aug/augmented_frac", "rows whose pixels were altered", "share"),
     Metric("aug/mixed_frac", "rows that another image was mixed into", "share"),
     Metric("aug/synthetic_frac", "label mass added in feature space, per row", "share"),
-    Metric("aug/rows_tail_frac", "rows of the tail", "share"),
-    Metric("aug/mass_tail_frac", "label mass of the tail", "share"),
-    Metric("aug/givers_tail_frac", "mixed-in images that are of the tail", "share"),
+    Metric("aug/rows_tail_frac", "rows of tail classes", "share"),
+    Metric("aug/mass_tail_frac", "label mass of tail classes", "share"),
+    Metric("aug/givers_tail_frac", "mixed-in images of tail classes", "share"),
     Metric(
         "aug/donors_effective",
-        "how many equally used images of the training cut the donors count as (inverse Simpson index of their uses)",
+        "effective number of donor images of the training cut (inverse Simpson index of their uses)",
         "images", per_class=True,
     ),
     _per_class("aug/rows", "rows presented", "rows"),
@@ -100,7 +100,7 @@ _AUGMENTATION = (
     _per_class("aug/level", "strength learned for the class", ""),
 )  # fmt: skip
 _EVALUATION = (
-    Metric("{part}/acc", "images classified rightly", "share"),
+    Metric("{part}/acc", "images classified correctly", "share"),
     Metric("{part}/bal_acc", "mean recall over the classes present (balanced accuracy)", "share"),
     Metric("{part}/macro_f1", "mean F1 over the classes present", "share"),
     Metric("{part}/gmean", "geometric mean of the recalls", "share"),
@@ -113,7 +113,7 @@ _EVALUATION = (
     _per_class("{part}/precision", "precision; 0 for a class that is never predicted", "share"),
 )  # fmt: skip
 
-# Of each space: name, meaning, unit, and the spaces whose group means go to MLflow.
+# In each space: name, meaning, unit, and the spaces whose group means go to MLflow.
 _LATENT = (
     ("number", "distinct features in the class's top-K sets; grows with n", "features",
      (VIEWS, "train_clean", "encoder_views", "encoder_train_clean")),
@@ -131,9 +131,9 @@ _MORE_K, _MIXED = r"(?:_top\d+)?", "(?:_mixed)?"
 
 @dataclass(frozen=True)
 class Latent(Metric):
-    """A line on top-K sets in one space: per class, and as means over head, mid and tail (``_tail`` behind the name).
+    """A line on top-K sets in one space: per class, and as means over head, mid and tail (``_tail`` after the name).
 
-    A second and further K has ``_topK`` behind the name; rows made of several images are apart as ``_mixed``. Both are
+    Further values of K have ``_topK`` after the name; rows made of several images are separate, as ``_mixed``. Both are
     detail.
     """
 
@@ -156,20 +156,20 @@ _RESULTS = (
     Metric("final/feature_dim", "width D of the embeddings", "features"),
     Metric("final/train_seconds", "time for the training of all epochs", "s"),
     Metric("final/total_seconds", "time for all epochs, evaluation and measurement included", "s"),
-    Metric("best_on_test/acc", "largest test accuracy of any epoch: selected on the test set, to compare", "share"),
-    Metric("best_on_test/bal_acc", "largest balanced accuracy of any epoch: likewise", "share"),
+    Metric("best_on_test/acc", "largest test accuracy of any epoch: selected on the test set", "share"),
+    Metric("best_on_test/bal_acc", "largest balanced accuracy of any epoch: selected likewise", "share"),
 )  # fmt: skip
 TABLE: tuple[Metric, ...] = (*_TRAINING, *_AUGMENTATION, *_EVALUATION, *_latent(), *_RESULTS)
 
 
 @cache
 def find(key: str, *, per_class: bool = False) -> Metric:
-    """Return the line of a scalar key, or of one per class.
+    """Return the line of a scalar key, or of a per-class key.
 
-    ``final/X`` is the last epoch's ``X``, its stroke written as ``_``.
+    ``final/X`` is the last epoch's ``X``, with ``_`` for its slash.
 
     Raises:
-        KeyError: The table has no such name: add it there.
+        KeyError: The table has no such name; add it there.
     """
     for metric in TABLE:
         if per_class:
@@ -194,7 +194,7 @@ def _as_in_a_row(name: str) -> str:
 
 
 def mirrored(key: str) -> bool:
-    """Tell whether a scalar goes to MLflow, or is detail of the run folder."""
+    """Return whether a scalar goes to MLflow; if not, it is only in the run folder."""
     metric = find(key)
     if isinstance(metric, Latent):
         detail = "_mixed_" in key or re.search(r"_top\d+_", key)
@@ -203,7 +203,7 @@ def mirrored(key: str) -> bool:
 
 
 def checked(values: Values, *, per_class: bool = False) -> Values:
-    """Return keys with their values, after every key was found in the table."""
+    """Return the values unchanged, after looking up every key in the table."""
     for key in values:
         find(key, per_class=per_class)
     return values

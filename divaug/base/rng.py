@@ -1,4 +1,4 @@
-"""Random streams, stateless generators keyed by name so that nothing about them needs saving; and class draws."""
+"""Random streams: stateless generators keyed by name, so that no state needs saving; and class draws."""
 
 from zlib import crc32
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def stream(seed: int, name: str, epoch: int = 0, step: int = 0) -> np.random.Generator:
-    """Return the generator of one purpose at one step; equal arguments give equal draws.
+    """Return the generator for one purpose at one step; equal arguments give equal draws.
 
-    Streams with different names are independent, so swapping one component leaves every other draw as it was, and
+    Streams with different names are independent, so swapping one component leaves every other draw unchanged, and
     a resumed run needs no generator state.
 
     Args:
@@ -19,6 +19,13 @@ def stream(seed: int, name: str, epoch: int = 0, step: int = 0) -> np.random.Gen
         name: The purpose ("pixel", "mix", "sampler", ...).
         epoch: Epoch counted from 0.
         step: Step within the epoch, from 0.
+
+    Example:
+        >>> from divaug import stream
+        >>> first, again, other = stream(0, "mix"), stream(0, "mix"), stream(0, "mix", epoch=1)
+        >>> number = first.random()
+        >>> number == again.random(), number == other.random()
+        (True, False)
     """
     return np.random.default_rng([seed, crc32(name.encode()), epoch, step])
 
@@ -34,17 +41,17 @@ def device_generator(rng: np.random.Generator, device: torch.device | str) -> to
 
 
 class ClassDraw:
-    """Draw pictures with replacement: a class with a given probability, then one of its pictures.
+    """Draw images with replacement: a class with a given probability, then one of its images.
 
-    O(N) once and O(M) for M draws. torch's WeightedRandomSampler refuses more than 2**24 pictures and is inexact below
+    O(N) once and O(M) for M draws. torch's WeightedRandomSampler refuses more than 2**24 images and is inexact below
     that; two draws of plain integers have no such limit.
 
     Args:
-        labels: Class of every picture.
+        labels: Class of every image.
         weights: Weight >= 0 of each class, scaled to probabilities here.
 
     Raises:
-        ValueError: A class has weight but no pictures.
+        ValueError: A class has weight but no images.
     """
 
     def __init__(self, labels: Int[Tensor, "N"], weights: Float[Tensor, "C"]) -> None:
@@ -56,6 +63,6 @@ class ClassDraw:
         self.starts = np.cumsum(self.counts) - self.counts
 
     def draw(self, rng: np.random.Generator, rows: int) -> Int[Tensor, "M"]:
-        """Return ``rows`` picture indices."""
+        """Return ``rows`` image indices."""
         classes = rng.choice(len(self.probs), size=rows, p=self.probs.numpy())
         return torch.from_numpy(self.by_class[self.starts[classes] + rng.integers(self.counts[classes])])

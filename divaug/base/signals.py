@@ -1,4 +1,4 @@
-"""Stop politely: a first Ctrl-C or SIGTERM finishes the step and writes a checkpoint, a second one stops at once."""
+"""Stop cleanly: a first Ctrl-C or SIGTERM finishes the step and writes a checkpoint; a second one stops at once."""
 
 import signal
 import threading
@@ -34,5 +34,5 @@ class StopRequest:
         self.signal_number = number
 
     def __call__(self) -> bool:
-        """Tell whether a signal has come."""
+        """Return whether a signal has come."""
         return self.signal_number is not None

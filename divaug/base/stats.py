@@ -1,4 +1,4 @@
-"""Paired tests over seeds: exact sign-flip permutation, bootstrap intervals, Holm's correction; a share's interval."""
+"""Statistics over seeds: exact sign-flip test, bootstrap intervals, Holm's correction, and the interval of a share."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -13,11 +13,11 @@ EXACT = 16  # pairs; above, 2^n sign patterns are sampled
 def sign_flip_p(differences: Sequence[float], *, seed: int = 0, samples: int = 2**EXACT) -> float:
     """Return the two-sided p of paired differences under random signs: exact up to 16 pairs, sampled above.
 
-    The share of sign patterns whose mean is at least as far from 0; never below 2 / 2^n. With five pairs the smallest
-    possible p is 0.0625, with six 0.031. Differences of 0 stay.
+    It is the share of sign patterns whose mean is at least as far from 0, never below 2 / 2^n. With five pairs the
+    smallest possible p is 0.0625, with six 0.031. Differences of 0 stay.
 
     Args:
-        differences: One a seed; NaN are left out.
+        differences: One per seed; NaN are left out.
         seed: Seed of the sampled patterns.
         samples: How many patterns are sampled.
 
@@ -59,11 +59,11 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95, seed: in
 
 
 def wilson_interval(share: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's score interval of a share of n; unlike scipy's it also takes a mean share that is no count / n.
+    """Return Wilson's score interval of a share of n; unlike scipy's, it also accepts a share that is not a count / n.
 
     Args:
         share: In [0, 1].
-        n: Number of pictures it is a share of, at least 1.
+        n: Number of images it is a share of, at least 1.
         confidence: Coverage.
 
     Reference:
@@ -75,7 +75,7 @@ def wilson_interval(share: float, n: int, *, confidence: float = 0.95) -> tuple[
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for the number of tests by Holm's step-down method; NaN stay and do not count.
+    """Return p-values adjusted for the number of tests by Holm's step-down method; NaN stay and are not counted.
 
     Reference:
         Holm, A simple sequentially rejective multiple test procedure, 1979.

@@ -1,1 +1,1 @@
-"""What was asked for: names, keys, files and flags, merged to the configuration of a run."""
+"""What was asked for: names, keys, files and flags, merged into the configuration of a run."""

@@ -26,9 +26,9 @@ class Request:
     """What a command line asks for.
 
     Attributes:
-        configs: One configuration a run: methods x seeds.
-        dry_run: Tell what would run, and stop.
-        print_config: Print the configurations as TOML, and stop.
+        configs: One configuration per run: methods x seeds.
+        dry_run: Print what would run, then stop.
+        print_config: Print the configurations as TOML, then stop.
         quiet: Print results only.
         resume_from: A run folder named by --resume, or None.
         smoke: Whether --smoke was given.
@@ -45,7 +45,7 @@ class Request:
 
     @property
     def only(self) -> Config:
-        """The one configuration of a recipe that does not go over methods and seeds."""
+        """The single configuration of a recipe that takes one method and one seed."""
         if len(self.configs) > 1:
             raise ConfigError("this recipe takes one method and one seed")
         return self.configs[0]
@@ -60,9 +60,9 @@ def main(program: str, argv: Sequence[str] | None, work: Callable[[list[str]], i
     """Run a recipe's work and turn errors into messages and exit codes (0, 1, 2, 3, 130, 143).
 
     Args:
-        program: Name in messages.
-        argv: Arguments; None takes the process's.
-        work: Gets the arguments, returns the exit code.
+        program: Name shown in messages.
+        argv: Arguments; None takes those of the process.
+        work: Takes the arguments and returns the exit code.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -73,7 +73,7 @@ def main(program: str, argv: Sequence[str] | None, work: Callable[[list[str]], i
         code = error.exit_code if isinstance(error, DivaugError) else 130
         print(f"{program}: {error or 'interrupted'}", file=sys.stderr)
         return code
-    except BrokenPipeError:  # the reader of a pipe has gone (head)
+    except BrokenPipeError:  # the reader of the pipe has exited, as head does
         sys.stderr.close()
         return 1
     except Exception as error:
@@ -94,14 +94,14 @@ def parse(
     positional: tuple[str, str] | None = None,
     own_flags: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> Request | None:
-    """Read a command line; None where it only asked for information, which is then printed.
+    """Read a command line; return None if it only asked for information, which is printed.
 
     Args:
         program: Shown in the usage.
         description: Shown in --help.
         argv: Arguments.
         recipe: The recipe's own values, over the defaults and below everything else.
-        methods: Methods compared where none is named.
+        methods: Methods to compare when none is named.
         smoke: Values that --smoke sets.
         positional: Key and help of a positional argument.
         own_flags: Adds the recipe's own flags, whose values come back in ``Request.extra``.
@@ -137,7 +137,7 @@ def parse(
     tables: dict[str, Any] = {"recipe": {**recipe}, "env": layers.environment(), "flags": flags}
     resume_from = flags["resume"] if flags.get("resume", "auto") not in ("auto", "never") else None
     if resume_from is not None and {"config", "methods", "seeds"} & set(given):
-        raise ConfigError("--resume with a run folder goes on with that one run; name no config, methods or seeds")
+        raise ConfigError("--resume with a run folder continues that one run; give no config, methods or seeds")
     source = f"{resume_from}/config.toml" if resume_from else given.get("config")
     if source is not None:
         tables["config"] = layers.read_toml(source)
@@ -157,16 +157,16 @@ def parse(
 
 
 def add_jobs(group: Any) -> None:
-    """Add the flags that say where many runs go."""
+    """Add the flags for many runs at once: jobs and threads."""
     group.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once, one thread each (default: 1)")
-    group.add_argument("--threads", type=int, metavar="N", help="threads of a run (default: torch's; 1 with --jobs)")
+    group.add_argument("--threads", type=int, metavar="N", help="threads per run (default: torch's; 1 with --jobs)")
 
 
 def set_jobs(extra: Mapping[str, Any]) -> int:
-    """Set the threads of this process as ``add_jobs``'s flags say, and return the number of jobs.
+    """Set the threads of this process from the flags of ``add_jobs`` and return the number of jobs.
 
     Raises:
-        ConfigError: Less than one job or thread, or several threads with several jobs.
+        ConfigError: Fewer than one job or thread, or several threads with several jobs.
     """
     jobs, threads = extra["jobs"], extra["threads"]
     for name, value in (("jobs", jobs), ("threads", threads)):
@@ -182,7 +182,7 @@ def set_jobs(extra: Mapping[str, Any]) -> int:
 
 
 def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
-    """Refuse flags that would change nothing with the rest of the configuration."""
+    """Refuse flags that have no effect with the rest of the configuration."""
     for keys, works, way in (
         (("imbalance_factor", "class_order"), config.profile not in ("natural", "custom"), "--profile exp"),
         (("path", "test", "test_frac"), config.dataset in ("image_folder", "csv"), "--dataset image_folder"),
@@ -190,11 +190,11 @@ def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
     ):
         if not works and (idle := [key for key in keys if key in flags]):
             given = f"--{idle[0].replace('_', '-')}"
-            raise ConfigError(f"{given} has no effect here; it goes with {way}")
+            raise ConfigError(f"{given} has no effect here; use it with {way}")
 
 
 def _expand(tables: dict[str, Any], given: dict[str, Any], default_methods: Sequence[str]) -> list[Config]:
-    """Make one configuration a method and seed."""
+    """Make one configuration per method and seed."""
     flags, config = tables["flags"], tables.get("config", {})
     if "method" in given and "methods" in given:
         raise ConfigError("give --method or --methods, not both")
@@ -207,7 +207,7 @@ def _expand(tables: dict[str, Any], given: dict[str, Any], default_methods: Sequ
         if len(names) > 1 and touched:
             raise ConfigError(
                 f"--{touched[0].replace('_', '-')} changes one method, but {len(names)} are named; "
-                "give one --method, or write a method of your own"
+                "give one --method, or write your own method"
             )
     elif touched or any("method" in table for table in said):
         chosen = (table.get("method") for table in (*said, tables["recipe"]))
@@ -223,7 +223,7 @@ def _expand(tables: dict[str, Any], given: dict[str, Any], default_methods: Sequ
             own = {**flags, "method": name} | ({} if seed is None else {"seed": seed})
             configs.append(layers.resolve(**{**tables, "flags": own}))
     extra = [config for config in configs if config.extra_train is not None]
-    return [replace(config, extra_train=None) for config in extra] + configs  # first without, to compare with
+    return [replace(config, extra_train=None) for config in extra] + configs  # without them first
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -249,7 +249,7 @@ def parse_seeds(text: str) -> list[int]:
 def take_component_options(
     argv: Sequence[str], slots: Sequence[str] = COMPONENT_FLAGS
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Take ``--mix.alpha 0.5`` and ``--mix.alpha=0.5`` off the arguments; a slot that is not known is refused."""
+    """Take ``--mix.alpha 0.5`` and ``--mix.alpha=0.5`` off the arguments; refuse an unknown slot."""
     rest: list[str] = []
     taken: dict[str, dict[str, Any]] = {}
     queue = list(argv)
@@ -286,19 +286,21 @@ def _build_parser(
     if positional:
         parser.add_argument(positional[0], metavar=positional[0].upper(), nargs="?", help=positional[1])
     first = parser.add_argument_group("what to run")
-    first.add_argument("--method", metavar="NAME", help="one named method")
+    first.add_argument("--method", metavar="NAME", help="one method (--list methods)")
     compared = ",".join(methods)
     first.add_argument("--methods", metavar="A,B,C", help=f"methods to compare (default: {compared or 'erm'})")
     first.add_argument("--seed", type=int, metavar="N", help="training seed (default: 0)")
     first.add_argument("--seeds", metavar="0-4", help="several seeds: 0-4 or 0,3,7")
-    first.add_argument("--smoke", action="store_true", default=None, help="the whole path in under a minute")
-    first.add_argument("--config", metavar="FILE", help="TOML file of keys")
-    first.add_argument("--import", action="append", dest="imports", metavar="FILE", help="your own components")
-    first.add_argument("--list", metavar="FAMILY", help=f"list a family: {', '.join(_families())}")
+    first.add_argument("--smoke", action="store_true", default=None, help="try the whole recipe in under a minute")
+    first.add_argument("--config", metavar="FILE", help="TOML file of configuration keys")
+    first.add_argument(
+        "--import", action="append", dest="imports", metavar="FILE", help="file or module with your own components"
+    )
+    first.add_argument("--list", metavar="FAMILY", help=f"list the names in a family: {', '.join(_families())}")
     first.add_argument("--describe", metavar="NAME", help="describe [FAMILY/]NAME")
-    first.add_argument("--print-config", action="store_true", default=None, help="print the configuration, and stop")
-    first.add_argument("--dry-run", action="store_true", default=None, help="tell what would run, and stop")
-    first.add_argument("--quiet", action="store_true", default=None, help="results only")
+    first.add_argument("--print-config", action="store_true", default=None, help="print the configuration, then stop")
+    first.add_argument("--dry-run", action="store_true", default=None, help="print what would run, then stop")
+    first.add_argument("--quiet", action="store_true", default=None, help="print results only")
     first.add_argument("-v", action="store_true", default=None, dest="verbose", help="show where an error comes from")
     groups: dict[str, Any] = {}
     for key, field in config_fields().items():
@@ -310,7 +312,7 @@ def _build_parser(
     groups["data"].add_argument("--no-download", action="store_false", dest="download", default=None,
                                 help="never download")  # fmt: skip
     groups["latent monitor"].add_argument("--no-monitor", action="store_false", dest="monitor", default=None,
-                                          help="do not follow latent diversity")  # fmt: skip
+                                          help="do not measure latent diversity")  # fmt: skip
     return parser
 
 
@@ -319,7 +321,7 @@ def _add_flag(group: Any, key: str, metadata: Mapping[str, Any], default: Any) -
     text = metadata["help"].replace("%", "%%")
     if isinstance(default, Component) or key in COMPONENT_FLAGS:
         shown = default.name if isinstance(default, Component) else default
-        group.add_argument(flag, metavar="NAME", help=f"{text}; {flag}.OPTION VALUE (default: {shown})")
+        group.add_argument(flag, metavar="NAME", help=f"{text}; options: {flag}.OPTION VALUE (default: {shown})")
     elif isinstance(default, bool):
         group.add_argument(
             flag, action=argparse.BooleanOptionalAction, default=None, help=f"{text} (default: {default})"
@@ -364,7 +366,7 @@ def _print_list(family: str) -> None:
         else {name: entry.summary for name, entry in REGISTRIES[family].entries().items()}
     )
     if family == "models":
-        rows["timm:NAME"] = "any model of timm, as timm:resnet18; keyword arguments through --model.<kwarg>"
+        rows["timm:NAME"] = "any timm model, for example timm:resnet18; keyword arguments as --model.<kwarg>"
     width = max(len(name) for name in rows)
     for name, text in rows.items():
         print(f"{name.ljust(width)}  {text}")

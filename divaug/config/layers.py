@@ -1,4 +1,4 @@
-"""Lanes, named methods and the order of precedence: from what a user said to the Config of a run, and its name.
+"""Presets, named methods and their precedence: from the user's settings to the Config of a run, and its name.
 
 Precedence, lowest first: defaults < recipe < preset < method < ``--config`` < ``DIVAUG_*`` < flags.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from divaug.base.errors import ConfigError, suggestion
+from divaug.config.registry import add_import
 from divaug.config.schema import (
     FAMILY_OF,
     Component,
@@ -71,7 +72,7 @@ def _preset_layers(preset: str, dataset: str) -> list[tuple[str, Table]]:
 def _method_layer(method: str) -> tuple[str, Table]:
     table = _read_named("methods", method)
     if foreign := set(flatten(table, f"method {method}")) - set(keys_of_kind("method")):
-        raise ConfigError(f"method {method}: {sorted(foreign)} are no part of a method")
+        raise ConfigError(f"method {method}: {sorted(foreign)} are not keys of a method")
     return f"method {method}", table
 
 
@@ -88,7 +89,7 @@ def environment() -> dict[str, Any]:
 
 
 def _read_variable(key: str, text: str) -> Any:
-    """Read a variable by its key's type: strings as they are, lists with commas, the rest as TOML."""
+    """Read a variable by its key's type: strings unchanged, lists split at commas, the rest as TOML."""
     kind = key_types()[key]
     if kind is str or str in get_args(kind):
         return text
@@ -99,7 +100,7 @@ def _read_variable(key: str, text: str) -> Any:
 
 
 def plain_value(text: str) -> Any:
-    """Read a flag's or variable's text as a TOML value where it is one, else as a string."""
+    """Read a flag's or variable's text as a TOML value if it is one, else as a string."""
     try:
         return tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
@@ -113,7 +114,7 @@ def resolve(
     env: Table | None = None,
     flags: Table | None = None,
 ) -> Config:
-    """Merge all layers into the Config of one run; preset and method are the highest layer's that names one."""
+    """Merge all layers into the Config of one run; the highest layer that names a preset or method decides."""
     chosen = {
         "preset": default_of("preset"),
         "dataset": default_of("dataset"),
@@ -141,14 +142,48 @@ def resolve(
             )
     if resolved.encoder is None and (what := needs_encoder(resolved)):
         raise ConfigError(
-            f"{what} compares pictures in the space of a common encoder: give --encoder FILE and --data-part a "
+            f"{what} compares images in the space of a common encoder: give --encoder FILE and --data-part a "
             "(python -m divaug.recipes.encoder makes one from part b)"
         )
     return resolved
 
 
+def configure(**keys: Any) -> Config:
+    """Return the configuration that flags of the same names would set; ``DIVAUG_*`` variables apply too.
+
+    Args:
+        **keys: Keys of ``Config``, for example ``dataset="digits"``. A component is given by name or as a table with
+            a name, and one of its options with a dot: ``configure(mix="cutmix", **{"mix.alpha": 0.5})``. ``config``
+            names a TOML file whose keys these override; ``imports`` lists files with your own components.
+
+    Raises:
+        ConfigError: Anything unknown, wrong or contradictory.
+
+    Example:
+        >>> import divaug
+        >>> config = divaug.configure(dataset="digits", method="cmo", epochs=2, tracking="off")
+        >>> config.mix.name, config.epochs
+        ('cmo', 2)
+    """
+    flags: dict[str, Any] = {}
+    file = keys.pop("config", None)
+    for item in keys.get("imports", ()):
+        add_import(str(item))
+    for key, value in keys.items():
+        slot, _, option = key.partition(".")
+        if not option:
+            below = flags.get(slot, {})
+            name = value if isinstance(value, Mapping) else {"name": value}
+            flags[slot] = {**name, **below} if below else value
+        elif isinstance(flags.get(slot, {}), Mapping):
+            flags[slot] = {**flags.get(slot, {}), option: value}
+        else:
+            flags[slot] = {"name": flags[slot], option: value}
+    return resolve(env=environment(), config=None if file is None else read_toml(file), flags=flags)
+
+
 def method_label(config: Config) -> str:
-    """Name a run's method, with what was changed in it: ``cmo+mix.alpha=0.5``."""
+    """Return the name of a run's method, with its changes: ``cmo+mix.alpha=0.5``."""
     plain = from_layers([_method_layer(config.method)])
     parts = [config.method]
     for slot in (*FAMILY_OF, "head"):
@@ -174,7 +209,7 @@ def _differences(slot: str, ours: Component, theirs: Component) -> list[str]:
 
 
 def experiment_name(config: Config) -> str:
-    """Name the protocol: ``cifar10-exp100-fast``, with a hash of the fingerprint where it is not the preset's own."""
+    """Return the protocol's name: ``cifar10-exp100-fast``, with a hash of its fingerprint unless it is the preset's."""
     if config.experiment is not None:
         return config.experiment
     factor = f"{config.imbalance_factor:g}" if config.profile in ("exp", "step", "balanced_small") else ""

@@ -4,7 +4,7 @@ A factory is a class or function decorated with ``@MIX.register("name")``. Names
 the built-in components, and of the user's ``--import`` files, are read from their source with ``ast``: nothing is
 imported until a component is built, so listing and rejecting a misspelt name take milliseconds.
 
-A factory's positional parameters are *facts*, things that only the data know (``FACTS``); its keyword-only parameters
+A factory's positional parameters are *facts*, known only from data and model (``FACTS``); its keyword-only parameters
 are hyperparameters, which come from the configuration. One annotated with a type of ``divaug.base.contracts``
 (``Pixel``, ``list[Pixel]``, ``Partner``) is itself a component: given by name or as a table with a name, it is built
 from the same facts.
@@ -30,6 +30,7 @@ FACTS = (
     "seed", "encoder_features", "default_pixel", "parameters", "lr", "momentum", "nesterov",
 )  # fmt: skip
 CHAIN = "chain"  # the component that a name like "crop_flip+cutout" stands for
+LIBRARIES = {"torchvision": "transform", "timm": "policy"}  # "timm:rand-m9" is timm with policy = "rand-m9"
 ENTRY_POINT_GROUP = "divaug.plugins"
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -81,10 +82,12 @@ class Registry:
         return dict(sorted(found.items()))
 
     def entry(self, name: str) -> Entry:
-        """Return what is known of ``name``; an unknown name raises ConfigError with the allowed set."""
+        """Return what is known about ``name``; an unknown name raises ConfigError with the allowed set."""
         entries = self.entries()
         if "+" in name and CHAIN in entries:
             name = CHAIN
+        elif (library := name.partition(":")[0]) in LIBRARIES and library in entries:
+            name = library
         if name not in entries:
             raise ConfigError(
                 f"unknown {self.family} {name!r}; {suggestion(name, entries)} "
@@ -98,11 +101,11 @@ class Registry:
         options = _expanded(name, entry, options)
         for key, value in options.items():
             if key not in entry.options:
-                way = f"{key} is positional in its signature, hyperparameters stand after *; " * (key in entry.facts)
+                way = f"{key} is positional in its signature, hyperparameters come after *; " * (key in entry.facts)
                 raise ConfigError(f"{self.family} {name!r} has no {key!r}; {way}{suggestion(key, entry.options)}")
             annotation, nested = entry.options[key][0], _nested_family(entry.options[key][0])
             if not _fits(value, annotation):
-                way = "" if nested is None else f"; one of {nested.family} is a name, or a table with a name"
+                way = "" if nested is None else f"; give {nested.family} by name, or as a table with a name"
                 raise ConfigError(f"{self.family}.{key} of {name!r} must be {annotation}, got {value!r}{way}")
             if nested is not None:
                 _each_component(value, nested.check)
@@ -121,8 +124,8 @@ class Registry:
         """Construct ``name``, passing only the facts that its signature asks for.
 
         Raises:
-            ConfigError: Unknown name or option, an option that is required and missing, a value that the component
-                refuses, or a fact that is not to be had.
+            ConfigError: Unknown name or option, a required option is missing, the component refuses a value, or
+                a fact is not available.
         """
         self.check(name, options)
         entry = self.entry(name)
@@ -135,13 +138,13 @@ class Registry:
                 options[key] = _each_component(value, build)
         if missing := [fact for fact in entry.facts if fact not in facts]:
             known = ", ".join(facts) or "none here"
-            way = f"; positional parameters are facts ({known}), hyperparameters stand after *"
+            way = f"; positional parameters are facts ({known}), hyperparameters come after *"
             if "encoder_features" in missing:
                 way = " (give --encoder)"
-            raise ConfigError(f"{self.family} {name!r} needs {', '.join(missing)}, not to be had here{way}")
+            raise ConfigError(f"{self.family} {name!r} needs {', '.join(missing)}, not available here{way}")
         if missing := [k for k, (_, default) in entry.options.items() if default is None and k not in options]:
             raise ConfigError(f"{self.family} {name!r} needs a value for {', '.join(missing)}")
-        from divaug.base.contracts import complete  # not before something is built: it needs torch
+        from divaug.base.contracts import complete  # only when something is built: it needs torch
 
         try:
             return complete(factory(*(facts[fact] for fact in entry.facts), **options))
@@ -170,9 +173,12 @@ class Registry:
 
 
 def _expanded(name: str, entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of an entry, those of a name like "crop_flip+cutout" being its steps."""
+    """Return the options of an entry; for a name like "crop_flip+cutout" they are its steps."""
     if name == entry.name:
         return {**options}
+    library, colon, wanted = name.partition(":")
+    if colon and library == entry.name:
+        return {LIBRARIES[library]: wanted, **options}
     if options:
         raise ConfigError(f"{name!r} takes no options; write {entry.name} with steps, a list of tables")
     return {"steps": name.split("+")}
@@ -185,7 +191,7 @@ def _nested_family(annotation: str | None) -> "Registry | None":
 
 
 def _each_component(value: Any, do: Callable[[str, Mapping[str, Any]], Any]) -> Any:
-    """Put ``do(name, options)`` in the place of every component in an option's value; leave numbers and None."""
+    """Replace every component in an option's value by ``do(name, options)``; leave numbers and None."""
     if isinstance(value, str):
         return do(value, {})
     if isinstance(value, Mapping):
@@ -198,7 +204,7 @@ def _each_component(value: Any, do: Callable[[str, Mapping[str, Any]], Any]) -> 
 
 
 def _fits(value: Any, annotation: str | None) -> bool:
-    """Judge a value by the annotation's text; annotations that are not plain are left to the factory."""
+    """Check a value against an annotation's text; annotations that are not plain are left to the factory."""
     return annotation is None or _matches(value, ast.parse(annotation, mode="eval").body)
 
 
@@ -222,7 +228,7 @@ def _matches(value: Any, wanted: ast.expr) -> bool:
 
 @lru_cache
 def _plugins(search_path: tuple[str, ...]) -> list[str]:
-    """Return the modules of installed plugins; reading every distribution's metadata takes a while, so once."""
+    """Return the modules of installed plugins; cached, because reading every distribution's metadata is slow."""
     return [point.module for point in entry_points(group=ENTRY_POINT_GROUP)]
 
 
@@ -261,7 +267,7 @@ def add_import(item: str) -> None:
     try:
         file = next(file for name, file in _extension_sources() if name == module)
         named = sum(len(scan_file(file, module, registry.variable)) for registry in REGISTRIES.values())
-        if not named or named != registrations(file):  # names computed at run time: only importing can tell
+        if not named or named != registrations(file):  # names computed at run time: only importing shows them
             before = [set(registry._factories) for registry in REGISTRIES.values()]
             import_module(module)
             if not named and before == [set(registry._factories) for registry in REGISTRIES.values()]:

@@ -23,7 +23,7 @@ class Component:
         name: Registered name.
         options: Hyperparameters.
         start: Fraction of training from which it is active, in [0, stop].
-        stop: Fraction of training from which it no longer is, in [start, 1]. Outside the slot has its default.
+        stop: Fraction of training at which it ends, in [start, 1]. Outside this span the slot has its default.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Component:
 
 @dataclass(frozen=True)
 class Phase:
-    """Components that take over from a fraction of training on.
+    """Components that take over at a fraction of training.
 
     Attributes:
         start: Fraction in [0, 1); the phase starts at epoch round(start * epochs), counted from 0, and
-            at the last one at the latest.
+            no later than the last epoch.
         components: Slot (sampler, pixel, mix, feature, loss, class_weights) to component.
     """
 
@@ -70,9 +70,9 @@ def _key(
 ) -> Any:
     """Declare a key.
 
-    kind: protocol (fingerprinted), method (what is compared), seed, or where (no effect). A key that is added later has
-    a ``neutral`` value, the behaviour before it existed: at that value it is left out of the fingerprint, so that old
-    runs and rows stay what they were.
+    kind: protocol (fingerprinted), method (what is compared), seed, or where (no effect). A key that was
+    added later has a ``neutral`` value, which gives the behaviour before it existed. At that value the key is left out
+    of the fingerprint, so that old runs and rows keep theirs.
     """
     metadata = {"group": group, "help": help, "kind": kind, "choices": choices, "neutral": neutral}
     if isinstance(default, Component | tuple):
@@ -85,34 +85,32 @@ class Config:
     """One run. Every key is a flag (dashes for underscores), a TOML key and a keyword of this class.
 
     Raises:
-        ConfigError: A value is out of range, a component or one of its hyperparameters unknown.
+        ConfigError: A value is out of range, or a component or one of its hyperparameters is unknown.
     """
 
     dataset: str = _key("data", "data set (--list datasets)", "cifar10")
     path: str | None = _key("data", "image_folder, csv: the folder of class folders, or the CSV", None)
-    test: str | None = _key("data", "image_folder, csv: test pictures, a folder or CSV of their own", None)
-    image_size: int | None = _key("data", "side in pixels to which pictures are resized", None)
-    test_frac: float = _key("data", "share carved off for testing where nothing else says what to test on", 0.2)
-    data_root: str | None = _key("data", "the only folder to look for the data in", None, kind="where")
+    test: str | None = _key("data", "image_folder, csv: a folder or CSV of test images", None)
+    image_size: int | None = _key("data", "resize images to this side in pixels", None)
+    test_frac: float = _key("data", "share held out for testing when no test part is given", 0.2)
+    data_root: str | None = _key("data", "look for the data in this folder only", None, kind="where")
     download: bool = _key("data", "download missing data into the user cache", True, kind="where")
     profile: str = _key(
-        "data", "shape of the training cut", "exp",
+        "data", "class sizes of the training cut", "exp",
         choices=("exp", "step", "custom", "balanced", "balanced_small", "natural"),
     )  # fmt: skip
-    imbalance_factor: float = _key("data", "largest over smallest class of the cut, >= 1", 100.0)
-    counts: tuple[int, ...] = _key("data", "profile custom: training pictures of each class", ())
-    class_order: str = _key("data", "which class is large: native, reversed or permuted:SEED", "native")
+    imbalance_factor: float = _key("data", "size of the largest class over that of the smallest, >= 1", 100.0)
+    counts: tuple[int, ...] = _key("data", "profile custom: training images per class", ())
+    class_order: str = _key("data", "which classes are large: native, reversed or permuted:SEED", "native")
     subset: str = _key(
-        "data", "how pictures are picked: as LDAM-DRW does, or divaug's nested draw", "literature",
+        "data", "how images are chosen: as in LDAM-DRW, or by divaug's nested draw", "literature",
         choices=("literature", "nested"),
     )  # fmt: skip
-    split_seed: int = _key("data", "seed of the training cut and of carved splits", 0)
-    val_frac: float = _key("data", "share of the cut carved off for validation, in [0, 1)", 0.0)
-    max_per_class: int | None = _key(
-        "data", "treat the data set as having at most so many training pictures a class", None
-    )
+    split_seed: int = _key("data", "seed of the training cut and of held-out parts", 0)
+    val_frac: float = _key("data", "share of the cut held out for validation, in [0, 1)", 0.0)
+    max_per_class: int | None = _key("data", "use at most this many training images per class of the data set", None)
     data_part: str = _key(
-        "data", "half of the training pictures to use: b is what common encoders learn on by default", "all",
+        "data", "half of the training images to use; common encoders learn on b by default", "all",
         choices=("all", "a", "b"),
     )  # fmt: skip
     loader: str = _key(
@@ -122,12 +120,12 @@ class Config:
         kind="where",
         choices=("auto", "resident", "streaming"),
     )
-    workers: int = _key("data", "worker processes; more than 0 chooses the streaming loader", 0, kind="where")
+    workers: int = _key("data", "worker processes; more than 0 selects the streaming loader", 0, kind="where")
 
     method: str = _key("method", "named method (--list methods)", "erm", kind="method")
-    sampler: Component = _key("method", "which pictures an epoch visits", Component("uniform"), kind="method")
-    pixel: Component = _key("method", "augmentation of one picture", Component("default"), kind="method")
-    mix: Component = _key("method", "mixing of pictures", Component("none"), kind="method")
+    sampler: Component = _key("method", "which images an epoch visits", Component("uniform"), kind="method")
+    pixel: Component = _key("method", "augmentation of single images", Component("default"), kind="method")
+    mix: Component = _key("method", "mixing of images", Component("none"), kind="method")
     feature: Component = _key("method", "augmentation of embeddings", Component("none"), kind="method")
     loss: Component = _key("method", "loss", Component("ce"), kind="method")
     class_weights: Component = _key("method", "weights of classes in the loss", Component("none"), kind="method")
@@ -135,7 +133,7 @@ class Config:
     head: Component = _key("method", "classifier (linear, cosine)", Component("linear"), kind="method")
 
     extra_train: str | None = _key(
-        "method", "CSV (path, label, source) of pictures to join the training cut; every method runs without and with",
+        "method", "CSV (path, label, source) of extra training images; every method runs without and with them",
         None, kind="method",
     )  # fmt: skip
 
@@ -143,7 +141,7 @@ class Config:
     model: Component = _key("model", "network (--list models) or timm:NAME", Component("whitened_cnn"))
     epochs: int = _key("optimisation", "epochs", 10)
     optim: Component = _key("optimisation", "optimiser (--list optim)", Component("sgd"), neutral=Component("sgd"))
-    batch_size: int = _key("optimisation", "rows a step", 128)
+    batch_size: int = _key("optimisation", "rows per step", 128)
     lr: float = _key("optimisation", "peak learning rate", 0.2)
     momentum: float = _key("optimisation", "momentum of SGD", 0.9)
     nesterov: bool = _key("optimisation", "Nesterov momentum", True)
@@ -153,35 +151,33 @@ class Config:
         "optimisation", "learning rate after the warm-up", "triangular",
         choices=("constant", "cosine", "step", "triangular"),
     )  # fmt: skip
-    warmup_frac: float = _key("optimisation", "share of training with a rising learning rate", 0.1)
+    warmup_frac: float = _key("optimisation", "share of training in which the learning rate rises", 0.1)
     milestones: tuple[float, ...] = _key("optimisation", "schedule step: fractions of training at a drop", (0.8, 0.9))
     drop: float = _key("optimisation", "schedule step: factor at each milestone", 0.01)
     precision: str = _key(
-        "optimisation", "bf16 autocast where the processor has it", "auto", choices=("auto", "bf16", "fp32")
+        "optimisation", "bf16 autocast where the processor supports it", "auto", choices=("auto", "bf16", "fp32")
     )
     device: str = _key("optimisation", "auto, cpu, cuda or cuda:N", "auto", kind="where")
 
-    monitor: bool = _key("latent monitor", "follow the latent diversity of every class", True)
+    monitor: bool = _key("latent monitor", "measure the latent diversity of every class", True)
     monitor_at: tuple[float, ...] = _key(
         "latent monitor",
-        "fractions of training at which clean training pictures are measured",
+        "fractions of training at which clean training images are measured",
         (0.0, 0.5, 1.0),
     )
     top_k: int = _key("latent monitor", "K of the top-K embeddings", 10)
-    more_top_k: tuple[int, ...] = _key("latent monitor", "further K, counted beside it", ())
-    encoder: str | None = _key("latent monitor", "common encoder in whose space everything is measured again", None)
-    allow_overlap: bool = _key(
-        "latent monitor", "accept an encoder that has seen training pictures", False, kind="where"
-    )
-    eval_every: int = _key("latent monitor", "epochs between evaluations; the last epoch always is", 1)
+    more_top_k: tuple[int, ...] = _key("latent monitor", "further values of K to count", ())
+    encoder: str | None = _key("latent monitor", "common encoder: measure everything in its space too", None)
+    allow_overlap: bool = _key("latent monitor", "accept an encoder that has seen training images", False, kind="where")
+    eval_every: int = _key("latent monitor", "epochs between evaluations; the last epoch is always evaluated", 1)
 
     seed: int = _key("run", "training seed", 0, kind="seed")
     output_dir: str = _key("run", "folder of all runs", "runs", kind="where")
-    experiment: str | None = _key("run", "name of the experiment, taken as it is", None, kind="where")
-    resume: str = _key("run", "auto: go on where the run stopped; never: refuse; or a run folder", "auto", kind="where")
+    experiment: str | None = _key("run", "name of the experiment, used unchanged", None, kind="where")
+    resume: str = _key("run", "auto: continue a stopped run; never: refuse; or a run folder", "auto", kind="where")
     tracking: str = _key("run", "auto (MLflow in the output folder), off, or a tracking URI", "auto", kind="where")
     progress: str = _key("run", "progress on stderr", "auto", kind="where", choices=("auto", "bar", "lines", "none"))
-    imports: tuple[str, ...] = _key("run", "files or modules with components of your own", (), kind="where")
+    imports: tuple[str, ...] = _key("run", "files or modules with your own components", (), kind="where")
 
     def __post_init__(self) -> None:
         for name, ok, rule in (
@@ -192,13 +188,13 @@ class Config:
             ("max_per_class", self.max_per_class is None or self.max_per_class >= 1, "must be >= 1"),
             ("class_order", re.fullmatch(r"native|reversed|permuted:\d+", self.class_order),
              "must be native, reversed or permuted:SEED"),
-            ("counts", bool(self.counts) == (self.profile == "custom"), "go with profile custom, and only with it"),
+            ("counts", bool(self.counts) == (self.profile == "custom"), "go with profile custom, which needs them"),
             ("counts", all(n >= 1 for n in self.counts), "must be >= 1: a class with no image cannot be learned"),
             ("epochs", self.epochs >= 1, "must be >= 1"),
             ("batch_size", self.batch_size >= 2, "must be >= 2 (batch normalisation)"),
             ("lr", self.lr > 0, "must be > 0"),
             ("momentum", 0 <= self.momentum < 1, "must lie in [0, 1)"),
-            ("nesterov", not (self.nesterov and self.momentum == 0), "needs momentum > 0 (--no-nesterov without)"),
+            ("nesterov", not (self.nesterov and self.momentum == 0), "needs momentum > 0 (or --no-nesterov)"),
             ("weight_decay", self.weight_decay >= 0, "must be >= 0"),
             ("warmup_frac", 0 <= self.warmup_frac < 1, "must lie in [0, 1)"),
             ("milestones", all(0 < m < 1 for m in self.milestones), "must lie in (0, 1)"),
@@ -242,7 +238,7 @@ class Config:
 
 
 def needs_encoder(config: Config) -> str | None:
-    """Return the component that compares pictures in the space of a common encoder, in words, or None."""
+    """Return the component that compares images in the space of a common encoder, in words; None without one."""
     for slot, registry in FAMILY_OF.items():
         for component in (getattr(config, slot), *(p.components[slot] for p in config.phases if slot in p.components)):
             if "encoder_features" in registry.facts_of(component.name, component.options):

@@ -1,4 +1,4 @@
-"""What is known of a component without importing it: names, descriptions and options, read from source by ``ast``."""
+"""What is known about a component without importing it: name, description and options, read from source by ``ast``."""
 
 import ast
 import inspect
@@ -16,7 +16,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a component without importing it.
+    """What is known about a component without importing it.
 
     Attributes:
         name: Registered name.
@@ -24,6 +24,7 @@ class Entry:
         module: Module to import before it can be built.
         facts: Positional parameters.
         options: Keyword-only parameters: name to (annotation, default), both as source text, None where absent.
+        symbol: Name of the class in its module; "" for a function.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Entry:
     module: str
     facts: tuple[str, ...]
     options: dict[str, tuple[str | None, str | None]]
+    symbol: str = ""
 
     @property
     def summary(self) -> str:
@@ -83,13 +85,14 @@ def scan_file(path: Path, module: str, variable: str) -> dict[str, Entry]:
 
 def _entry_from_source(name: str, module: str, node: ast.ClassDef | ast.FunctionDef) -> Entry:
     function: Any = node
+    symbol = node.name if isinstance(node, ast.ClassDef) else ""
     if isinstance(node, ast.ClassDef):
         constructors = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name in _CONSTRUCTORS]
         function = constructors[0] if constructors else None
         if function is None and (len(node.decorator_list) > 1 or {ast.unparse(b) for b in node.bases} - _NO_PARAMETERS):
-            return entry_of(name, getattr(import_module(module), node.name))  # its constructor is written elsewhere
+            return entry_of(name, getattr(import_module(module), node.name))  # its constructor is defined elsewhere
     if function is None:
-        return Entry(name, ast.get_docstring(node) or "", module, (), {})
+        return Entry(name, ast.get_docstring(node) or "", module, (), {}, symbol)
     positional = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
     facts = positional[1:] if isinstance(node, ast.ClassDef) else positional
     options = {
@@ -99,10 +102,24 @@ def _entry_from_source(name: str, module: str, node: ast.ClassDef | ast.Function
         )
         for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
     }
-    return Entry(name, ast.get_docstring(node) or "", module, tuple(facts), options)
+    return Entry(name, ast.get_docstring(node) or "", module, tuple(facts), options, symbol)
 
 
 def registrations(file: Path) -> int:
-    """Return how many calls ``X.register(...)`` a file has."""
+    """Return the number of ``X.register(...)`` calls in a file."""
     calls = (node.func for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
     return sum(isinstance(function, ast.Attribute) and function.attr == "register" for function in calls)
+
+
+def lazy(package: str, variable: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of a family's package: its components' classes, imported on first use."""
+
+    def symbols() -> dict[str, str]:
+        return {entry.symbol: entry.module for entry in scan_package(package, variable).values() if entry.symbol}
+
+    def attribute(name: str) -> Any:
+        if (known := symbols()) and name in known:
+            return getattr(import_module(known[name]), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return attribute, lambda: sorted(symbols())

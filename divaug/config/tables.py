@@ -46,7 +46,7 @@ def from_layers(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Config:
 
 
 def _overlay(below: Component, value: Any, where: str) -> Component:
-    """Read a component over what lower layers say: without a name, or with the same, it changes only what it names."""
+    """Read a component over lower layers: without a name, or with the same name, it changes only what it gives."""
     if isinstance(value, Component):
         value = value.table()
     if isinstance(value, str):
@@ -57,7 +57,7 @@ def _overlay(below: Component, value: Any, where: str) -> Component:
 
 
 def overlay(below: Component, above: Component) -> Component:
-    """Return ``above``; of the same name it keeps the hyperparameters, start and stop that it does not change."""
+    """Return ``above``; if the names agree, it keeps the hyperparameters, start and stop that it does not change."""
     return _overlay(below, above, "phase")
 
 
@@ -164,6 +164,6 @@ def protocol_fingerprint(config: Config) -> str:
     """Return a hash of every key that two runs must share to be compared fairly."""
     table = to_table(config) | {"model": config.model.table()}  # the head belongs to the method
     if config.encoder is not None:
-        table["encoder"] = config.encoder.rsplit("/", 1)[-1]  # its name has a hash of its content; folders differ
+        table["encoder"] = config.encoder.rsplit("/", 1)[-1]  # its name holds a hash of its content; folders may differ
     keys = [key for key in keys_of_kind("protocol") if getattr(config, key) != config_fields()[key].metadata["neutral"]]
     return digest({key: table.get(key) for key in keys})

@@ -1,4 +1,4 @@
-"""Pictures of any other source (a generator, the web) that join the training cut, marked by where they come from."""
+"""Images from any other source (a generator, the web) that join the training cut, labelled by source."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,53 +7,52 @@ import numpy as np
 
 from divaug.base.errors import DataError
 from divaug.data.datasets._rows import rows_of_csv
-from divaug.data.halves import picture_digests
+from divaug.data.halves import image_digests
+from divaug.data.image_files import ImageFiles
 from divaug.data.images import Part
-from divaug.data.pictures import PictureFiles
 
-UNNAMED = "extra"  # the source of rows that state none
+UNNAMED = "extra"  # the source of rows that name none
 
 
 def with_extra(
     train: Part, held_out: dict[str, Part], file: str, class_names: list[str]
 ) -> tuple[Part, dict[str, list[int]]]:
-    """Add the pictures of a CSV behind a training part.
+    """Append the images of a CSV to a training part.
 
     Args:
         train: The training cut.
-        held_out: The test and validation parts by name: none of their pictures may come back.
+        held_out: The test and validation parts by name; none of their images may be among the extra ones.
         file: CSV with path, label and optionally source; paths relative to it.
         class_names: The data set's classes, which the labels must name.
 
     Returns:
-        The longer part, and the pictures of each class by source.
+        The longer part, and the images of each class by source.
 
     Raises:
-        DataError: The CSV or a picture is unreadable, a label names no class, a row is marked for testing, or a picture
+        DataError: The CSV or an image is unreadable, a label names no class, a row is marked for testing, or an image
             is among those held out.
     """
     path = Path(file)
     rows = rows_of_csv(path)
     index = {name: c for c, name in enumerate(class_names)}
     if unknown := sorted({row.label for row in rows} - set(index)):
-        raise DataError(f"{path}: labels {unknown[:5]} are no classes of the data set; it has {class_names}")
+        raise DataError(f"{path}: labels {unknown[:5]} are not classes of the data set, which has {class_names}")
     if any(row.split == "test" for row in rows):
-        raise DataError(f"{path}: extra pictures are for training only, but some are marked split = test")
+        raise DataError(f"{path}: extra images are for training only, but some are marked split = test")
     _, height, width, channels = train.images.shape
     if height != width:
-        raise DataError(f"extra pictures are made square, but these are {height}x{width}; give --image-size")
-    files = PictureFiles([row.path for row in rows], height)
+        raise DataError(f"extra images are made square, but these are {height}x{width}; give --image-size")
+    files = ImageFiles([row.path for row in rows], height)
     images = files.load()
-    if channels == 1:  # luminance of ITU-R 601, as Pillow's mode L
+    if channels == 1:  # luminance as in ITU-R 601 and Pillow's mode L
         images = (images @ np.array([0.299, 0.587, 0.114]))[..., None].round().astype(np.uint8)
     labels = np.array([index[row.label] for row in rows], dtype=np.int64)
     extra = Part(images, labels)
     for name, part in held_out.items():
-        leaked = np.isin(picture_digests(extra), picture_digests(part))
+        leaked = np.isin(image_digests(extra), image_digests(part))
         if leaked.any():
             raise DataError(
-                f"{path}: {leaked.sum()} extra pictures are {name} pictures, "
-                f"{rows[int(leaked.argmax())].path} among them"
+                f"{path}: {leaked.sum()} extra images are {name} images, {rows[int(leaked.argmax())].path} among them"
             )
     sources: dict[str, list[int]] = {}
     for source in sorted({row.source or UNNAMED for row in rows}):
@@ -62,8 +61,10 @@ def with_extra(
     groups = None
     if train.groups is not None:
         groups = np.concatenate([train.groups, [f"picture {row.path}" for row in rows]])
-    if isinstance(train.images, PictureFiles):  # stay files, so that the loader's choice is the same as without them
-        together = PictureFiles([*train.images.files, *files.files], height)
+    if isinstance(
+        train.images, ImageFiles
+    ):  # they stay files, so that the choice of loader is the same as without them
+        together = ImageFiles([*train.images.files, *files.files], height)
     else:
         together = np.concatenate([train.images, images])
     return Part(together, np.concatenate([train.labels, labels]), groups), sources

@@ -1,4 +1,4 @@
-"""Two disjoint halves of the training pictures: one for a common encoder, the other for the runs that it judges."""
+"""Two disjoint halves of the training images: one for a common encoder, the other for the runs that it judges."""
 
 import hashlib
 
@@ -10,8 +10,8 @@ from divaug.data.images import Part
 _CHUNK = 256
 
 
-def picture_digests(part: Part) -> np.ndarray:
-    """Return a digest of every picture's pixels, uint64 ``(N,)``: who has seen which picture, whatever its index."""
+def image_digests(part: Part) -> np.ndarray:
+    """Return a digest of every image's pixels, uint64 ``(N,)``: it identifies an image whatever its index."""
     digests = np.empty(len(part.labels), dtype=np.uint64)
     for start in range(0, len(digests), _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, len(digests)))
@@ -22,16 +22,16 @@ def picture_digests(part: Part) -> np.ndarray:
 
 
 def half(part: Part, which: str) -> np.ndarray:
-    """Return which pictures belong to half "a" or "b", boolean ``(N,)``.
+    """Return which images belong to half "a" or "b", boolean ``(N,)``.
 
-    Every class is dealt out evenly. Identical pictures, and pictures of one group (patient, slide), are on one side.
-    The deal is always the same: an encoder and the runs that it judges need not agree on a seed.
+    Every class is split evenly. Identical images, and images of one group (patient, slide), are in the same half.
+    The split is always the same: an encoder and the runs that it judges need not agree on a seed.
     """
-    source = picture_digests(part) if part.groups is None else part.groups
+    source = image_digests(part) if part.groups is None else part.groups
     _, first, unit, sizes = np.unique(source, return_index=True, return_inverse=True, return_counts=True)
     in_a: np.ndarray = np.zeros(len(sizes), dtype=bool)
     for c in np.unique(part.labels):
-        members = np.flatnonzero(part.labels[first] == c)  # a unit counts as its first picture's class
+        members = np.flatnonzero(part.labels[first] == c)  # a unit counts as its first image's class
         dealt = [0, 0]
         for u in stream(0, f"halves/{c}").permutation(members):
             side = 0 if dealt[0] <= dealt[1] else 1

@@ -1,10 +1,10 @@
-"""What a data set hands over: pictures, labels and what the data set declares about itself."""
+"""What a data set hands over: images, labels and what the data set declares about itself."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from divaug.data.pictures import PictureFiles
+from divaug.data.image_files import ImageFiles
 
 
 @dataclass(frozen=True)
@@ -12,25 +12,25 @@ class Part:
     """One part (train or test) of a data set.
 
     Attributes:
-        images: uint8 ``(N, H, W, ch)``, ch 1 or 3: an array, or files decoded when asked for; both yield uint8
+        images: uint8 ``(N, H, W, ch)``, ch 1 or 3: an array, or files decoded on access; both yield uint8
             ``(n, H, W, ch)`` for an index array.
         labels: int64 ``(N,)``.
-        groups: Group of every picture (patient, slide), or None.
+        groups: Group of every image (patient, slide), or None.
     """
 
-    images: np.ndarray | PictureFiles
+    images: np.ndarray | ImageFiles
     labels: np.ndarray
     groups: np.ndarray | None = None
 
     def take(self, keep: np.ndarray) -> "Part":
         """Return the part at a boolean mask or an index array."""
-        images = self.images.take(keep) if isinstance(self.images, PictureFiles) else self.images[keep]
+        images = self.images.take(keep) if isinstance(self.images, ImageFiles) else self.images[keep]
         return Part(images, self.labels[keep], None if self.groups is None else self.groups[keep])
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a user said about where the data are and how files become pictures; see the keys of ``Config``."""
+    """The user's settings for where the data are and how files become images; see the keys of ``Config``."""
 
     data_root: str | None = None
     download: bool = True
@@ -48,11 +48,11 @@ class Dataset:
     Attributes:
         train: Training part, whole.
         test: Test part.
-        class_names: One name a class.
+        class_names: One name per class.
         mean: Channel means on the 0-1 scale, for normalisation.
         std: Channel standard deviations on the 0-1 scale.
         pixel: Registered name of the default pixel augmentation.
-        notes: Sentences a user should read (odd pictures, classes absent from a part).
+        notes: Notes for the user (unusual images, classes absent from a part).
     """
 
     train: Part

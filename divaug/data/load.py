@@ -17,7 +17,7 @@ from divaug.data.images import Dataset, Part, Request
 from divaug.data.longtail import Cut, cut
 from divaug.data.split import carve
 
-OWN_PICTURES = ("image_folder", "csv")
+OWN_IMAGES = ("image_folder", "csv")
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Data:
 
     Attributes:
         dataset: The data set as declared.
-        cut: The training cut, before validation pictures were carved off it.
+        cut: The training cut, before validation images were carved off it.
         train, val, test: Parts; val is None without a validation split.
-        counts: Training pictures of each class, ``(C,)``, extra ones included.
-        notes: Sentences for the user.
-        extra: Extra pictures of each class by source; they are in ``train``, behind the cut's.
+        counts: Training images per class, ``(C,)``, extra ones included.
+        notes: Notes for the user.
+        extra: Extra images of each class by source; they come after the cut's images in ``train``.
     """
 
     dataset: Dataset
@@ -43,13 +43,13 @@ class Data:
     extra: dict[str, list[int]] = field(default_factory=dict)
 
     @property
-    def own_pictures(self) -> int:
-        """How many of ``train`` are the cut's; extra ones stand behind them."""
+    def own_images(self) -> int:
+        """Number of images in ``train`` that belong to the cut; extra ones come after them."""
         return len(self.train.labels) - sum(sum(counts) for counts in self.extra.values())
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What a stranger needs to rebuild and check the same parts."""
+        """What is needed to rebuild and check the same parts."""
         names = self.dataset.class_names
         return {
             "class_names": names,
@@ -71,7 +71,7 @@ class Data:
 
 
 def _sha256(part: Part) -> str:
-    """Hash labels, and pictures where they are in memory, so that a resumed run sees changed data."""
+    """Hash labels, and images if they are in memory, so that a resumed run notices changed data."""
     digest = hashlib.sha256(part.labels.astype("<i8").tobytes())
     if isinstance(part.images, np.ndarray):
         digest.update(np.ascontiguousarray(part.images).tobytes())
@@ -82,14 +82,14 @@ def load_data(config: Config) -> Data:
     """Load the data set, make the training cut and carve off the validation part.
 
     Raises:
-        DataError: Data missing, damaged, or a class without a picture.
+        DataError: Data missing, damaged, or a class without an image.
     """
     dataset = _dataset(config)
     if config.data_part != "all":
         dataset = replace(dataset, train=dataset.train.take(half(dataset.train, config.data_part)))
     num_classes = dataset.num_classes
     if config.profile == "custom" and len(config.counts) != num_classes:
-        raise ConfigError(f"counts names {len(config.counts)} classes, {config.dataset} has {num_classes}")
+        raise ConfigError(f"counts names {len(config.counts)} classes, but {config.dataset} has {num_classes}")
     chosen = cut(
         dataset.train.labels,
         num_classes,
@@ -105,15 +105,15 @@ def load_data(config: Config) -> Data:
     if config.val_frac:
         held = carve(train.labels, config.val_frac, config.split_seed, train.groups)
         for c in np.flatnonzero(count_classes(train.labels[~held], num_classes) == 0):
-            whole = train.labels == c  # all of the class lies in held-out groups: the groups come back
+            whole = train.labels == c  # the whole class lies in held-out groups: return the groups
             held &= ~(whole if train.groups is None else np.isin(train.groups, train.groups[whole]))
         val, train = train.take(held), train.take(~held)
         without = np.flatnonzero(count_classes(val.labels, num_classes) == 0)
         if len(without):
             names = [dataset.class_names[c] for c in without]
-            notes.append(f"classes {names} have no validation picture: too few to spare one")
+            notes.append(f"classes {names} have no validation image: too few to spare one")
         if not len(val.labels):
-            raise DataError(f"a validation share of {config.val_frac} leaves no picture for validation")
+            raise DataError(f"a validation share of {config.val_frac} leaves no image for validation")
     size = config.image_size
     parts = [None if part is None else _resized(part, size) for part in (train, val, dataset.test)]
     assert parts[0] is not None and parts[2] is not None
@@ -122,13 +122,13 @@ def load_data(config: Config) -> Data:
         held_out = {"test": parts[2]} | ({} if parts[1] is None else {"validation": parts[1]})
         parts[0], extra = with_extra(parts[0], held_out, config.extra_train, dataset.class_names)
         said = ", ".join(f"{sum(counts)} of {source}" for source, counts in extra.items())
-        notes.append(f"extra training pictures: {said}, beside {len(train.labels)} of the cut")
+        notes.append(f"extra training images: {said}, added to {len(train.labels)} of the cut")
     counts = count_classes(parts[0].labels, num_classes)
     return Data(dataset, chosen, parts[0], parts[1], parts[2], counts, tuple(notes), extra)
 
 
 def _resized(part: Part, size: int | None) -> Part:
-    """Resize a part's pictures to ``size``, bilinear and antialiased; data sets of files have done so while reading."""
+    """Resize a part's images to ``size``, bilinear and antialiased; data sets of files are resized on reading."""
     if size is None or not isinstance(part.images, np.ndarray) or part.images.shape[1:3] == (size, size):
         return part
     planes = torch.from_numpy(part.images).permute(0, 3, 1, 2)
@@ -137,8 +137,8 @@ def _resized(part: Part, size: int | None) -> Part:
 
 
 def _dataset(config: Config) -> Dataset:
-    size, statistics = config.image_size or 32, None  # own pictures only
-    if config.dataset in OWN_PICTURES and config.model.name.startswith("timm:"):
+    size, statistics = config.image_size or 32, None  # own images only
+    if config.dataset in OWN_IMAGES and config.model.name.startswith("timm:"):
         from divaug.models.timm_backbone import input_of
 
         own_size, *statistics = input_of(config.model.name.removeprefix("timm:"))

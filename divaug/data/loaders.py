@@ -1,4 +1,4 @@
-"""Batches of an epoch: a resident loader and a streaming one, with equal pictures for equal plans.
+"""Batches of an epoch: a resident and a streaming loader, which return equal images for equal plans.
 
 All draws of a step (pixel plan, donors, donors' pixel plan) are made here, in the main process, from streams keyed by
 epoch and step; workers only apply them. So the number of workers changes nothing.
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from divaug.base.contracts import Batch, Donors, Mix, Pixel, Plan, WholeMix, WholePixel, complete
 from divaug.base.rng import stream
+from divaug.data.image_files import ImageFiles
 from divaug.data.images import Part
-from divaug.data.pictures import PictureFiles
 
 
 @dataclass(frozen=True)
 class _Request:
-    """Everything a worker needs for one step: which pictures and what to do with each."""
+    """Everything a worker needs for one step: which images and what to do with each."""
 
     indices: np.ndarray
     plan: Plan
@@ -32,7 +32,7 @@ class _Request:
 
 
 class _Fetched(NamedTuple):
-    """A request's pictures, uint8, with the indices they belong to."""
+    """A request's images, uint8, with the indices they belong to."""
 
     indices: np.ndarray
     rows: Tensor
@@ -42,8 +42,8 @@ class _Fetched(NamedTuple):
 
 
 def _fetch(take: Callable[[np.ndarray], Tensor], request: _Request) -> _Fetched:
-    """Take the pictures of a request and augment them."""
-    pixel = complete(request.pixel)  # a copy that came to a worker has only what it chose to pickle
+    """Take the images of a request and augment them."""
+    pixel = complete(request.pixel)  # a copy sent to a worker has only what it pickles
     raw = take(request.indices)
     rows = pixel.apply(raw, request.plan)
     resized = rows.shape != raw.shape
@@ -55,9 +55,9 @@ def _fetch(take: Callable[[np.ndarray], Tensor], request: _Request) -> _Fetched:
 
 
 class _Reader(torch.utils.data.Dataset):
-    """Reads and augments a step's pictures; lives in ``divaug`` so that spawned workers can unpickle it."""
+    """Reads and augments a step's images; lives in ``divaug`` so that spawned workers can unpickle it."""
 
-    def __init__(self, images: np.ndarray | PictureFiles) -> None:
+    def __init__(self, images: np.ndarray | ImageFiles) -> None:
         self.images = images
 
     def __getitem__(self, request: _Request) -> _Fetched:
@@ -65,12 +65,12 @@ class _Reader(torch.utils.data.Dataset):
 
 
 def _as_it_is(fetched: _Fetched) -> _Fetched:
-    """Keep DataLoader from turning index arrays into tensors; a function, so that spawned workers can unpickle it."""
+    """Keep DataLoader from turning index arrays into tensors; a function, so that workers can unpickle it."""
     return fetched
 
 
 def _ignore_signals(worker: int) -> None:
-    """Leave stopping to the main process: a signal to the whole group must not kill workers under its hands."""
+    """Leave stopping to the main process: a signal to the whole process group must not kill its workers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -86,15 +86,15 @@ class _Feed:
 
 
 class Loader:
-    """Hands out the batches of an epoch over one part's pictures.
+    """Hands out the batches of an epoch over one part's images.
 
     Args:
         part: The training cut (or any part to be evaluated).
         mean: Channel means, 0-1 scale.
         std: Channel standard deviations, 0-1 scale.
-        batch_size: Rows a step; a last batch of a single row joins the one before it.
-        device: Where pictures go.
-        streaming: Read pictures in DataLoader workers (or one by one in this process with ``workers=0``) instead of
+        batch_size: Rows per step; a last batch of a single row joins the one before it.
+        device: Device of the images.
+        streaming: Read images in DataLoader workers (or one by one in this process with ``workers=0``) instead of
             keeping all on the device.
         workers: Worker processes of the streaming form.
         start_method: How worker processes start (fork, spawn, forkserver); None takes the platform's.
@@ -117,7 +117,7 @@ class Loader:
         channels = part.images.shape[3]
         if len(mean) != channels or len(std) != channels:
             raise ValueError(f"mean and std must have {channels} values, got {len(mean)} and {len(std)}")
-        # One multiply and one add a pixel on the 0-255 scale.
+        # One multiplication and one addition per pixel on the 0-255 scale.
         self._scale = (1 / (255 * torch.tensor(std))).view(1, -1, 1, 1).to(device)
         self._shift = (-torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1).to(device)
         self._resident: Tensor | None = None
@@ -133,20 +133,20 @@ class Loader:
                 multiprocessing_context=start_method if workers else None,
                 persistent_workers=workers > 0,
                 worker_init_fn=_ignore_signals,
-                generator=torch.Generator(),  # its own: the global one stays untouched
+                generator=torch.Generator(),  # its own, so that the global one stays untouched
             )
         else:
-            images = part.images.load() if isinstance(part.images, PictureFiles) else part.images
+            images = part.images.load() if isinstance(part.images, ImageFiles) else part.images
             self._images = images
             self._resident = torch.from_numpy(images).to(device)
 
     def normalize(self, images: UInt8[Tensor, "B H W ch"]) -> Float[Tensor, "B ch H W"]:
-        """Return normalised pictures, channels-last in memory."""
+        """Return normalised images, channels-last in memory."""
         planes = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         return torch.addcmul(self._shift, planes.float(), self._scale)
 
     def denormalize(self, images: Float[Tensor, "B ch H W"]) -> UInt8[Tensor, "B H W ch"]:
-        """Return pictures to look at: the inverse of ``normalize``, rounded and clipped."""
+        """Return images to look at: the inverse of ``normalize``, rounded and clipped."""
         planes = (images - self._shift) / self._scale
         return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
@@ -158,7 +158,7 @@ class Loader:
         Args:
             indices: The sampler's draw, positions in the part.
             pixel: Pixel component.
-            mix: Mix component; where it asks for donors their pictures come with the batch.
+            mix: Mix component; if it asks for donors, their images come with the batch.
             seed: The run's seed.
             epoch: Epoch from 0.
             first_step: Steps already done (resuming within an epoch).
@@ -182,7 +182,7 @@ class Loader:
         return self.labels[torch.from_numpy(indices)]
 
     def steps(self, draws: int) -> int:
-        """Return the number of batches that an epoch of so many draws has."""
+        """Return the number of batches in an epoch of ``draws`` rows."""
         full, rest = divmod(draws, self.batch_size)
         return full + (rest > 1 or full == 0)
 
@@ -205,9 +205,9 @@ class Loader:
             yield _Request(rows, plan, donors, donor_plan, pixel)
 
     def evenly(self, count: int, batch_size: int = 64, first: int | None = None) -> Iterator[Tensor]:
-        """Yield up to ``count`` normalised pictures, evenly spaced in index order, unaugmented, in batches.
+        """Yield up to ``count`` normalised images, evenly spaced in index order, unaugmented, in batches.
 
-        Of all pictures, or of the ``first`` so many.
+        From all images, or from the ``first`` ones only.
         """
         among = len(self.labels) if first is None else first
         rows = np.unique(np.linspace(0, among - 1, min(count, among)).round().astype(np.int64))
@@ -215,15 +215,15 @@ class Loader:
             yield self.normalize(self.take(rows[start : start + batch_size]))
 
     def in_order(self, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all pictures in order, unaugmented, with their labels: for evaluation."""
+        """Yield all images in order, unaugmented, with their labels: for evaluation."""
         for start in range(0, len(self.labels), batch_size):
             rows = np.arange(start, min(start + batch_size, len(self.labels)))
             yield self.normalize(self.take(rows)), self.labels_of(rows)
 
     def take(self, rows: np.ndarray) -> UInt8[Tensor, "M H W ch"]:
-        """Return pictures at positions of the part as they are."""
+        """Return unchanged images at positions of the part."""
         if self._resident is not None:
             return self._resident[torch.from_numpy(rows).to(self._resident.device, non_blocking=True)]
-        if isinstance(self._images, PictureFiles):
+        if isinstance(self._images, ImageFiles):
             return torch.from_numpy(self._images.take(rows).load())
         return torch.from_numpy(self._images[rows])

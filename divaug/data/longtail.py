@@ -11,13 +11,13 @@ from divaug.base.rng import stream
 
 @dataclass(frozen=True)
 class Cut:
-    """A chosen part of the training pictures.
+    """A chosen subset of the training images.
 
     Attributes:
         indices: Positions in the full training set, ascending, int64 ``(N,)``.
-        counts: Pictures of each class, int64 ``(C,)``.
-        group_counts: The counts by which classes are called head, mid and tail: those of the long-tailed cut of the
-            same configuration, also in the balanced controls.
+        counts: Images of each class, int64 ``(C,)``.
+        group_counts: The counts that define head, mid and tail classes: those of the long-tailed cut of the same
+            configuration, also in the balanced controls.
     """
 
     indices: np.ndarray
@@ -46,18 +46,18 @@ def class_ranks(num_classes: int, order: str) -> np.ndarray:
 
 
 def profile_counts(profile: str, available: np.ndarray, factor: float, ranks: np.ndarray) -> np.ndarray:
-    """Return the number of pictures each class keeps.
+    """Return the number of images each class keeps.
 
     ``exp``: n_max * factor ** (-rank / (C - 1)), rounded down; ``step``: the first C // 2 ranks keep n_max, the others
-    n_max / factor; ``balanced``: n_max each; ``balanced_small``: the ``exp`` cut's total shared equally; ``natural``:
-    everything. n_max is the size of the smallest class available, so that every rank can be filled.
+    n_max / factor; ``balanced``: n_max each; ``balanced_small``: the ``exp`` cut's total divided equally; ``natural``:
+    all images. n_max is the size of the smallest class available, so that every rank can be filled.
 
     Reference:
         Cui et al., Class-Balanced Loss, CVPR 2019, arXiv:1901.05555 (exp); Buda et al., 2018, arXiv:1710.05381
         (step).
 
     Raises:
-        DataError: A class would keep no picture.
+        DataError: A class would keep no image.
     """
     num_classes, largest = len(available), int(available.min())
     if largest < 1:
@@ -69,7 +69,7 @@ def profile_counts(profile: str, available: np.ndarray, factor: float, ranks: np
     elif profile == "balanced":
         by_rank = [largest] * num_classes
     else:
-        # The same expression as the literature's code: int() of another grouping loses a picture to rounding.
+        # The same expression as in the literature's code: int() of another grouping loses an image to rounding.
         by_rank = [int(largest * ((1 / factor) ** (r / (num_classes - 1.0)))) for r in range(num_classes)]
         if profile == "balanced_small":
             by_rank = [sum(by_rank) // num_classes] * num_classes
@@ -94,23 +94,23 @@ def cut(
     seed: int = 0,
     max_per_class: int | None = None,
 ) -> Cut:
-    """Choose the training pictures.
+    """Choose the training images.
 
     Args:
-        labels: Class of every picture.
+        labels: Class of every image.
         num_classes: C.
         profile: See ``profile_counts``; ``custom`` takes ``counts``.
         factor: Largest over smallest class, >= 1.
-        counts: Pictures of each class, profile ``custom`` only.
+        counts: Images of each class, profile ``custom`` only.
         order: See ``class_ranks``.
         subset: ``literature``: one ``numpy.random.RandomState(seed)`` shuffles each class's indices in turn and the
-            first n are kept, as LDAM-DRW and its descendants do with seed 0. ``nested``: each class has a stream of
-            its own, so a smaller cut lies within a larger one and another class order changes nothing else.
+            first n are kept, as LDAM-DRW and its descendants do with seed 0. ``nested``: each class has its own
+            stream, so a smaller cut lies within a larger one and another class order changes nothing else.
         seed: Seed of the choice.
-        max_per_class: Treat the data set as having at most so many pictures a class; the profile is laid over that.
+        max_per_class: Use at most this many images per class of the data set; the profile applies to these.
 
     Raises:
-        DataError: A class would keep no picture, or has fewer than ``counts`` asks for.
+        DataError: A class would keep no image, or a class has fewer than ``counts`` asks for.
     """
     labels = np.asarray(labels)
     available = np.bincount(labels, minlength=num_classes)
@@ -119,7 +119,7 @@ def cut(
     if profile == "custom":
         kept = np.asarray(counts, dtype=np.int64)
         if len(kept) != num_classes:
-            raise DataError(f"counts names {len(kept)} classes, the data have {num_classes}")
+            raise DataError(f"counts names {len(kept)} classes, but the data have {num_classes}")
         group_counts = kept
     else:
         ranks = class_ranks(num_classes, order)
@@ -127,7 +127,9 @@ def cut(
         controls = profile.startswith("balanced")
         group_counts = profile_counts("exp", available, factor, ranks) if controls else kept
     if short := np.flatnonzero(kept > available).tolist():
-        raise DataError(f"classes {short} have only {available[short].tolist()} images, {kept[short].tolist()} asked")
+        raise DataError(
+            f"classes {short} have only {available[short].tolist()} images, but {kept[short].tolist()} are wanted"
+        )
     chosen = []
     literature = np.random.RandomState(seed)
     for c in range(num_classes):

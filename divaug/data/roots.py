@@ -29,12 +29,12 @@ def locate(name: str, folder: str, first: str, request: Request, fetch: Callable
     Args:
         name: The data set, for messages.
         folder: Folder below a root.
-        first: A file whose presence tells that the data set is there.
-        request: The user's words; ``data_root`` given means no other place and no download.
+        first: A file whose presence shows that the data set is there.
+        request: The user's settings; with ``data_root`` there is no other place and no download.
         fetch: Downloads the data set into a root.
 
     Raises:
-        DataError: Not found, with the places tried and the ways out.
+        DataError: Not found; the message lists the places tried and what to do.
     """
     roots = candidates(request)
     for root in roots:
@@ -42,8 +42,8 @@ def locate(name: str, folder: str, first: str, request: Request, fetch: Callable
             return root / folder
     tried = ", ".join(str(root / folder) for root in roots)
     way_out = (
-        f"Put {folder}/{first} and its fellows below one of them or name another root with --data-root. "
-        "Without any download this runs: python -m divaug.recipes.digits_lt"
+        f"Put {folder}/{first} and the other files below one of them, or name another root with --data-root. "
+        "This needs no download: python -m divaug.recipes.digits_lt"
     )
     if request.data_root is not None or not request.download:
         raise DataError(f"{name} not found; looked for {first} in: {tried}. {way_out}")

@@ -1,4 +1,4 @@
-"""Carve a held-out part off labelled pictures: stratified, whole groups, rare classes spared."""
+"""Carve a held-out part off labelled images: stratified, in whole groups, sparing rare classes."""
 
 import warnings
 
@@ -8,18 +8,18 @@ from divaug.base.rng import stream
 
 
 def carve(labels: np.ndarray, frac: float, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-    """Choose held-out pictures.
+    """Choose held-out images.
 
-    Without groups every class gives round(frac * n), at least one; a class that would keep fewer than two pictures
-    gives none. With groups (patients, slides, cameras) no group is on both sides: scikit-learn's
-    ``StratifiedGroupKFold`` proposes folds and the one is taken that leaves fewest classes without a training
-    picture, then fewest without a held-out one, then whose class shares are nearest ``frac``.
+    Without groups, round(frac * n) images of every class are held out, at least one; none of a class that would keep
+    fewer than two. With groups (patients, slides, cameras) no group is on both sides. scikit-learn's
+    ``StratifiedGroupKFold`` proposes folds; the one chosen leaves the fewest classes without a training image, then
+    the fewest without a held-out image, then has class shares nearest ``frac``.
 
     Args:
-        labels: Class of every picture, ``(N,)``.
+        labels: Class of every image, ``(N,)``.
         frac: Share to hold out, in (0, 1).
         seed: Seed of the choice.
-        groups: Group of every picture, or None.
+        groups: Group of every image, or None.
 
     Returns:
         Boolean ``(N,)``, True where held out.

@@ -13,12 +13,12 @@ from divaug.base.labels import MixedLabels
 class FeatureMemory(nn.Module):
     """The last embeddings of every class, as buffers: C * slots * D float32.
 
-    They are as old as the class is rare; the network has moved on since.
+    The rarer the class, the older they are; the network has changed since.
 
     Args:
         num_classes: C.
         feature_dim: D.
-        slots: Embeddings kept a class, >= 2.
+        slots: Embeddings kept per class, >= 2.
     """
 
     features: Float[Tensor, "C M D"]
@@ -36,7 +36,7 @@ class FeatureMemory(nn.Module):
 
     @torch.no_grad()
     def add(self, z: Float[Tensor, "B D"], target: MixedLabels) -> None:
-        """Keep the embeddings of unmixed rows, the oldest of their class going first."""
+        """Keep the embeddings of unmixed rows, replacing the oldest of their class."""
         plain = ~target.is_mixed()
         z, labels = z.detach()[plain].float(), target.dominant()[plain]
         order = torch.argsort(labels, stable=True)
@@ -51,11 +51,11 @@ class FeatureMemory(nn.Module):
 
 
 class Deficit:
-    """Draws the classes of synthetic rows in proportion to what they lack to the largest: n_max - n_c.
+    """Draws the classes of synthetic rows in proportion to how far they fall short of the largest: n_max - n_c.
 
     Args:
-        class_counts: Training pictures of each class.
-        rate: Synthetic rows for each real one, >= 0; with C * n_max / N - 1 all classes have equal label mass.
+        class_counts: Training images of each class.
+        rate: Synthetic rows per real row, >= 0; with C * n_max / N - 1 all classes have equal label mass.
     """
 
     def __init__(self, class_counts: Int[Tensor, "C"], rate: float) -> None:
@@ -66,9 +66,9 @@ class Deficit:
         self.lacking = np.where(counts > 0, counts.max() - counts, 0.0)
 
     def draw(self, rows: int, filled: Int[np.ndarray, "C"], rng: np.random.Generator) -> Int[np.ndarray, "R"]:
-        """Return the classes of round(rate * rows) synthetic rows, none where all counts are equal.
+        """Return the classes of round(rate * rows) synthetic rows; none if all counts are equal.
 
-        Classes of which the memory knows nothing yet are left out.
+        Classes that are not in the memory yet are left out.
         """
         weights = np.where(filled > 0, self.lacking, 0.0)
         size = int(np.floor(self.rate * rows + rng.random()))
@@ -81,7 +81,7 @@ class Deficit:
 def append_rows(
     z: Float[Tensor, "B D"], target: MixedLabels, made: Float[Tensor, "R D"], classes: Int[Tensor, "R"]
 ) -> tuple[Float[Tensor, "B2 D"], MixedLabels]:
-    """Put synthetic rows with hard labels behind a batch."""
+    """Append synthetic rows with hard labels to a batch."""
     width = target.ids.shape[1]
     ids = torch.cat([target.ids, classes[:, None].expand(-1, width)])
     whole = torch.zeros(len(classes), width, device=z.device)
@@ -91,16 +91,16 @@ def append_rows(
 
 
 class Synthetic(nn.Module, ABC):
-    """Base of methods that put synthetic rows of rare classes, made from a memory, behind a batch.
+    """Base of methods that append synthetic rows of rare classes, made from a memory, to a batch.
 
     They train the head only: no gradient goes from them to the backbone.
 
     Args:
-        class_counts: Training pictures of each class.
+        class_counts: Training images of each class.
         feature_dim: D.
-        rate: Synthetic rows for each real one, >= 0.
-        neighbours: Nearest neighbours looked at, >= 1.
-        memory: Embeddings remembered a class, >= 2.
+        rate: Synthetic rows per real row, >= 0.
+        neighbours: Number of nearest neighbours, >= 1.
+        memory: Embeddings remembered per class, >= 2.
     """
 
     def __init__(
@@ -116,12 +116,12 @@ class Synthetic(nn.Module, ABC):
     def forward(
         self, z: Float[Tensor, "B D"], target: MixedLabels, rng: np.random.Generator
     ) -> tuple[Float[Tensor, "B2 D"], MixedLabels]:
-        """Remember the batch and put synthetic rows behind it."""
+        """Remember the batch and append synthetic rows to it."""
         if not self.training:
             return z, target
         self.memory.add(z, target)
         drawn = self.deficit.draw(len(z), self.memory.filled.cpu().numpy(), rng)
-        u = rng.random((3, len(drawn)), dtype=np.float32)  # below 1: a rounded 1 would point behind the last one
+        u = rng.random((3, len(drawn)), dtype=np.float32)  # below 1: a rounded 1 would point past the last one
         u = torch.from_numpy(u).to(z.device)
         made, classes = self.make(torch.from_numpy(drawn).to(z.device), u)
         return append_rows(z, target, made, classes)

@@ -10,16 +10,16 @@ from divaug.feature._memory import Synthetic
 class EOS(Synthetic):
     """Add synthetic embeddings of rare classes on the way to their nearest enemies (expansive over-sampling).
 
-    A remembered embedding of a rare class whose neighbours, among all remembered ones, include other classes is moved
-    towards one of these, anywhere on the segment, and keeps its label. They train the head; no gradient goes from them
-    to the backbone. An embedding without an enemy among its neighbours gives nothing; balanced data get nothing.
+    A remembered embedding of a rare class may have other classes among its neighbours in the memory. It is moved
+    towards one of these enemies, anywhere on the segment, and keeps its label. The new rows train the head; no gradient
+    goes from them to the backbone. An embedding without an enemy yields no row; balanced data get no rows.
 
     Args:
-        class_counts: Training pictures of each class; class c is drawn in proportion to n_max - n_c.
+        class_counts: Training images of each class; class c is drawn in proportion to n_max - n_c.
         feature_dim: D.
-        rate: Synthetic rows for each real one, >= 0, before those without an enemy are left out.
-        neighbours: Nearest neighbours among which enemies are looked for, >= 1.
-        memory: Embeddings remembered a class, >= 2 (C * memory * D float32).
+        rate: Synthetic rows per real row, >= 0, before those without an enemy are left out.
+        neighbours: Nearest neighbours searched for enemies, >= 1.
+        memory: Embeddings remembered per class, >= 2 (C * memory * D float32).
 
     Reference:
         Dablain et al., Efficient Augmentation for Imbalanced Deep Learning, ICDE 2023, arXiv:2207.06080.

@@ -10,13 +10,13 @@ from divaug.config.registry import FEATURE
 
 @FEATURE.register("feature_noise")
 class FeatureNoise(nn.Module):
-    """Add normal noise to embeddings, measured by the spread that each dimension has.
+    """Add normal noise to embeddings, scaled by the spread of each dimension.
 
     Args:
-        class_counts: Training pictures of each class.
+        class_counts: Training images of each class.
         feature_dim: D.
         std: Standard deviation of the noise as a multiple of the dimension's own, >= 0.
-        power: Rarity exponent, >= 0: the noise of class c is (n_max / n_c) ** power times as large; 0 treats all alike.
+        power: Rarity exponent, >= 0: the noise of class c is (n_max / n_c) ** power times as large; 0: all alike.
         momentum: Weight of the newest batch in the running variance, in (0, 1].
 
     Reference:

@@ -10,15 +10,15 @@ from divaug.feature._memory import Synthetic
 class FeatureSmote(Synthetic):
     """Add synthetic embeddings of rare classes, between a remembered embedding and one of its neighbours in the class.
 
-    They train the head; no gradient goes from them to the backbone. Of a class known by a single embedding copies are
-    added; balanced data get none.
+    The new rows train the head; no gradient goes from them to the backbone. A class with a single remembered embedding
+    gets copies of it; balanced data get no rows.
 
     Args:
-        class_counts: Training pictures of each class; class c is drawn in proportion to n_max - n_c.
+        class_counts: Training images of each class; class c is drawn in proportion to n_max - n_c.
         feature_dim: D.
-        rate: Synthetic rows for each real one, >= 0.
+        rate: Synthetic rows per real row, >= 0.
         neighbours: Nearest neighbours to choose from, >= 1.
-        memory: Embeddings remembered a class, >= 2 (C * memory * D float32).
+        memory: Embeddings remembered per class, >= 2 (C * memory * D float32).
 
     Reference:
         Chawla et al., SMOTE, JAIR 16, 2002, arXiv:1106.1813.
@@ -41,14 +41,14 @@ class FeatureSmote(Synthetic):
         super().__init__(class_counts, feature_dim, rate=rate, neighbours=neighbours, memory=memory)
 
     def make(self, classes: Int[Tensor, "R"], u: Float[Tensor, "3 R"]) -> tuple[Float[Tensor, "M D"], Int[Tensor, "M"]]:
-        """Return points between remembered embeddings and a neighbour of theirs."""
+        """Return points between remembered embeddings and one of their neighbours."""
         known = self.memory.filled[classes]
         points = self.memory.features[classes]  # (R, M, D)
         base_slot = (u[0] * known).long().clamp(max=self.memory.slots - 1)
         base = points[torch.arange(len(classes), device=classes.device), base_slot]
         slots = torch.arange(self.memory.slots, device=classes.device)
         distance = torch.linalg.vector_norm(points - base[:, None], dim=2)
-        # itself is left out by its place: at distance 0 there may be duplicates too
+        # itself is left out by position: duplicates may be at distance 0 too
         unusable = (slots >= known[:, None]) | (slots == base_slot[:, None])
         nearest = distance.masked_fill(unusable, torch.inf).argsort(dim=1, stable=True)
         choices = (known - 1).clamp(max=self.neighbours)

@@ -13,9 +13,9 @@ COVARIANCES = ("diagonal", "low_rank", "full")
 
 @FEATURE.register("isda")
 class ISDA(nn.Module):
-    """Move every embedding by noise that has the covariance of its class, more as training goes on.
+    """Add noise with the covariance of its class to every embedding, more as training proceeds.
 
-    z + sqrt(strength * t / T) * e with e ~ N(0, S_c), t of T steps done, S_c the running covariance of class c.
+    z + sqrt(strength * t / T) * e with e ~ N(0, S_c), t of T steps done, and S_c the running covariance of class c.
 
     Memory in float32: ``diagonal`` C * D, ``low_rank`` C * rank * D, ``full`` C * D * D (D = 512, C = 100: 105 MB).
 
@@ -25,13 +25,13 @@ class ISDA(nn.Module):
         total_steps: T.
         strength: lambda_0 of the paper, >= 0.
         covariance: diagonal; low_rank, that of the last ``rank`` embeddings of the class; or full.
-        rank: Embeddings of low_rank, >= 2.
+        rank: Embeddings that low_rank uses, >= 2.
 
     Reference:
         Wang et al., Implicit Semantic Data Augmentation for Deep Networks, NeurIPS 2019, arXiv:1909.12220.
 
-    Differs from the paper: noise is sampled, where the paper minimises an upper bound of the expected loss; so it works
-    with every loss. Only unmixed rows enter the statistics. ``low_rank`` is ours, and so is the ridge that makes a
+    Differs from the paper: noise is sampled, so it works with every loss; the paper minimises an upper bound of the
+    expected loss. Only unmixed rows enter the statistics. ``low_rank`` is ours, and so is the ridge that makes a
     singular ``full`` covariance definite.
     """
 
@@ -72,7 +72,7 @@ class ISDA(nn.Module):
     def forward(
         self, z: Float[Tensor, "B D"], target: MixedLabels, rng: np.random.Generator
     ) -> tuple[Float[Tensor, "B D"], MixedLabels]:
-        """Update the statistics with the batch and move it; labels stay."""
+        """Update the statistics with the batch and add noise to it; labels stay."""
         if not self.training:
             return z, target
         generator = device_generator(rng, z.device)
@@ -125,7 +125,7 @@ class ISDA(nn.Module):
 def _square_root(covariance: Float[Tensor, "D D"]) -> Float[Tensor, "D D"]:
     """Return L with L L^T the covariance, plus the smallest ridge of ten that makes it definite.
 
-    The covariance of few rows is singular, and rounding makes it indefinite.
+    The covariance of few rows is singular, and rounding can make it indefinite.
     """
     wide = covariance.double()
     identity = torch.eye(len(wide), device=wide.device, dtype=wide.dtype)
@@ -134,4 +134,4 @@ def _square_root(covariance: Float[Tensor, "D D"]) -> Float[Tensor, "D D"]:
         factor, failed = torch.linalg.cholesky_ex(wide + ridge * identity)
         if not failed:
             return factor.float()
-    return wide.diagonal().clamp_min(0).sqrt().diag().float()  # hopeless: the variances alone
+    return wide.diagonal().clamp_min(0).sqrt().diag().float()  # none is large enough: use the variances alone

@@ -12,13 +12,13 @@ class ManifoldMixup(nn.Module):
     """Blend every embedding with another of the batch, and their labels by the same share.
 
     Args:
-        alpha: The share kept is drawn from Beta(alpha, alpha) once a step, > 0.
-        prob: Share of steps that are mixed at all, in [0, 1].
+        alpha: The share kept is drawn from Beta(alpha, alpha) once per step, > 0.
+        prob: Share of steps that are mixed, in [0, 1].
 
     Reference:
         Verma et al., Manifold Mixup, ICML 2019, arXiv:1806.05236.
 
-    Differs from the paper: always at the last layer, where the paper draws the layer.
+    Differs from the paper: always at the last layer; the paper draws the layer.
     """
 
     strengths = ({"alpha": 0.2}, {"alpha": 2.0}, {"alpha": 8.0})

@@ -1,1 +1,1 @@
-"""Figures; the only importer of matplotlib."""
+"""Figures; the only package that imports matplotlib."""

@@ -15,7 +15,7 @@ class Series:
     Attributes:
         label: Method.
         recall: Test recall ``(seeds, C)``, 0 to 1.
-        rarefied: Rarefied number of top-K CE of clean training pictures ``(seeds, C)``, or None.
+        rarefied: Rarefied number of top-K CE of clean training images ``(seeds, C)``, or None.
         growth: Group name to the rarefied number of top-K CE over the views of each epoch ``(seeds, epochs)``.
     """
 
@@ -31,10 +31,10 @@ def draw_comparison(
     """Write the figures and return their paths.
 
     Args:
-        folder: Where to.
+        folder: Output folder.
         series: The methods.
         names: Class names.
-        counts: Training pictures of each class.
+        counts: Training images of each class.
         m: Sample size of the rarefied numbers.
         ceiling: Their largest possible value.
     """
@@ -50,7 +50,7 @@ def draw_comparison(
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over seeds; NaN where no seed has a value, without numpy's warning."""
+    """Return the mean over seeds; NaN where no seed has a value, without numpy's warning."""
     known = ~np.isnan(values)
     return np.where(known.any(0), np.nansum(values, axis=0) / np.maximum(known.sum(0), 1), np.nan)
 
@@ -70,7 +70,7 @@ def _recall(path: Path, series: list[Series], names: list[str], counts: np.ndarr
         range(len(order)), class_ticks([names[c] for c in order], counts[order].tolist()), rotation=60, ha="right",
         fontsize=8,
     )  # fmt: skip
-    axis.set(ylim=(-2, 102), ylabel="test recall (%)", xlabel="class (training pictures)")
+    axis.set(ylim=(-2, 102), ylabel="test recall (%)", xlabel="class (training images)")
     axis.legend(frameon=False, ncols=min(4, len(series)), loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
     save(made, path)
 
@@ -110,8 +110,8 @@ def _diversity(path: Path, series: list[Series], counts: np.ndarray, m: int, cei
                 facecolor="none", linewidth=1.2, label=wrapped(s.label),
             )  # fmt: skip
     axis.set(
-        xlabel=f"distinct top-K CE expected in {m} clean training pictures\n"
-        f"(ceiling {ceiling}; classes with fewer pictures are left out)",
+        xlabel=f"distinct top-K CE expected in {m} clean training images\n"
+        f"(ceiling {ceiling}; classes with fewer images are left out)",
         ylabel="test recall (%)",
         ylim=(-4, 106),
     )
@@ -120,7 +120,7 @@ def _diversity(path: Path, series: list[Series], counts: np.ndarray, m: int, cei
         fontsize=8,
         loc="center left",
         bbox_to_anchor=(1.0, 0.5),
-        title="a point a class;\nlarger: more pictures",
+        title="one point per class;\nlarger: more images",
     )
     handles.get_title().set_fontsize(8)
     save(made, path)

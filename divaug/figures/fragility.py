@@ -11,8 +11,8 @@ def effects(path: Path, labels: list[str], values: list[np.ndarray], nulls: list
     """Draw each effect's seeds, mean and the null's interval, each on a scale of its own standard deviation.
 
     Args:
-        path: Where to.
-        labels: One an effect.
+        path: Output file.
+        labels: One per effect.
         values: Its value by seed.
         nulls: Interval of the mean where nothing but the seed differs, or None.
     """
@@ -35,10 +35,10 @@ def effects(path: Path, labels: list[str], values: list[np.ndarray], nulls: list
 
 
 def masking(path: Path, ks: list[int], lost: dict[str, dict[str, np.ndarray]]) -> Path:
-    """Draw the recall lost with masked features over K, a panel a tercile.
+    """Draw the recall lost with masked features over K, one panel per tercile.
 
     Args:
-        path: Where to.
+        path: Output file.
         ks: Sizes.
         lost: Tercile to kind ("top", "matched", "random") to ``(seeds, len(ks))``, in recall 0 to 1.
     """
@@ -60,11 +60,11 @@ def masking(path: Path, ks: list[int], lost: dict[str, dict[str, np.ndarray]]) -
 
 
 def patches(path: Path, shares: list[float], panels: dict[str, dict[str, np.ndarray]]) -> Path:
-    """Draw what a planted patch does as its share grows, a panel a measure, a line a class.
+    """Draw what a planted patch does as its share grows, one panel per measure, one line per class.
 
     Args:
-        path: Where to.
-        shares: Shares of the class's training pictures with the patch.
+        path: Output file.
+        shares: Shares of the class's training images with the patch.
         panels: Measure to "rare" and "frequent" to ``(seeds, len(shares))``.
     """
     made, axes = figure(3.4 * len(panels) + 0.4, 3.2, 1, len(panels), squeeze=False)
@@ -76,7 +76,7 @@ def patches(path: Path, shares: list[float], panels: dict[str, dict[str, np.ndar
                 label=f"{which} class", capsize=2, linestyle=list(GROUP_LINES.values())[index], markersize=4,
             )  # fmt: skip
         axis.set_title(measure, fontsize=9)
-        axis.set_xlabel("training pictures with the patch (%)")
+        axis.set_xlabel("training images with the patch (%)")
         axis.set_ylim(-0.05, 1.05)
     axes.flat[0].legend(fontsize=7, frameon=False)
     save(made, path)

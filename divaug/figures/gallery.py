@@ -1,4 +1,4 @@
-"""The gallery: a row an augmentation, two pictures at three strengths each; and clouds of embeddings."""
+"""The gallery: one row per augmentation, two images at three strengths each; and clouds of embeddings."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ def draw_gallery(path: Path, plain: Any, rows: Any, clouds: Any, heading: str) -
     """Draw one tall figure.
 
     Args:
-        path: Where to.
-        plain: The two pictures as they are.
-        rows: Augmentations of pictures (``divaug.report.gallery.Row``).
+        path: Output file.
+        plain: The two original images.
+        rows: Augmentations of images (``divaug.report.gallery.Row``).
         clouds: Augmentations of embeddings (``divaug.report.gallery.Cloud``).
-        heading: What pictures these are.
+        heading: What images these are.
     """
     from matplotlib.figure import Figure
     from matplotlib.gridspec import GridSpec
@@ -32,8 +32,8 @@ def draw_gallery(path: Path, plain: Any, rows: Any, clouds: Any, heading: str) -
 
     def picture(line: int, column: int, shown: Any) -> Any:
         axis = made.add_subplot(grid[line, column])
-        grey = shown.picture.shape[-1] == 1
-        axis.imshow(shown.picture[..., 0] if grey else shown.picture, cmap="gray", vmin=0, vmax=255)
+        grey = shown.image.shape[-1] == 1
+        axis.imshow(shown.image[..., 0] if grey else shown.image, cmap="gray", vmin=0, vmax=255)
         axis.set_xticks([])
         axis.set_yticks([])
         if shown.caption:
@@ -54,7 +54,7 @@ def draw_gallery(path: Path, plain: Any, rows: Any, clouds: Any, heading: str) -
                     fontsize=9,
                 )
             if line == 0:
-                axis.set_title("as it is", fontsize=8)
+                axis.set_title("original", fontsize=8)
         for strength, pair in enumerate(row.shown):
             for which, shown in enumerate(pair):
                 axis = picture(line, 3 + 2 * strength + which, shown)
@@ -68,7 +68,7 @@ def draw_gallery(path: Path, plain: Any, rows: Any, clouds: Any, heading: str) -
         for strength, points in enumerate(cloud.made):
             axis = made.add_subplot(grid[line, 3 + 2 * strength : 5 + 2 * strength])
             axis.scatter(*cloud.enemies.T, s=14, marker="s", facecolor="none", edgecolor="0.55", linewidth=0.8,
-                         label="nearest of other classes")  # fmt: skip
+                         label="nearest in other classes")  # fmt: skip
             axis.scatter(*cloud.originals.T, s=16, marker="o", color=COLORS[0], label="the small class")
             axis.scatter(*points.T, s=14, marker="x", color=COLORS[1], linewidth=0.9, label="moved or synthetic")
             axis.set_xticks([])

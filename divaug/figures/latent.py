@@ -11,10 +11,10 @@ _MOST_CLASSES = 40
 
 
 def heat_map(path: Path, values: np.ndarray, names: list[str], title: str) -> Path:
-    """Draw a class-by-feature map, features in the order of their largest value in any class; grey-readable.
+    """Draw a class-by-feature map, features in the order of their largest value in any class; readable in grey.
 
     Args:
-        path: Where to.
+        path: Output file.
         values: ``(C, D)``; NaN is left white.
         names: Class names, in the order to draw them.
         title: What is shown.
@@ -40,10 +40,10 @@ def heat_map(path: Path, values: np.ndarray, names: list[str], title: str) -> Pa
 def curves(
     path: Path, lines: list[tuple[str, str, np.ndarray, np.ndarray]], *, x: str, y: str, title: str, log: bool = False
 ) -> Path:
-    """Draw a line a class, dashed by tercile, dark for large classes to light for small ones.
+    """Draw one line per class, dashed by tercile, dark for large classes to light for small ones.
 
     Args:
-        path: Where to.
+        path: Output file.
         lines: Class name, tercile, x values, y values; from the largest class to the smallest.
         x: Label.
         y: Label.
@@ -68,14 +68,14 @@ def curves(
 
 
 def train_against_test(path: Path, train: np.ndarray, test: np.ndarray, *, names: list[str], what: str) -> Path:
-    """Draw the magnitude of each class's top-K features in training and in test pictures, a point a feature.
+    """Draw the magnitude of each class's top-K features in training and in test images, one point per feature.
 
     Args:
-        path: Where to.
+        path: Output file.
         train: ``(C, K)``.
         test: ``(C, K)``.
         names: Class names; at most twelve classes are drawn, evenly from the largest to the smallest.
-        what: What is shown, for the axes.
+        what: What is shown, for the axis labels.
     """
     chosen = np.unique(np.linspace(0, len(names) - 1, min(12, len(names))).round().astype(int))
     columns = min(5, len(chosen))
@@ -91,8 +91,8 @@ def train_against_test(path: Path, train: np.ndarray, test: np.ndarray, *, names
         axis.scatter(train[c], test[c], s=18, color=COLORS[0])
         axis.set_title(names[c], fontsize=8)
         axis.tick_params(labelsize=7)
-    made.supxlabel(f"{what}, training pictures", fontsize=9)
-    made.supylabel(f"{what}, test pictures", fontsize=9)
+    made.supxlabel(f"{what}, training images", fontsize=9)
+    made.supylabel(f"{what}, test images", fontsize=9)
     save(made, path)
     return path
 
@@ -101,7 +101,7 @@ def gaps(path: Path, *, raw: np.ndarray, fair: np.ndarray, null: np.ndarray, nam
     """Draw the generalisation gap of every class: raw beside size-matched with its null.
 
     Args:
-        path: Where to.
+        path: Output file.
         raw: ``(C,)``.
         fair: ``(C, 3)``: size-matched value, and its 2.5 % and 97.5 % quantiles.
         null: ``(C,)``.
@@ -110,7 +110,7 @@ def gaps(path: Path, *, raw: np.ndarray, fair: np.ndarray, null: np.ndarray, nam
     at = np.arange(len(names))
     made, axes = figure(max(7.0, 0.5 * len(names) + 4), 4.0, 1, 2)
     axes[0].bar(at, raw, color=COLORS[0])
-    axes[0].set_title("raw: grows as classes get smaller, whatever they hold", fontsize=9)
+    axes[0].set_title("raw: grows as classes get smaller, whatever they contain", fontsize=9)
     error = np.abs(fair[:, 1:].T - fair[:, 0])
     axes[1].errorbar(
         at, fair[:, 0], yerr=error, fmt="o", color=COLORS[0], capsize=2, label="size-matched", markersize=4
@@ -127,32 +127,32 @@ def gaps(path: Path, *, raw: np.ndarray, fair: np.ndarray, null: np.ndarray, nam
     return path
 
 
-def feature_card(path: Path, pictures: Any, maps: Any, titles: list[str], heading: str) -> Path:
-    """Draw, for each of a class's top features, the pictures that use it most with its activation map laid over.
+def feature_card(path: Path, images: Any, maps: Any, titles: list[str], heading: str) -> Path:
+    """Draw, for each of a class's top features, the images that use it most, overlaid with its activation map.
 
     Args:
-        path: Where to.
-        pictures: Per feature uint8 ``(n, H, W, ch)``.
+        path: Output file.
+        images: Per feature uint8 ``(n, H, W, ch)``.
         maps: Per feature ``(n, h, w)`` activations before pooling.
-        titles: One a feature.
+        titles: One per feature.
         heading: Class and network.
     """
-    rows, columns = len(pictures), max(len(p) for p in pictures)
+    rows, columns = len(images), max(len(p) for p in images)
     made, axes = figure(1.25 * 2 * columns + 0.2, 1.45 * rows + 0.5, rows, 2 * columns, squeeze=False)
     for row in range(rows):
         for column in range(2 * columns):
             axis = axes[row, column]
             axis.set_axis_off()
             index = column // 2
-            if index >= len(pictures[row]):
+            if index >= len(images[row]):
                 continue
-            picture, heat = pictures[row][index], maps[row][index]
-            height, width = picture.shape[:2]
-            grey = picture.shape[2] == 1
+            image, heat = images[row][index], maps[row][index]
+            height, width = image.shape[:2]
+            grey = image.shape[2] == 1
             if column % 2 == 0:
-                axis.imshow(picture[..., 0] if grey else picture, cmap="gray", vmin=0, vmax=255)
+                axis.imshow(image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=255)
             else:
-                axis.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=255)
+                axis.imshow(image.mean(-1), cmap="gray", vmin=0, vmax=255)
                 axis.imshow(
                     heat, cmap="inferno", alpha=0.6, extent=(-0.5, width - 0.5, height - 0.5, -0.5), vmin=0,
                     vmax=max(float(maps[row].max()), 1e-9), interpolation="bilinear",

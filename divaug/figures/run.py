@@ -12,7 +12,7 @@ def draw_run(folder: Path, rows: list[dict[str, Any]], manifest: dict[str, Any])
     """Write ``recall.png`` and, where the monitor was on, ``growth.png``.
 
     Args:
-        folder: Where to.
+        folder: Output folder.
         rows: Rows of ``metrics.jsonl``, undefined numbers as NaN.
         manifest: The run's manifest.
     """
@@ -29,10 +29,10 @@ def _recall(path: Path, row: dict[str, Any], manifest: dict[str, Any]) -> None:
     axis.bar(range(len(order)), values, color="#0072B2")
     for x, value in enumerate(values):
         if np.isnan(value):
-            axis.text(x, 1, "no test\npicture", ha="center", va="bottom", fontsize=7)
+            axis.text(x, 1, "no test\nimage", ha="center", va="bottom", fontsize=7)
     ticks = class_ticks([manifest["class_names"][c] for c in order], counts[order].tolist())
     axis.set_xticks(range(len(order)), ticks, rotation=60, ha="right", fontsize=8)
-    axis.set(ylim=(0, 100), ylabel="test recall (%)", xlabel="class (training pictures)")
+    axis.set(ylim=(0, 100), ylabel="test recall (%)", xlabel="class (training images)")
     save(made, path)
 
 

@@ -1,4 +1,4 @@
-"""One look for all figures: readable in grey, colour never the only carrier of meaning."""
+"""One look for all figures: readable in grey, with colour never the only carrier of meaning."""
 
 import re
 from pathlib import Path
@@ -39,7 +39,7 @@ def save(made: Any, path: Path) -> None:
 
 
 def wrapped(label: str, width: int = 26) -> str:
-    """Break a method's label ("erm+mix=cutmix+mix.alpha=0.5") before a plus where it is long."""
+    """Break a method's label ("erm+mix=cutmix+mix.alpha=0.5") before a plus if it is long."""
     lines = [""]
     for part in re.split(r"(?=\+)", label):
         if lines[-1] and len(lines[-1]) + len(part) > width:
@@ -49,7 +49,7 @@ def wrapped(label: str, width: int = 26) -> str:
 
 
 def class_ticks(names: list[str], counts: list[int], most: int = 30) -> list[str]:
-    """Return axis labels "name (n)", thinned out where there are too many classes to read."""
+    """Return axis labels "name (n)", thinned out if there are too many classes to read."""
     labels = [f"{name} ({count})" for name, count in zip(names, counts, strict=True)]
     every = -(-len(labels) // most)
     return [label if i % every == 0 else "" for i, label in enumerate(labels)]

@@ -20,11 +20,19 @@ class TopKCounts:
         ks: Sizes of the top-K sets, each 1 to D; the first is the one reported without its size in the name.
 
     Attributes:
-        incidence: int64 ``(len(ks), C, D)``: pictures of the class whose top-K set holds the feature.
-        n: int64 ``(C,)``: pictures counted.
+        incidence: int64 ``(len(ks), C, D)``: images of the class whose top-K set holds the feature.
+        n: int64 ``(C,)``: images counted.
         sums: float64 ``(C, D)``: sums of the contributions.
-        lowest: float64 ``(C, D)``: smallest contribution of any picture; infinity without pictures.
-        highest: float64 ``(C, D)``: largest contribution; minus infinity without pictures.
+        lowest: float64 ``(C, D)``: smallest contribution of any image; infinity without images.
+        highest: float64 ``(C, D)``: largest contribution; minus infinity without images.
+
+    Example:
+        >>> import torch
+        >>> from divaug.latent import TopKCounts
+        >>> counts = TopKCounts(num_classes=2, feature_dim=3, ks=[2])
+        >>> counts.update(torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 0.0]]), torch.tensor([0, 0]))
+        >>> counts.incidence[0].tolist(), counts.n.tolist()
+        ([[1, 1, 1], [0, 0, 0]], [2, 0])
     """
 
     def __init__(self, num_classes: int, feature_dim: int, ks: Sequence[int]) -> None:
@@ -60,7 +68,7 @@ class TopKCounts:
         self.highest.scatter_reduce_(0, rows, values, "amax")
 
     def merge(self, other: "TopKCounts") -> None:
-        """Add the counts of another part of the pictures, exactly; they must have the same Ks and shape."""
+        """Add the counts of another part of the images, exactly; they must have the same Ks and shape."""
         if (other.ks, other.incidence.shape) != (self.ks, self.incidence.shape):
             raise ValueError(f"cannot merge K={list(other.ks)}, {tuple(other.sums.shape)} into K={list(self.ks)}, "
                              f"{tuple(self.sums.shape)}")  # fmt: skip
@@ -96,7 +104,7 @@ class TopKCounts:
             setattr(self, name, state[name].clone())
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return incidence, n and mean contributions (NaN for classes without pictures) as numpy arrays."""
+        """Return incidence, n and mean contributions (NaN for classes without images) as numpy arrays."""
         n = self.n.cpu().numpy()
         with np.errstate(invalid="ignore"):
             return self.incidence.cpu().numpy(), n, self.sums.cpu().numpy() / n[:, None]

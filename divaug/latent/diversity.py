@@ -1,4 +1,4 @@
-"""Rival measures of diversity, of embeddings (FE). Every one of them grows or shrinks with n: compare at one size."""
+"""Rival measures of the diversity of embeddings (FE). All of them grow or shrink with n: compare at one size."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,7 +15,13 @@ def spectrum(features: Float[np.ndarray, "n D"], *, centre: bool = True) -> Floa
 
     Args:
         features: FE of one class, n >= 1.
-        centre: Subtract the mean. Without, the mean's own direction, which all ReLU features share, comes first.
+        centre: Subtract the mean. Without this, the mean's own direction, which all ReLU features share, comes first.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import spectrum
+        >>> spectrum(np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])).round(3).tolist()
+        [2.0, 0.5]
     """
     rows = features.astype(np.float64)
     if centre:
@@ -27,19 +33,25 @@ def spectrum(features: Float[np.ndarray, "n D"], *, centre: bool = True) -> Floa
 def _entropy_number(shares: np.ndarray) -> float:
     total = shares.sum()
     if total <= 0:
-        return 1.0 if len(shares) else float("nan")  # all pictures alike: one thing
+        return 1.0 if len(shares) else float("nan")  # all images alike: one thing
     p = shares[shares > 0] / total
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
 def vendi_score(eigenvalues: Float[np.ndarray, "r"]) -> float:
-    """Return exp(entropy) of the shares of the eigenvalues: the effective number of distinct pictures, 1 to min(n, D).
+    """Return exp(entropy) of the shares of the eigenvalues: the effective number of distinct images, 1 to min(n, D).
 
     Reference:
         Friedman and Dieng, TMLR 2023, arXiv:2210.02410.
 
-    Differs from the paper: the kernel is linear, and divided by its trace instead of having ones on its diagonal; give
-    the spectrum of rows of length one, not centred, for the paper's cosine kernel.
+    Differs from the paper: the kernel is linear, and divided by its trace instead of having ones on its diagonal; for
+    the paper's cosine kernel, pass the spectrum of rows of length one, not centred.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import vendi_score
+        >>> round(vendi_score(np.array([2.0, 2.0, 0.0])), 3)
+        2.0
     """
     return _entropy_number(eigenvalues)
 
@@ -51,18 +63,38 @@ def effective_rank(eigenvalues: Float[np.ndarray, "r"]) -> float:
         Roy and Vetterli, EUSIPCO 2007; Garrido et al. (RankMe), ICML 2023, arXiv:2210.02885.
 
     Differs from the paper: exact zeros are left out instead of adding an epsilon; RankMe does not centre.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import effective_rank
+        >>> round(effective_rank(np.array([4.0, 4.0, 4.0, 0.0])), 3)
+        3.0
     """
     return _entropy_number(np.sqrt(eigenvalues))
 
 
 def spectral_participation(eigenvalues: Float[np.ndarray, "r"]) -> float:
-    """Return (sum of eigenvalues)^2 / sum of their squares, 1 to min(n, D)."""
+    """Return (sum of eigenvalues)^2 / sum of their squares, 1 to min(n, D).
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import spectral_participation
+        >>> spectral_participation(np.array([3.0, 1.0]))  # 4 ** 2 / (9 + 1)
+        1.6
+    """
     squares = (eigenvalues**2).sum()
     return float(eigenvalues.sum() ** 2 / squares) if squares > 0 else 1.0
 
 
 def mean_cosine(features: Float[np.ndarray, "n D"]) -> float:
-    """Return the mean cosine of two different pictures, -1 to 1; NaN for one picture. Rows of zeros have cosine 0."""
+    """Return the mean cosine over pairs of different images, -1 to 1; NaN for one image. Rows of zeros have cosine 0.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import mean_cosine
+        >>> round(mean_cosine(np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])), 3)  # of three pairs, one is parallel
+        0.333
+    """
     n = len(features)
     if n < 2:
         return float("nan")
@@ -73,10 +105,17 @@ def mean_cosine(features: Float[np.ndarray, "n D"]) -> float:
 
 
 def class_measures(features: Float[np.ndarray, "n D"]) -> dict[str, float]:
-    """Return all measures of one class's pictures that need nothing else, from one eigendecomposition.
+    """Return all measures that need only one class's images, from one eigendecomposition.
 
     ``vendi``, ``effective_rank``, ``participation_ratio``, ``variance`` (trace of the covariance, divisor n - 1) and
     ``mean_cosine``.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import class_measures
+        >>> found = class_measures(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
+        >>> {name: round(value, 3) for name, value in found.items()}
+        {'vendi': 2.0, 'effective_rank': 2.0, 'participation_ratio': 2.0, 'variance': 1.333, 'mean_cosine': -0.333}
     """
     eigenvalues = spectrum(features)
     n = len(features)
@@ -92,26 +131,33 @@ def class_measures(features: Float[np.ndarray, "n D"]) -> dict[str, float]:
 def density_and_coverage(
     held_out: Float[np.ndarray, "n D"], features: Float[np.ndarray, "m D"], k: int = 5
 ) -> dict[str, float]:
-    """Return how well pictures cover held-out pictures of the same class.
+    """Return how well images cover held-out images of the same class.
 
-    A ball round every held-out picture reaches to its k-th nearest held-out neighbour. ``density``: balls that a
-    picture lies in, mean, over k. ``coverage``: share of balls with a picture inside, 0 to 1.
+    A ball around every held-out image reaches to its k-th nearest held-out neighbour. ``density``: mean number of
+    balls that an image lies in, divided by k. ``coverage``: share of balls with an image inside, 0 to 1.
 
     Args:
-        held_out: FE of real pictures not trained on; NaN is returned for k or fewer.
-        features: FE of the pictures that are judged.
+        held_out: FE of real images that were not trained on; the result is NaN for k images or fewer.
+        features: FE of the images to judge.
         k: Neighbours, >= 1.
 
     Reference:
         Naeem et al., ICML 2020, arXiv:2002.09797.
 
     Differs from the paper: nothing.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import density_and_coverage
+        >>> held_out = np.array([[0.0], [1.0], [3.0], [4.0]])  # with k = 1, every ball has radius 1
+        >>> density_and_coverage(held_out, np.array([[0.5]]), k=1)  # inside the first two
+        {'density': 2.0, 'coverage': 0.5}
     """
     from sklearn.metrics import pairwise_distances
 
     if len(held_out) <= k or not len(features):
         return {"density": float("nan"), "coverage": float("nan")}
-    radii = np.partition(pairwise_distances(held_out), k, axis=1)[:, k]  # the nearest, at 0, is the picture itself
+    radii = np.partition(pairwise_distances(held_out), k, axis=1)[:, k]  # the nearest, at 0, is the image itself
     inside = pairwise_distances(held_out, features) < radii[:, None]
     return {"density": float(inside.sum(0).mean() / k), "coverage": float(inside.any(1).mean())}
 
@@ -123,15 +169,23 @@ def size_matched(
     rng: np.random.Generator,
     draws: int = 20,
 ) -> dict[str, tuple[float, float, float]]:
-    """Return mean, 2.5 % and 97.5 % quantile of measures over subsets of one size, drawn without replacement.
+    """Return the mean and the 2.5 % and 97.5 % quantiles of measures over subsets of one size.
 
-    A class of exactly that size is measured once.
+    Subsets are drawn without replacement; a class of exactly that size is measured once.
 
     Raises:
-        ValueError: There are fewer pictures than ``size``.
+        ValueError: There are fewer images than ``size``.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import size_matched
+        >>> rng, rows = np.random.default_rng(0), np.array([[1.0], [2.0], [3.0]])
+        >>> found = size_matched(rows, 2, lambda subset: {"largest": float(subset.max())}, rng)
+        >>> found["largest"][1:]  # low and high
+        (2.0, 3.0)
     """
     if not 1 <= size <= len(features):
-        raise ValueError(f"cannot draw {size} of {len(features)} pictures")
+        raise ValueError(f"cannot draw {size} of {len(features)} images")
     times = 1 if len(features) == size else draws
     values = [measure(features[rng.choice(len(features), size, replace=False)]) for _ in range(times)]
     found = {}
@@ -151,8 +205,15 @@ def nc1(features: Float[np.ndarray, "N D"], labels: Int[np.ndarray, "N"]) -> flo
     Reference:
         Papyan, Han and Donoho, PNAS 2020, arXiv:2008.08186.
 
-    Differs from the paper: it has balanced classes; here the global mean is the mean of class means, and the
-    within-class covariance the mean of the classes' covariances.
+    Differs from the paper: it assumes balanced classes; here the global mean is the mean of class means, and the
+    within-class covariance is the mean of the classes' covariances.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import nc1
+        >>> features, labels = np.array([[0.0], [2.0], [4.0], [6.0]]), np.array([0, 0, 1, 1])
+        >>> round(nc1(features, labels), 3)  # variance 1 within classes, 4 between them, two classes
+        0.125
     """
     classes = np.unique(labels)
     means = np.stack([features[labels == c].mean(0, dtype=np.float64) for c in classes])
@@ -173,14 +234,21 @@ def nc1(features: Float[np.ndarray, "N D"], labels: Int[np.ndarray, "N"]) -> flo
 def affinity(
     clean_logits: Float[np.ndarray, "N C"], augmented_logits: Float[np.ndarray, "N C"], labels: Int[np.ndarray, "N"]
 ) -> float:
-    """Return the accuracy of a model trained on clean pictures on augmented ones, relative to that on clean ones.
+    """Return a model's accuracy on augmented images relative to its accuracy on clean ones, which it was trained on.
 
-    1 where the augmentation leaves the pictures as recognisable as they were; NaN where no clean one is recognised.
+    1 where augmented images are as recognisable as clean ones; NaN where no clean image is recognised.
 
     Reference:
         Gontijo-Lopes et al., Affinity and Diversity, 2020, arXiv:2002.08973.
 
     Differs from the paper: nothing; a ratio of accuracies.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import affinity
+        >>> clean, augmented = np.array([[2.0, 1.0], [0.0, 1.0]]), np.array([[2.0, 1.0], [1.0, 0.0]])
+        >>> affinity(clean, augmented, np.array([0, 1]))
+        0.5
     """
     clean = (clean_logits.argmax(1) == labels).mean()
     return float((augmented_logits.argmax(1) == labels).mean() / clean) if clean else float("nan")

@@ -1,4 +1,4 @@
-"""The bundle that every measurement reads: embeddings of pictures, and the head that classified them. No torch."""
+"""The bundle that every measurement reads: embeddings of images, and the head that classified them. No torch."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _ROWS = 4096
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Embeddings (FE) of pictures, with what is needed to take them apart by class.
+    """Embeddings (FE) of images, with what is needed to take them apart by class.
 
     In the space of a label-free encoder there is no head: ``weight``, ``bias`` and ``logits`` are None, and what the
     measurements call contributions are the FE themselves.
@@ -37,13 +37,24 @@ class Embeddings:
         logits: Final logits ``(N, C)``, or None.
         scale: logits = scale * (sum of the classification embedding) + bias.
         cosine: The head normalises FE and weights; classification embeddings are of the normalised factors.
-        split: What the pictures are: "train", "test".
-        class_counts: Training pictures by which classes are head, mid and tail; those of ``labels`` by default.
-        images: Picture of which each row is a view, ``(N,)``; None where every row is a picture of its own.
+        split: What the images are: "train", "test".
+        class_counts: Training images per class, which decide the classes that are head, mid and tail; by default those
+            of ``labels``.
+        images: The image that each row is a view of, ``(N,)``; None where every row is an image of its own.
         origin: Where it comes from (model, data, commit): plain values for the manifest.
 
     Raises:
-        DataError: Shapes that do not belong together, labels outside 0 to C - 1, or features that are not finite.
+        DataError: Shapes that do not match, labels outside 0 to C - 1, or features that are not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings
+        >>> fe, weight = np.array([[3.0, 1.0], [2.0, 4.0], [0.0, 5.0]]), np.eye(2)
+        >>> bundle = Embeddings(fe, np.array([0, 0, 1]), ("cat", "dog"), weight=weight, logits=fe @ weight.T)
+        >>> bundle.rows(0, "FN").tolist()  # cats taken for dogs
+        [1]
+        >>> bundle.contributions(bundle.rows(0)).tolist()
+        [[3.0, 0.0], [2.0, 0.0]]
     """
 
     features: Float[np.ndarray, "N D"]
@@ -65,7 +76,7 @@ class Embeddings:
         for name, shape in shapes.items():
             array = getattr(self, name)
             if array is not None and array.shape != shape:
-                raise DataError(f"embeddings: {name} has shape {array.shape}, expected {shape} for {n} pictures")
+                raise DataError(f"embeddings: {name} has shape {array.shape}, expected {shape} for {n} images")
         if (self.weight is None) != (self.logits is None):
             raise DataError("embeddings: a head has weight and logits, an encoder neither")
         if n and not (self.labels.min() >= 0 and self.labels.max() < c):
@@ -97,7 +108,7 @@ class Embeddings:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Pictures of each class, ``(C,)``."""
+        """Images of each class, ``(C,)``."""
         return np.bincount(self.labels, minlength=self.num_classes)
 
     @cached_property
@@ -121,7 +132,7 @@ class Embeddings:
         return self.logits.argmax(1)
 
     def rows(self, c: int, group: str = "member") -> Int[np.ndarray, "n"]:
-        """Return the pictures of a class's instance group, ascending.
+        """Return the images of a class's instance group, ascending.
 
         Args:
             c: Class.
@@ -147,11 +158,12 @@ class Embeddings:
         return _rows_by_value(self.predictions, self.num_classes)
 
     def contributions(self, rows: Int[np.ndarray, "n"], ce_class: str | int = "true") -> Float[np.ndarray, "n D"]:
-        """Return the classification embeddings (CE) of pictures in float64, or their FE where there is no head.
+        """Return the classification embeddings (CE) of images in float64, or their FE where there is no head.
 
         Args:
-            rows: Pictures.
-            ce_class: Whose weights: ``true`` (each picture's label), ``pred`` (its prediction) or a class.
+            rows: Images.
+            ce_class: The class whose weights are used: ``true`` (each image's label), ``pred`` (its prediction) or a
+                class index.
         """
         if self.weight is None:
             return self.features[rows].astype(np.float64)
@@ -159,7 +171,7 @@ class Embeddings:
         return features * weight[self.classes_of(rows, ce_class)]
 
     def factors(self, rows: Int[np.ndarray, "n"]) -> tuple[Float[np.ndarray, "n D"], Float[np.ndarray, "C D"]]:
-        """Return in float64 what a CE is the product of: FE and weights, both normalised for a cosine head."""
+        """Return, in float64, the two factors of a CE: FE and weights, both normalised for a cosine head."""
         features = self.features[rows].astype(np.float64)
         if self.cosine:
             features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
@@ -182,14 +194,14 @@ class Embeddings:
         return weight / np.maximum(np.linalg.norm(weight, axis=1, keepdims=True), 1e-12) if self.cosine else weight
 
     def rivals(self, rows: Int[np.ndarray, "n"], ce_class: str | int) -> Float[np.ndarray, "n"]:
-        """Return the largest logit of any other class than the one whose CE is asked for."""
+        """Return the largest logit of any class other than the one whose CE are requested."""
         assert self.logits is not None
         logits = self.logits[rows].astype(np.float64)
         logits[np.arange(len(rows)), self.classes_of(rows, ce_class)] = -np.inf
         return logits.max(1)
 
     def take(self, keep: np.ndarray) -> "Embeddings":
-        """Return the bundle at a boolean mask or an index array; head, mid and tail stay what they are."""
+        """Return the bundle of some rows, by a boolean mask or an index array; head, mid and tail do not change."""
         return replace(
             self,
             features=self.features[keep],
@@ -220,7 +232,7 @@ class Embeddings:
         return self
 
     def save(self, path: str | Path) -> Path:
-        """Write ``path`` (npz) and the manifest beside it (json), the npz last; return the npz's path."""
+        """Write ``path`` (npz) and the manifest next to it (json), the npz last; return the npz's path."""
         path = Path(path).with_suffix(".npz")
         arrays = {name: getattr(self, name) for name in _ARRAYS if getattr(self, name) is not None}
         plain = {
@@ -240,7 +252,7 @@ class Embeddings:
         """Read what ``save`` wrote, without unpickling anything, and verify it.
 
         Raises:
-            DataError: The files are missing, damaged or do not belong together.
+            DataError: The files are missing or damaged, or do not belong together.
         """
         path = Path(path).with_suffix(".npz")
         try:

@@ -1,4 +1,4 @@
-"""How test pictures differ from training pictures in latent space: magnitude of the class top-K, range, mean."""
+"""How test images differ from training images in latent space: magnitude of the class top-K, range, mean."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -17,23 +17,30 @@ NULL_REPEATS = 50  # a mean needs fewer than quantiles do
 def range_gap(
     train: Float[np.ndarray, "*a n D"], test: Float[np.ndarray, "*b m D"], tail: float = 0.0
 ) -> Float[np.ndarray, "*c"]:
-    """Return how far the test range hangs over the training range, summed over features (L1), >= 0.
+    """Return how far the test range extends beyond the training range, summed over features (L1), >= 0.
 
-    Strongly biased by size: from one and the same distribution (D = 64, 1000 test pictures) 64 for 50 training
-    pictures, 20 for 500, 3 for 5000. Use ``matched`` to compare classes.
+    Strongly biased by size: with all images from the same distribution (D = 64, 1000 test images), it is 64 for 50
+    training images, 20 for 500 and 3 for 5000. Use ``matched`` to compare classes.
 
     Args:
-        train: FE of a class's training pictures; leading axes, if any, are resamples.
-        test: FE of its test pictures.
-        tail: Share cut off at either end before taking the range: 0 for minimum and maximum, 0.01 for quantiles.
+        train: FE of a class's training images; leading axes, if any, are resamples.
+        test: FE of its test images.
+        tail: Share cut off at either end before the range is taken: 0 for minimum and maximum, 0.01 for quantiles.
 
     Returns:
-        The gap; NaN where either has no picture.
+        The gap; NaN where either set has no images.
 
     Reference:
         Dablain, Bellinger, Krawczyk and Chawla, Efficient Augmentation for Imbalanced Deep Learning, arXiv:2207.06080.
 
-    Differs from the paper: its text gives no formula; this is the published description's Manhattan overhang.
+    Differs from the paper: its text gives no formula; this is the Manhattan overhang that it describes.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import range_gap
+        >>> train, test = np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([[-1.0, 2.0], [2.5, 2.5]])
+        >>> float(range_gap(train, test))  # 1 below and 0.5 above in the first feature
+        1.5
     """
     if not train.shape[-2] or not test.shape[-2]:
         return np.array(np.nan)
@@ -49,12 +56,19 @@ def _range(rows: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_shift(train: Float[np.ndarray, "*a n D"], test: Float[np.ndarray, "*b m D"]) -> Float[np.ndarray, "*c"]:
-    """Return the Euclidean distance of the means of training and test FE; NaN where either has no picture.
+    """Return the Euclidean distance between the means of training and test FE; NaN where either set has no images.
 
     Reference:
         Ye et al., Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning, arXiv:2001.01385.
 
-    Differs from the paper: formula from its abstract.
+    Differs from the paper: the formula is taken from its abstract.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import mean_shift
+        >>> train, test = np.array([[0.0, 0.0], [2.0, 0.0]]), np.array([[1.0, 3.0]])
+        >>> float(mean_shift(train, test))
+        3.0
     """
     if not train.shape[-2] or not test.shape[-2]:
         return np.array(np.nan)
@@ -62,7 +76,7 @@ def mean_shift(train: Float[np.ndarray, "*a n D"], test: Float[np.ndarray, "*b m
 
 
 class Resampled(NamedTuple):
-    """A statistic over resamples: mean, 2.5 % and 97.5 % quantiles, and its mean where nothing is to be found."""
+    """A statistic over resamples: mean, 2.5 % and 97.5 % quantiles, and its mean where there is nothing to find."""
 
     value: float
     low: float
@@ -79,16 +93,25 @@ def matched(
 ) -> dict[str, Resampled]:
     """Return train-test statistics at equal sizes: both parts resampled to the smaller of the two.
 
-    The null deals the pooled pictures out at random to a "training" and a "test" half of that same size: what a
-    statistic is when test pictures come from where training pictures come from.
+    The null deals the pooled images at random into a "training" and a "test" half of that same size: it is the value
+    that a statistic takes where training and test images have the same source.
 
     Args:
-        statistics: Name to function of ``(..., n, D)`` arrays, for example ``range_gap``; all are taken of the same
-            draws.
-        train: FE of a class's training pictures.
-        test: FE of its test pictures.
+        statistics: Name to function of ``(..., n, D)`` arrays, for example ``range_gap``; all are computed on the
+            same draws.
+        train: FE of a class's training images.
+        test: FE of its test images.
         rng: Draws the subsets.
-        repeats: Resamples, >= 1; the null takes 50 of them at most.
+        repeats: Resamples, >= 1; the null takes at most 50.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import matched, mean_shift
+        >>> rng = np.random.default_rng(0)
+        >>> train, test = rng.normal(size=(30, 4)), rng.normal(size=(100, 4)) + 2.0
+        >>> found = matched({"mean_shift": mean_shift}, train, test, rng)["mean_shift"]
+        >>> round(found.value), found.low > found.null  # 2 in each of four dimensions
+        (4, True)
     """
     size = min(len(train), len(test))
     if not size:
@@ -127,14 +150,15 @@ def _subsets(rng: np.random.Generator, n: int, size: int, draws: int) -> np.ndar
 class MagnitudeShift(NamedTuple):
     """Train-test comparison of the magnitude of a class's top-K, in forms that are not circular.
 
-    Comparing recognised with missed test pictures is: a missed picture was selected for a low logit, which is the sum
-    of its CE. So ``ce`` and ``fe`` are of all members, and ``shape`` has the sum divided out.
+    Comparing recognised with missed test images is circular: a missed image was selected for a low logit, which is
+    the sum of its CE. So ``ce`` and ``fe`` are over all members, and ``shape`` has the sum divided out.
 
     Attributes:
-        top: The class's top-K, from recognised training pictures (all members where none is recognised).
-        ce: Mean CE over ``top``, test members over training members; 1 for no difference.
-        fe: The same of FE.
-        shape: Half the L1 distance of the positive mean CE of test and training members, each summing to 1; 0 to 1.
+        top: The class's top-K, from its recognised training images (all members where none is recognised).
+        ce: Mean CE over ``top`` of test members, divided by that of training members; 1 for no difference.
+        fe: The same for FE.
+        shape: Half the L1 distance between the positive mean CE of test and training members, each scaled to sum 1:
+            0 to 1.
         train_magnitude: Mean CE over ``top`` of training members.
         train_margin: Mean logit margin of training members, the trivial baseline (NaN without a head).
         test_margin: Mean logit margin of test members.
@@ -150,10 +174,20 @@ class MagnitudeShift(NamedTuple):
 
 
 def magnitude_shift(train: Embeddings, test: Embeddings, c: int, k: int = 10) -> MagnitudeShift:
-    """Compare the magnitude of a class's top-K in training and test pictures; see ``MagnitudeShift``.
+    """Compare the magnitude of a class's top-K in training and test images; see ``MagnitudeShift``.
 
     Reference:
         Dablain et al., arXiv:2210.09465 (the claim; no code and no formula are published).
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings, magnitude_shift
+        >>> labels, names = np.array([0, 1]), ("cat", "dog")
+        >>> train = Embeddings(np.array([[4.0, 0.0], [0.0, 2.0]]), labels, names)
+        >>> test = Embeddings(np.array([[3.0, 1.0], [0.0, 2.0]]), labels, names, split="test")
+        >>> found = magnitude_shift(train, test, 0, k=1)
+        >>> found.top.tolist(), found.fe, found.shape
+        ([0], 0.75, 0.25)
     """
     ours, theirs = train.rows(c), test.rows(c)
     if not len(ours) or not len(theirs):
@@ -170,7 +204,14 @@ def magnitude_shift(train: Embeddings, test: Embeddings, c: int, k: int = 10) ->
 
 
 def profile_distance(a: Float[np.ndarray, "D"], b: Float[np.ndarray, "D"]) -> float:
-    """Return half the L1 distance of two profiles' positive parts, each scaled to sum 1: 0 (one shape) to 1."""
+    """Return half the L1 distance between two profiles' positive parts, each scaled to sum 1: 0 (same shape) to 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import profile_distance
+        >>> profile_distance(np.array([1.0, 3.0]), np.array([2.0, 2.0]))  # shares 1/4, 3/4 and 1/2, 1/2
+        0.25
+    """
     parts = [np.maximum(x, 0.0) for x in (a, b)]
     if not all(part.sum() > 0 for part in parts):
         return float("nan")
@@ -178,7 +219,7 @@ def profile_distance(a: Float[np.ndarray, "D"], b: Float[np.ndarray, "D"]) -> fl
 
 
 def mean_margin(embeddings: Embeddings, rows: Int[np.ndarray, "n"]) -> float:
-    """Return the mean of true logit minus largest other logit; NaN without a head."""
+    """Return the mean difference between the true logit and the largest other one; NaN without a head."""
     if embeddings.logits is None or not len(rows):
         return float("nan")
     own = embeddings.logits[rows, embeddings.labels[rows]].astype(np.float64)
@@ -190,10 +231,17 @@ def _ratio(a: float, b: float) -> float:
 
 
 def predict_left_out(predictors: Float[np.ndarray, "C p"], outcome: Float[np.ndarray, "C"]) -> float:
-    """Return R^2 of predicting each class's outcome by least squares from the other classes.
+    """Return the R^2 of predicting each class's outcome from the other classes by least squares.
 
-    Below 0 is worse than their mean. For asking whether quantities known before testing (training magnitude, top-share)
-    foretell test recall. NaN for fewer than p + 3 classes, or a constant outcome.
+    Below 0 is worse than predicting their mean. Use it to ask whether quantities known before testing (training
+    magnitude, top-share) predict test recall. NaN for fewer than p + 3 classes, or a constant outcome.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import predict_left_out
+        >>> predictors = np.array([[1.0], [2.0], [3.0], [4.0]])
+        >>> round(predict_left_out(predictors, np.array([3.0, 5.0, 7.0, 9.0])), 3)  # 2 x + 1
+        1.0
     """
     known = ~(np.isnan(predictors).any(1) | np.isnan(outcome))
     x, y = predictors[known], outcome[known]

@@ -1,4 +1,4 @@
-"""Top-K sets of single pictures, as boolean masks: fixed K, and as many as a prediction needs. No torch."""
+"""Top-K sets of single images, as boolean masks: of fixed K, or as large as a prediction needs. No torch."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -7,10 +7,16 @@ SLACK = 1e-6  # sums in another order may miss the rival's logit by rounding
 
 
 def descending_order(values: Float[np.ndarray, "n D"]) -> Int[np.ndarray, "n D"]:
-    """Return the indices of every row by falling value; equal values > 0 in the order of their indices.
+    """Return the indices of each row by descending value; equal values > 0 stay in the order of their indices.
 
-    What is <= 0 belongs to no set, so its order does not matter; numpy's unstable sort is many times faster, and only
+    Values <= 0 belong to no set, so their order does not matter: numpy's unstable sort is many times faster, and only
     rows with ties among positive values are sorted again.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import descending_order
+        >>> descending_order(np.array([[1.0, 3.0, 2.0, 3.0]])).tolist()
+        [[1, 3, 2, 0]]
     """
     order = np.argsort(-values, axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
@@ -23,7 +29,7 @@ def descending_order(values: Float[np.ndarray, "n D"]) -> Int[np.ndarray, "n D"]
 def fixed_top_k(
     values: Float[np.ndarray, "n D"], k: int, order: Int[np.ndarray, "n D"] | None = None
 ) -> Bool[np.ndarray, "n D"]:
-    """Return each picture's top-K set: its k largest contributions, as far as they are > 0.
+    """Return each image's top-K set: its k largest contributions, leaving out those that are not > 0.
 
     Args:
         values: Contributions: CE, or FE where there is no head.
@@ -34,6 +40,12 @@ def fixed_top_k(
         ValueError: k outside 1 to D.
 
     Differs from the paper: zeros and negative contributions are left out; ties go to the lower index, not the higher.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import fixed_top_k
+        >>> fixed_top_k(np.array([[3.0, 0.0, 1.0, 2.0], [0.0, 5.0, 0.0, -1.0]]), 2).astype(int).tolist()
+        [[1, 0, 0, 1], [0, 1, 0, 0]]
     """
     if not 1 <= k <= values.shape[1]:
         raise ValueError(f"k must lie in 1 to D = {values.shape[1]}, got {k}")
@@ -50,10 +62,11 @@ def adaptive_top_k(
     scale: float = 1.0,
     order: Int[np.ndarray, "n D"] | None = None,
 ) -> Bool[np.ndarray, "n D"]:
-    """Return for each picture the fewest largest CE that carry its class past the rival.
+    """Return, for each image, the smallest set of its largest CE that carries its class past the rival.
 
-    The smallest prefix of the CE in descending order whose sum, with the bias and all negative CE, reaches the rival's
-    logit. Where no prefix does (the class lost), all positive CE belong. In float64, with a slack of 1e-6.
+    It is the shortest prefix of the CE in descending order whose sum, with the bias and all negative CE, reaches the
+    rival's logit. Where no prefix does (the class lost), all positive CE belong. Computed in float64, with a slack of
+    1e-6.
 
     Args:
         ce: CE of the class in question.
@@ -65,8 +78,15 @@ def adaptive_top_k(
     Reference:
         Dablain et al., arXiv:2407.10165, "number of CE required to predict an instance".
 
-    Differs from the paper: the bias is of the class whose CE are summed, where the authors' code takes the true
-    class's for every picture; only CE > 0 enter a set.
+    Differs from the paper: the bias is that of the class whose CE are summed, where the authors' code takes the true
+    class's for every image; only CE > 0 enter a set.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import adaptive_top_k
+        >>> ce, bias, rival = np.array([[3.0, 2.0, 1.0, -1.0]]), np.array([0.0]), np.array([3.5])
+        >>> adaptive_top_k(ce, bias, rival).astype(int).tolist()  # -1 + 3 + 2 reaches 3.5
+        [[1, 1, 0, 0]]
     """
     ce = scale * ce.astype(np.float64)
     order = descending_order(ce) if order is None else order
@@ -81,13 +101,19 @@ def adaptive_top_k(
 
 
 def k_curve(values: Float[np.ndarray, "n D"], order: Int[np.ndarray, "n D"] | None = None) -> Int[np.ndarray, "D"]:
-    """Return the number of distinct features in the pictures' top-K sets for K = 1 to D.
+    """Return the number of distinct features in the images' top-K sets for K = 1 to D.
 
-    A feature is in some set from the smallest rank on that it takes in any picture with a contribution > 0.
+    A feature counts from the smallest rank that it takes, with a contribution > 0, in any image.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import k_curve
+        >>> k_curve(np.array([[3.0, 2.0, 1.0], [1.0, 3.0, 0.0]])).tolist()
+        [2, 2, 3]
     """
     dimensions = values.shape[1]
     order = descending_order(values) if order is None else order
-    argues = np.arange(dimensions)[:, None] < (values > 0).sum(1)  # (rank, picture)
+    argues = np.arange(dimensions)[:, None] < (values > 0).sum(1)  # (rank, image)
     features = order.T[argues]  # by rising rank
     first = np.full(dimensions, dimensions)
     # Of an index given several times numpy keeps the value given last: in reverse, the smallest rank.

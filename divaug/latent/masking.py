@@ -1,4 +1,4 @@
-"""What a class loses when features are taken away: its own top-K, against random ones and ones as large."""
+"""What a class loses without some features: its own top-K, compared with random features and equally large ones."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,22 @@ from divaug.latent.statistics import class_top_k
 
 
 def masked_recall(embeddings: Embeddings, c: int, features: Int[np.ndarray, "K"]) -> float:
-    """Return a class's recall when some features count for nothing in any class's logit; NaN without pictures.
+    """Return a class's recall when some features contribute nothing to any class's logit; NaN without images.
 
-    Their contributions are taken out of all logits; for a cosine head the norms stay what they were.
+    Their contributions are subtracted from all logits; for a cosine head, the norms stay as they were.
 
     Args:
-        embeddings: Test pictures, with a head.
+        embeddings: Test images, with a head.
         c: Class.
-        features: Features taken away.
+        features: Features to leave out.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings, masked_recall
+        >>> fe, weight = np.array([[3.0, 1.0], [2.0, 4.0], [0.0, 5.0]]), np.eye(2)
+        >>> bundle = Embeddings(fe, np.array([0, 0, 1]), ("cat", "dog"), weight=weight, logits=fe @ weight.T)
+        >>> [masked_recall(bundle, 1, np.array(features)) for features in ([0], [1])]
+        [1.0, 0.0]
     """
     assert embeddings.weight is not None and embeddings.logits is not None
     rows = embeddings.rows(c)
@@ -29,9 +37,15 @@ def masked_recall(embeddings: Embeddings, c: int, features: Int[np.ndarray, "K"]
 
 
 def alike_in_magnitude(mean_fe: Float[np.ndarray, "D"], top: Int[np.ndarray, "K"]) -> Int[np.ndarray, "L"]:
-    """Return for each feature of a set another, outside it, of the nearest mean FE, none twice; largest first.
+    """Return, for each feature of a set, the one outside it with the nearest mean FE, none twice; largest first.
 
     Fewer than K where the set has more than half of all features.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import alike_in_magnitude
+        >>> alike_in_magnitude(np.array([5.0, 4.9, 1.0, 0.9, 3.0]), np.array([0, 2])).tolist()
+        [1, 3]
     """
     left = np.setdiff1d(np.arange(len(mean_fe)), top)
     found = []
@@ -45,22 +59,32 @@ def alike_in_magnitude(mean_fe: Float[np.ndarray, "D"], top: Int[np.ndarray, "K"
 def recall_lost(
     train: Embeddings, test: Embeddings, c: int, ks: Sequence[int], rng: np.random.Generator, draws: int = 20
 ) -> dict[int, dict[str, float]]:
-    """Return by K the test recall that a class loses with its top-K, with K random features and with K as large.
+    """Return, by K, the test recall that a class loses without its top-K, K random features or K equally large ones.
 
-    The class's top-K is of its recognised training pictures (all of them where none is recognised). That losing what
-    carries a logit costs recall is nearly a matter of arithmetic: what says something is the difference from features
-    of the same size (``matched``), and between rare and frequent classes.
+    The class's top-K comes from its recognised training images (all of them where none is recognised). That losing
+    what carries a logit costs recall is almost a matter of arithmetic: the informative part is the difference from
+    features of the same magnitude (``matched``), and between rare and frequent classes.
 
     Args:
-        train: Training pictures.
-        test: Test pictures of the same network.
+        train: Training images.
+        test: Test images of the same network.
         c: Class.
         ks: Sizes, each 1 to D; from D / 2 on ``matched`` runs out of features.
         rng: Draws the random features.
-        draws: How often.
+        draws: Number of random sets per K.
 
     Returns:
-        K to ``top``, ``random`` (a mean) and ``matched``, in recall from 0 to 1; NaN for a class without pictures.
+        For each K the recall lost, from 0 to 1: ``top``, ``random`` (a mean) and ``matched``; NaN for a class without
+        images.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings, recall_lost
+        >>> fe, weight = np.array([[3.0, 1.0], [2.0, 4.0], [0.0, 5.0]]), np.eye(2)
+        >>> bundle = Embeddings(fe, np.array([0, 0, 1]), ("cat", "dog"), weight=weight, logits=fe @ weight.T)
+        >>> lost = recall_lost(bundle, bundle, 1, [1], np.random.default_rng(0))
+        >>> lost[1]["top"], lost[1]["matched"]
+        (1.0, 0.0)
     """
     source = train.rows(c, "TP")
     source = source if len(source) else train.rows(c)

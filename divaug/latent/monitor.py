@@ -1,4 +1,4 @@
-"""The monitor: follows each class's set of top-K classification embeddings. It looks and never touches."""
+"""The monitor: follows each class's set of top-K classification embeddings. It observes and never interferes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,23 +19,32 @@ class TopKMonitor:
     """Count the top-K classification embeddings (CE) of every class over a stream of batches.
 
     Every row counts towards the class of its largest label weight (ties: the first), with that class's CE; rows made
-    of more than one picture are kept apart from plain ones. Memory is O(K-list * C * D) whatever the number of
-    pictures. Training is bit-identical with the monitor on or off.
+    of more than one image are kept apart from plain ones. Memory is O(K-list * C * D) whatever the number of
+    images. Training is bit-identical with the monitor on and off.
 
     Args:
         num_classes: C.
         feature_dim: D.
-        k: K of the top-K sets, 1 to D; or several, the first being the one named without its size.
+        k: K of the top-K sets, 1 to D; or several, the first of which is named without its size.
         sizes: Sample sizes m of the rarefied numbers.
 
-    Example:
-        ``monitor.update(z.detach(), target, model.head)`` in each step, ``monitor.compute()`` after the epoch.
+    Call ``monitor.update(z.detach(), target, model.head)`` in each step and ``monitor.compute()`` after the epoch.
 
     Reference:
         Dablain et al., arXiv:2210.09465.
 
     Differs from the paper: only contributions > 0 enter a set; all members of a class count, not only those
     recognised; numbers are also rarefied to a common sample size.
+
+    Example:
+        >>> import torch
+        >>> from divaug import MixedLabels
+        >>> from divaug.latent import TopKMonitor
+        >>> z, labels = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 4.0, 1.0]]), torch.tensor([0, 0, 1])
+        >>> monitor = TopKMonitor(num_classes=2, feature_dim=3, k=1)
+        >>> monitor.update(z, MixedLabels.hard(labels), None)  # of FE; of CE with a head in the place of None
+        >>> monitor.compute()["number"].tolist()
+        [2.0, 1.0]
     """
 
     def __init__(
@@ -54,7 +63,7 @@ class TopKMonitor:
         Args:
             z: Embeddings, before any feature augmentation.
             target: Their labels.
-            head: The classifier, with ``factors(z)`` (divaug's heads) or a ``weight`` (any linear layer); None in the
+            head: The classifier: one of divaug's heads, which has ``factors(z)``, or any linear layer. None in the
                 space of a label-free encoder, where the sets are of the largest FE.
         """
         z = z.detach().float()
@@ -66,12 +75,12 @@ class TopKMonitor:
         self.counts.update(contributions, classes + self.num_classes * target.is_mixed())
 
     def compute(self) -> dict[str, np.ndarray]:
-        """Return one float64 ``(C,)`` a statistic, NaN where a class has no pictures (or fewer than m).
+        """Return one float64 array ``(C,)`` per statistic, NaN where a class has no images (or fewer than m).
 
-        ``n`` rows; ``number`` distinct top-K features, grows with n; ``rarefied_M`` the number expected in M rows;
-        ``effective`` number of features by frequency of use; ``magnitude`` mean CE over the class's top-K. All over
-        plain rows; the same with the suffix ``_mixed`` over mixed rows, where there are any. For a second and further
-        K the names end in ``_topK``, for example ``number_top20``.
+        ``n``: rows. ``number``: distinct top-K features, which grows with n. ``rarefied_M``: the number expected in M
+        rows. ``effective``: effective number of features by frequency of use. ``magnitude``: mean CE over the class's
+        top-K. All are over plain rows; the same names with the suffix ``_mixed`` are over mixed rows, where there are
+        any. For the second and any further K the names end in ``_topK``, for example ``number_top20``.
         """
         incidence, n, mean = self.counts.arrays()
         plain, mixed = slice(self.num_classes), slice(self.num_classes, None)

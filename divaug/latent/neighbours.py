@@ -1,4 +1,4 @@
-"""Neighbourhoods in embedding space: archetypes of pictures, and whom the missed ones live among."""
+"""Neighbourhoods in embedding space: archetypes of images, and the classes that surround the missed ones."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,9 +11,15 @@ NEIGHBOURS = 5
 def nearest(
     bank: Float[np.ndarray, "N D"], queries: Int[np.ndarray, "q"], k: int = NEIGHBOURS
 ) -> Int[np.ndarray, "q k"]:
-    """Return the k nearest rows (Euclidean) of some rows of a bank, themselves left out by index.
+    """Return the k nearest other rows (Euclidean) to each of some rows of a bank.
 
-    By index, not by position: among duplicates the nearest row need not be the row itself.
+    A row itself is left out by index, not by position: among duplicates the nearest row need not be the row itself.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import nearest
+        >>> nearest(np.array([[0.0], [1.0], [3.0], [7.0]]), np.array([0, 3]), k=1).tolist()
+        [[1], [2]]
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -32,19 +38,28 @@ def nearest(
 def archetypes(
     labels: Int[np.ndarray, "N"], queries: Int[np.ndarray, "q"], neighbours: Int[np.ndarray, "q k"]
 ) -> Int[np.ndarray, "q"]:
-    """Return the archetype of pictures as an index of ``ARCHETYPES``, by same-class pictures among five neighbours.
+    """Return each image's archetype, an index into ``ARCHETYPES``.
 
-    4 or 5 safe, 2 or 3 border, 1 rare, 0 outlier.
+    It depends on how many of the image's five neighbours are of its class: 4 or 5 safe, 2 or 3 border, 1 rare,
+    0 outlier.
 
     Args:
-        labels: Classes of the bank.
-        queries: Pictures.
+        labels: Classes of the images in the bank.
+        queries: Images, as rows of the bank.
         neighbours: Their five ``nearest``.
 
     Reference:
         Napierala and Stefanowski, 2016; in FE space Dablain et al., arXiv:2212.07743.
 
-    Differs from the paper: the picture itself is left out by index, not as the first neighbour.
+    Differs from the paper: the image itself is left out by index, not as the first neighbour.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import archetypes
+        >>> labels = np.array([0, 0, 0, 0, 0, 1, 1])
+        >>> neighbours = np.array([[1, 2, 3, 4, 5], [6, 0, 1, 2, 3]])
+        >>> archetypes(labels, np.array([0, 5]), neighbours).tolist()  # four of its class: safe; one: rare
+        [0, 2]
     """
     if neighbours.shape[1] != NEIGHBOURS:
         raise ValueError(f"archetypes are defined on {NEIGHBOURS} neighbours, got {neighbours.shape[1]}")
@@ -54,19 +69,31 @@ def archetypes(
 def adversary_shares(
     labels: Int[np.ndarray, "N"], neighbours: Int[np.ndarray, "q k"], c: int, num_classes: int
 ) -> Float[np.ndarray, "C"]:
-    """Return which classes the neighbours of a class's missed pictures (FN) belong to, the class itself left out.
+    """Return the share of each other class among the neighbours of a class's missed images (FN).
 
-    Shares sum to 1; NaN where no picture is missed, or all their neighbours are of the class.
+    Shares sum to 1, and the class's own is 0; NaN where no image is missed, or all neighbours are of the class itself.
 
     Args:
-        labels: Classes of the bank.
-        neighbours: ``nearest`` of the class's FN.
+        labels: Classes of the images in the bank.
+        neighbours: The ``nearest`` of the class's FN.
         c: The class.
         num_classes: C.
 
     Reference:
-        Dablain et al., arXiv:2212.07743 (which calls these pictures false positives).
+        Dablain et al., arXiv:2212.07743 (which calls these images false positives).
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import adversary_shares
+        >>> labels, neighbours = np.array([0, 0, 1, 1, 2]), np.array([[1, 2, 4], [0, 2, 3]])
+        >>> adversary_shares(labels, neighbours, 0, 3).tolist()  # of classes 0 1 2 and 0 1 1
+        [0.0, 0.75, 0.25]
     """
     found = np.bincount(labels[neighbours].ravel(), minlength=num_classes).astype(np.float64)
     found[c] = 0
     return found / found.sum() if found.sum() else np.full(num_classes, np.nan)
+
+
+def at_most(rows: np.ndarray, most: int, seed: int, c: int) -> np.ndarray:
+    """Return the rows, or ``most`` of them drawn at random where there are more, ascending."""
+    return rows if len(rows) <= most else np.sort(np.random.default_rng([seed, c]).choice(rows, most, replace=False))

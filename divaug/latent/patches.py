@@ -6,14 +6,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SIDE, FILTERS = 3, 256
-PATCHES = 2**19  # at once: what they and the filters' answers take stays below a gigabyte
+PATCHES = 2**19  # at once: they and the filters' responses stay below a gigabyte
 
 
 class RandomPatches:
-    """A frozen encoder without training: the rectified, averaged answers to 256 whitened patches of the pictures.
+    """A frozen encoder without training: the rectified, averaged responses to 256 whitened patches of the images.
 
     Args:
-        pictures: Pictures to take patches from, float ``(N, ch, H, W)``, ch being what will be encoded.
+        images: Images to take patches from, float ``(N, ch, H, W)``, with the channels of the images to encode.
 
     Reference:
         Coates, Ng and Lee, An Analysis of Single-Layer Networks in Unsupervised Feature Learning, AISTATS 2011.
@@ -21,9 +21,9 @@ class RandomPatches:
     Differs from the paper: patches are not clustered; they are drawn, always the same ones.
     """
 
-    def __init__(self, pictures: Tensor) -> None:
-        several = max(1, PATCHES // (pictures.shape[2] * pictures.shape[3]))
-        patches = F.unfold(pictures[:: -(-len(pictures) // several)], SIDE).permute(0, 2, 1).flatten(0, 1)
+    def __init__(self, images: Tensor) -> None:
+        several = max(1, PATCHES // (images.shape[2] * images.shape[3]))
+        patches = F.unfold(images[:: -(-len(images) // several)], SIDE).permute(0, 2, 1).flatten(0, 1)
         self.mean = patches.mean(0)
         values, vectors = torch.linalg.eigh(torch.cov((patches - self.mean).T))
         self.whitening = vectors / (values.clamp_min(0) + 0.1 * values.mean()).sqrt()
@@ -33,7 +33,7 @@ class RandomPatches:
         self.filters = filters / filters.norm(dim=1, keepdim=True).clamp_min(1e-6)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return FE >= 0 of pictures, ``(B, 256)``."""
+        """Return FE >= 0 of images, ``(B, 256)``."""
         several = max(1, PATCHES // (images.shape[2] * images.shape[3]))
         return torch.cat([self._encode(part) for part in images.split(several)])
 

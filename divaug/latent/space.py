@@ -1,4 +1,4 @@
-"""A common space beside a run: a frozen encoder's features of what training presents, and of clean pictures."""
+"""A common space alongside a run: a frozen encoder's features of what training presents, and of clean images."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,7 +12,7 @@ from divaug.models.encoder import Encoder
 
 
 class CommonSpace:
-    """An encoder beside a run: follows the views that training presents, and measures clean pictures, by top-K FE.
+    """An encoder alongside a run: follows the views that training presents, and measures clean images, by top-K FE.
 
     There are no class weights in this space, so the sets are of the largest features, never CE.
 
@@ -21,7 +21,7 @@ class CommonSpace:
         num_classes: C.
         ks: K of the sets.
         sizes: Sample sizes m of the rarefied numbers.
-        device: Where pictures are.
+        device: Where the images are.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class CommonSpace:
     def observe(self, images: Tensor, target: MixedLabels) -> None:
         """Count a batch as training sees it, after pixel augmentation and mixing.
 
-        Every row counts to its largest label weight, mixed or not: what is measured is what a class was shown.
+        Every row counts towards its largest label weight, mixed or not: the measure is of what a class was shown.
         """
         self.monitor.update(self.encoder(images), MixedLabels.hard(target.dominant()), None)
 
     def clean(self, name: str, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]]) -> dict[str, np.ndarray]:
-        """Return the statistics of a part's clean pictures; they never change, so they are computed once.
+        """Return the statistics of a part's clean images, which never change and are therefore computed once.
 
         Args:
             name: The part.

@@ -1,18 +1,17 @@
-"""Tidy tables of all measurements: one row a class and measure, with n, group, K, value, interval and null."""
+"""Tidy tables of all measurements: one row per class and measure, with n, group, K, value, interval and null."""
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from divaug.latent._rows import COLUMNS, Rows  # noqa: F401  COLUMNS are these tables'
 from divaug.latent.diversity import class_measures, density_and_coverage, nc1, size_matched
 from divaug.latent.embeddings import INSTANCE_GROUPS, Embeddings
 from divaug.latent.gaps import magnitude_shift, matched, mean_shift, range_gap
 from divaug.latent.head_change import weight_norms
 from divaug.latent.instances import descending_order, k_curve
-from divaug.latent.neighbours import ARCHETYPES, adversary_shares, archetypes, nearest
+from divaug.latent.neighbours import ARCHETYPES, adversary_shares, archetypes, at_most, nearest
 from divaug.latent.rarefaction import (
     SATURATED,
     ceiling,
@@ -23,48 +22,18 @@ from divaug.latent.rarefaction import (
     sample_coverage,
     view_richness,
 )
-from divaug.latent.statistics import ADAPTIVE, instance_sets, participation_ratio, statistics_of, top_share
+from divaug.latent.statistics import (
+    ADAPTIVE,
+    contributions_and_sets,
+    instance_sets,
+    participation_ratio,
+    statistics_of,
+    top_share,
+)
 
-COLUMNS = ("class", "class_name", "tercile", "n", "group", "K", "measure", "value", "low", "high", "null")
-MAX_QUERIES = 5000  # pictures whose neighbours are looked up, over all classes,
+MAX_QUERIES = 5000  # images whose neighbours are looked up, over all classes,
 MAX_PRODUCTS = 2.5e11  # as long as queries * N * D stays below this
 CURVE_POINTS = 64
-
-
-class _Rows:
-    """Collects rows of a tidy table."""
-
-    def __init__(self, embeddings: Embeddings) -> None:
-        self.embeddings = embeddings
-        self.rows: list[dict[str, Any]] = []
-
-    def add(
-        self, c: int | None, measure: str, value: float, *, n: int, group: str = "member", k: Any = None, **more: Any
-    ) -> None:
-        of_class = (
-            {"class": -1, "class_name": "all", "tercile": "all"}
-            if c is None
-            else {"class": c, "class_name": self.embeddings.class_names[c], "tercile": self.embeddings.terciles[c]}
-        )
-        row = {**of_class, "n": n, "group": group, "K": "" if k is None else str(k), "measure": measure}
-        self.rows.append({**row, "value": value, **more})
-
-    def each_class(self, work: Callable[[int, "_Rows"], None]) -> None:
-        """Do the work of every class, several at once: numpy leaves the interpreter free meanwhile."""
-
-        def one(c: int) -> list[dict[str, Any]]:
-            own = _Rows(self.embeddings)
-            work(c, own)
-            return own.rows
-
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for rows in pool.map(one, range(self.embeddings.num_classes)):
-                self.rows += rows
-
-    def frame(self, *columns: str) -> Any:
-        import pandas as pd
-
-        return pd.DataFrame(self.rows, columns=[*COLUMNS, *columns]).assign(split=self.embeddings.split)
 
 
 def statistics_table(
@@ -73,31 +42,40 @@ def statistics_table(
     groups: Sequence[str] = INSTANCE_GROUPS,
     ce_class: str | int = "true",
 ) -> Any:
-    """Return number, size, magnitude and concentration of every class's features, by instance group and K.
+    """Return the number, size, magnitude and concentration of every class's features, by instance group and K.
 
     In an encoder's space only ``member`` and fixed K exist; the others are left out. Rows of ``group`` FN are what the
-    authors' code calls "FP". ``number`` grows with n: compare ``rarefied_M`` of ``rarefaction_table``.
+    authors' code calls "FP". ``number`` grows with n; to compare classes, use ``rarefied_M`` of ``rarefaction_table``.
 
     Args:
-        embeddings: The pictures.
-        ks: K of the pictures' sets; a number larger than D is left out.
+        embeddings: The images.
+        ks: K of the images' sets; numbers larger than D are left out.
         groups: Instance groups.
-        ce_class: Whose weights; see ``Embeddings.contributions``. FP are measured with the class's own weights.
+        ce_class: The class whose weights are used, see ``Embeddings.contributions``; FP are measured with the class's
+            own.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings, statistics_table
+        >>> bundle = Embeddings(np.array([[3.0, 1.0], [2.0, 4.0], [0.0, 5.0]]), np.array([0, 0, 1]), ("cat", "dog"))
+        >>> table = statistics_table(bundle, ks=[1]).set_index("measure")
+        >>> table.loc["number", ["class_name", "value"]].values.tolist()
+        [['cat', 2.0], ['dog', 1.0]]
     """
-    out = _Rows(embeddings)
+    out = Rows(embeddings)
     if not embeddings.has_head:
         ks, groups = [k for k in ks if k != ADAPTIVE], ["member"]
     ks = [k for k in ks if k == ADAPTIVE or int(k) <= embeddings.dimensions]
 
-    def of_class(c: int, out: _Rows) -> None:
+    def of_class(c: int, out: Rows) -> None:
         members = embeddings.rows(c)
-        measured = _contributions(embeddings, members, ks, ce_class)
+        measured = contributions_and_sets(embeddings, members, ks, ce_class)
         recognised = embeddings.predictions[members] == c if embeddings.has_head else np.ones(len(members), dtype=bool)
         for group in groups:
             contributions, sets = measured
             keep = np.ones(len(members), dtype=bool)
             if group == "FP":
-                contributions, sets = _contributions(embeddings, embeddings.rows(c, "FP"), ks, c)
+                contributions, sets = contributions_and_sets(embeddings, embeddings.rows(c, "FP"), ks, c)
                 keep = np.ones(len(contributions), dtype=bool)
             elif group != "member":
                 keep = recognised == (group == "TP")
@@ -127,25 +105,25 @@ def statistics_table(
     return out.frame()
 
 
-def _contributions(
-    embeddings: Embeddings, rows: np.ndarray, ks: Sequence[int | str], ce_class: str | int
-) -> tuple[np.ndarray, dict[int | str, np.ndarray]]:
-    """Return contributions and the sets at every K, with one sort for all fixed K."""
-    values = embeddings.contributions(rows, ce_class)
-    order = descending_order(values)
-    return values, {k: instance_sets(embeddings, rows, values, k, ce_class, order) for k in ks}
-
-
 def rarefaction_table(embeddings: Embeddings, k: int = 10, sizes: Sequence[int] = (5, 20)) -> Any:
-    """Return the rarefied number of top-K features of every class at common sizes, how far it is used up, and Chao2.
+    """Return the rarefied number of top-K features of every class at common sizes, its share of the ceiling, and Chao2.
 
-    Beside the tidy columns: ``m``; ``ceiling`` min(D, m * K); ``used``, the share of it; ``saturated``, more than 90 %
-    (little can be compared there); ``largest_common``, whether m is the largest size that every class reaches.
+    Columns besides the tidy ones: ``m``; ``ceiling``, min(D, m * K); ``used``, the share of it that is reached;
+    ``saturated``, whether that is more than 90 % (little can be compared there); ``largest_common``, whether m is the
+    largest size that every class reaches.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings, rarefaction_table
+        >>> bundle = Embeddings(np.array([[3.0, 1.0], [2.0, 4.0], [0.0, 5.0]]), np.array([0, 0, 1]), ("cat", "dog"))
+        >>> table = rarefaction_table(bundle, k=1, sizes=[1]).set_index("measure")
+        >>> table.loc["rarefied_1", ["class_name", "value", "ceiling"]].values.tolist()
+        [['cat', 1.0, 1.0], ['dog', 1.0, 1.0]]
     """
-    out = _Rows(embeddings)
+    out = Rows(embeddings)
     largest = int(embeddings.counts[embeddings.counts > 0].min())
 
-    def of_class(c: int, out: _Rows) -> None:
+    def of_class(c: int, out: Rows) -> None:
         rows = embeddings.rows(c)
         n = len(rows)
         incidence = instance_sets(embeddings, rows, embeddings.contributions(rows), k).sum(0)
@@ -165,15 +143,23 @@ def rarefaction_table(embeddings: Embeddings, k: int = 10, sizes: Sequence[int] 
 
 
 def curves_table(embeddings: Embeddings, k: int = 10) -> Any:
-    """Return for every class the number of distinct features over K (``k_curve``) and over m (``rarefaction_curve``).
+    """Return, for every class, the number of distinct features over K (``k_curve``) and over m (``rarefaction_curve``).
 
-    Column ``x`` is K or m. For D above 128 the K-curve is thinned to 64 points on a logarithmic scale.
+    Column ``x`` is K or m. For D above 128, the K-curve is thinned to 64 points on a logarithmic scale.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings, curves_table
+        >>> bundle = Embeddings(np.array([[3.0, 1.0], [2.0, 4.0], [0.0, 5.0]]), np.array([0, 0, 1]), ("cat", "dog"))
+        >>> table = curves_table(bundle, k=1).set_index(["class_name", "measure"]).sort_index()
+        >>> table.loc[("cat", "k_curve"), ["x", "value"]].values.tolist()
+        [[1.0, 2.0], [2.0, 2.0]]
     """
-    out = _Rows(embeddings)
+    out = Rows(embeddings)
     d = embeddings.dimensions
     points = np.arange(1, d + 1) if d <= 128 else np.unique(np.geomspace(1, d, CURVE_POINTS).round().astype(int))
 
-    def of_class(c: int, out: _Rows) -> None:
+    def of_class(c: int, out: Rows) -> None:
         rows = embeddings.rows(c)
         values = embeddings.contributions(rows)
         order = descending_order(values)
@@ -199,14 +185,22 @@ def diversity_table(
     """Return the rival diversity measures of every class at one size, with their quantiles over subsets.
 
     Args:
-        embeddings: Training pictures.
-        held_out: Test pictures in the same space, for ``density`` and ``coverage``.
-        size: Pictures in each subset; by default the smallest class's number, but at least 5. Classes with fewer are
-            NaN, except that the rows say so.
-        draws: Subsets drawn of each larger class.
+        embeddings: Training images.
+        held_out: Test images in the same space, for ``density`` and ``coverage``.
+        size: Images in each subset; by default the size of the smallest class, but at least 5. Classes with fewer have
+            rows of NaN.
+        draws: Subsets drawn from each larger class.
         seed: Seed of the subsets.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings, diversity_table
+        >>> fe = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [2.0, 2.0], [3.0, 3.0]])
+        >>> table = diversity_table(Embeddings(fe, np.array([0, 0, 0, 0, 1, 1]), ("cat", "dog")), size=2)
+        >>> table[table["measure"] == "vendi"].round(3)[["class_name", "n", "value"]].values.tolist()
+        [['cat', 4, 1.0], ['dog', 2, 1.0]]
     """
-    out = _Rows(embeddings)
+    out = Rows(embeddings)
     counts = embeddings.counts
     size = max(5, int(counts[counts > 0].min())) if size is None else size
     names = ["vendi", "effective_rank", "participation_ratio", "variance", "mean_cosine"]
@@ -235,12 +229,20 @@ def diversity_table(
 
 
 def gap_table(train: Embeddings, test: Embeddings, *, repeats: int = 200, seed: int = 0) -> Any:
-    """Return the train-test gap of every class: raw, of quantiles, and at equal size with its null; and mean shift.
+    """Return every class's train-test gap, raw, of quantiles, and at equal sizes with its null, and its mean shift.
 
-    ``gap_raw`` follows from the class's size alone (see ``range_gap``); ``gap_matched`` is the one to compare, with
-    ``null`` what equal parts of the pooled pictures show.
+    ``gap_raw`` depends mostly on the class's size (see ``range_gap``). Compare ``gap_matched``, whose ``null`` is what
+    equal parts of the pooled images show.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings, gap_table
+        >>> train = Embeddings(np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([0, 0]), ("cat",))
+        >>> test = Embeddings(np.array([[-1.0, 2.0], [2.5, 2.5]]), np.array([0, 0]), ("cat",), split="test")
+        >>> float(gap_table(train, test).set_index("measure").loc["gap_raw", "value"])
+        1.5
     """
-    out = _Rows(train)
+    out = Rows(train)
     for c in range(train.num_classes):  # one after another: threads only get in the way of many small draws
         ours = train.features[train.rows(c)]
         for group in ("member", "TP", "FN") if test.has_head else ("member",):
@@ -257,10 +259,20 @@ def gap_table(train: Embeddings, test: Embeddings, *, repeats: int = 200, seed: 
 
 
 def magnitude_table(train: Embeddings, test: Embeddings, k: int = 10) -> Any:
-    """Return the train-test comparison of the class top-K's magnitude in its non-circular forms; see ``gaps``."""
-    out = _Rows(train)
+    """Return the train-test comparison of each class's top-K magnitude, in the forms of ``magnitude_shift``.
 
-    def of_class(c: int, out: _Rows) -> None:
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings, magnitude_table
+        >>> train = Embeddings(np.array([[4.0, 0.0], [0.0, 2.0]]), np.array([0, 1]), ("cat", "dog"))
+        >>> test = Embeddings(np.array([[3.0, 1.0], [0.0, 2.0]]), np.array([0, 1]), ("cat", "dog"), split="test")
+        >>> table = magnitude_table(train, test, k=1).set_index("measure")
+        >>> table.loc["test_over_train_fe", ["class_name", "value"]].values.tolist()
+        [['cat', 0.75], ['dog', 1.0]]
+    """
+    out = Rows(train)
+
+    def of_class(c: int, out: Rows) -> None:
         found = magnitude_shift(train, test, c, k)
         values = {
             "test_over_train_ce": found.ce, "test_over_train_fe": found.fe, "shape_distance": found.shape,
@@ -279,18 +291,26 @@ def magnitude_table(train: Embeddings, test: Embeddings, k: int = 10) -> Any:
 
 
 def neighbour_table(embeddings: Embeddings, *, seed: int = 0) -> Any:
-    """Return the shares of archetypes of every class, the adversaries of its missed pictures, and weight norms.
+    """Return the shares of archetypes of every class, the adversaries of its missed images, and weight norms.
 
-    At most ``MAX_QUERIES`` pictures are looked up (fewer where N * D is above 5e7), the same number of every class as
-    far as it has them; n says how many. Their neighbours are searched among all pictures. ``adversary:NAME`` rows are
-    the shares of other classes.
+    At most ``MAX_QUERIES`` images are looked up (fewer where N * D is above 5e7), the same number from every class that
+    has so many; n says how many. Their neighbours are searched among all images. ``adversary:NAME`` rows are the shares
+    of other classes.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings, neighbour_table
+        >>> fe, labels = np.r_[0.0:6.0, 90.0:96.0][:, None], np.repeat([0, 1], 6)  # far apart
+        >>> table = neighbour_table(Embeddings(fe, labels, ("cat", "dog"))).set_index("measure")
+        >>> table.loc["safe", ["class_name", "value"]].values.tolist()
+        [['cat', 1.0], ['dog', 1.0]]
     """
-    out = _Rows(embeddings)
+    out = Rows(embeddings)
     queries = min(MAX_QUERIES, int(MAX_PRODUCTS / embeddings.features.size))
     each = max(1, queries // embeddings.num_classes)
     groups = ("member", "FN") if embeddings.has_head else ("member",)
     looked_up = {
-        (c, group): _at_most(embeddings.rows(c, group), each, seed, c)
+        (c, group): at_most(embeddings.rows(c, group), each, seed, c)
         for c in range(embeddings.num_classes)
         for group in groups
     }
@@ -315,22 +335,31 @@ def neighbour_table(embeddings: Embeddings, *, seed: int = 0) -> Any:
 def views_table(embeddings: Embeddings, k: int = 10, sizes: Sequence[int] = (5, 20)) -> Any:
     """Return the richness of augmented views by class; every measure's name says that it is of views.
 
-    ``rarefied_M_views`` is expected in M views drawn from all of them, which are no independent pictures;
-    ``within_M_views`` in M views of one picture, ``between_M_views`` in one view each of M pictures.
+    ``rarefied_M_views`` is the number expected in M views drawn from all of them, which are not independent images;
+    ``within_M_views`` in M views of one image; ``between_M_views`` in one view of each of M images.
 
     Args:
-        embeddings: Views, with ``images`` naming the picture of each.
+        embeddings: Views, with ``images`` giving the image of each.
         k: K of the sets.
-        sizes: M.
+        sizes: The values of M.
 
     Raises:
-        ValueError: The bundle does not say which picture a row is a view of.
+        ValueError: The bundle does not say which image a row is a view of.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings, views_table
+        >>> fe, images = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]), np.array([0, 0, 1, 1])
+        >>> bundle = Embeddings(fe, np.zeros(4, dtype=np.int64), ("cat",), images=images)
+        >>> table = views_table(bundle, k=1, sizes=[2]).set_index("measure")
+        >>> table.loc[["within_2_views", "between_2_views"], "value"].tolist()
+        [1.5, 2.0]
     """
     if embeddings.images is None:
-        raise ValueError("views need embeddings.images: the picture of which each row is a view")
-    images, out = embeddings.images, _Rows(embeddings)
+        raise ValueError("views need embeddings.images: the image of which each row is a view")
+    images, out = embeddings.images, Rows(embeddings)
 
-    def of_class(c: int, out: _Rows) -> None:
+    def of_class(c: int, out: Rows) -> None:
         rows = embeddings.rows(c)
         if not len(rows):
             return
@@ -345,12 +374,17 @@ def views_table(embeddings: Embeddings, k: int = 10, sizes: Sequence[int] = (5, 
     return out.frame("m")
 
 
-def _at_most(rows: np.ndarray, most: int, seed: int, c: int) -> np.ndarray:
-    return rows if len(rows) <= most else np.sort(np.random.default_rng([seed, c]).choice(rows, most, replace=False))
-
-
 def all_tables(train: Embeddings, test: Embeddings, k: int = 10, *, seed: int = 0) -> dict[str, Any]:
-    """Return every table of a model's training and test pictures, by name: the full report at the end of a run."""
+    """Return every table of a model's training and test images, by name: the full report at the end of a run.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import Embeddings, all_tables
+        >>> fe, labels = np.arange(24.0).reshape(12, 2), np.array([0] * 6 + [1] * 6)
+        >>> bundle = Embeddings(fe, labels, ("cat", "dog"))
+        >>> list(all_tables(bundle, bundle, k=1))
+        ['statistics', 'rarefaction', 'curves', 'diversity', 'gaps', 'magnitude', 'neighbours']
+    """
     import pandas as pd
 
     both = (train, test)

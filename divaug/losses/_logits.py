@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 def cross_entropy_rows(logits: Float[Tensor, "B C"], ids: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
-    """Return each row's cross-entropy, in float32 at least whatever autocast does."""
+    """Return each row's cross-entropy, in at least float32, whatever autocast does."""
     return F.cross_entropy(at_least_float32(logits), ids, reduction="none")
 
 

@@ -10,7 +10,7 @@ class BalancedSoftmax(nn.Module):
     """Cross-entropy of logits + log n_c, so that the softmax describes a balanced test set.
 
     Args:
-        class_counts: Training pictures of each class, >= 1.
+        class_counts: Training images of each class, >= 1.
 
     Reference:
         Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, arXiv:2007.10740, eq. 4.
@@ -25,5 +25,5 @@ class BalancedSoftmax(nn.Module):
         self.register_buffer("log_counts", positive_counts(class_counts).log().float())
 
     def forward(self, logits: Float[Tensor, "B C"], ids: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
-        """Return one loss a row."""
+        """Return one loss per row."""
         return cross_entropy_rows(at_least_float32(logits) + self.log_counts, ids)

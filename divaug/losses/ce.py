@@ -13,5 +13,5 @@ class CrossEntropy(nn.Module):
     """
 
     def forward(self, logits: Float[Tensor, "B C"], ids: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
-        """Return one loss a row."""
+        """Return one loss per row."""
         return cross_entropy_rows(logits, ids)

@@ -17,7 +17,7 @@ def inverse_frequency(class_counts: Int[Tensor, "C"], *, power: float = 1.0) -> 
     """Weigh classes by n ** -power.
 
     Args:
-        class_counts: Training pictures of each class, >= 1.
+        class_counts: Training images of each class, >= 1.
         power: Exponent, >= 0; 0 weighs all alike.
 
     Reference:
@@ -35,8 +35,8 @@ def effective_number(class_counts: Int[Tensor, "C"], *, beta: float = 0.9999) ->
     """Weigh classes by (1 - beta) / (1 - beta ** n), the inverse of their effective number.
 
     Args:
-        class_counts: Training pictures of each class, >= 1.
-        beta: In [0, 1); 0 weighs all alike, towards 1 it becomes the inverse frequency.
+        class_counts: Training images of each class, >= 1.
+        beta: In [0, 1); 0 weighs all alike; near 1 it becomes the inverse frequency.
 
     Reference:
         Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, arXiv:1901.05555, eq. 4.

@@ -10,11 +10,11 @@ from divaug.losses._logits import at_least_float32, cross_entropy_rows, positive
 class LDAM(nn.Module):
     """Cross-entropy with a margin on the label's cosine, larger for rarer classes: m_c ~ n_c ** -1/4.
 
-    Needs a cosine head: the margin is a difference of cosines, so the loss takes head_scale * m_c off the label's
+    Needs a cosine head: the margin is a difference of cosines, so the loss subtracts head_scale * m_c from the label's
     final logit and has no scale of its own.
 
     Args:
-        class_counts: Training pictures of each class, >= 1.
+        class_counts: Training images of each class, >= 1.
         head_scale: Scale by which the head multiplies cosines.
         max_m: Margin of the rarest class, in cosine units, >= 0; 0 is cross-entropy.
 
@@ -22,7 +22,7 @@ class LDAM(nn.Module):
         Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019,
         arXiv:1906.07413, eq. 13.
 
-    Differs from the paper: the scale sits in the head; the paper's code multiplies in the loss. The numbers are equal.
+    Differs from the paper: the scale is applied in the head, in the paper's code in the loss. The results are equal.
     """
 
     margins: Tensor
@@ -37,7 +37,7 @@ class LDAM(nn.Module):
         self.register_buffer("margins", (head_scale * max_m * margins / margins.max()).float())
 
     def forward(self, logits: Float[Tensor, "B C"], ids: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
-        """Return one loss a row."""
+        """Return one loss per row."""
         logits = at_least_float32(logits)
         margin = torch.zeros_like(logits).scatter_(1, ids[:, None], self.margins.to(logits)[ids][:, None])
         return cross_entropy_rows(logits - margin, ids)

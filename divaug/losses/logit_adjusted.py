@@ -7,10 +7,10 @@ from divaug.losses._logits import at_least_float32, cross_entropy_rows, positive
 
 @LOSSES.register("logit_adjusted")
 class LogitAdjusted(nn.Module):
-    """Cross-entropy of logits + tau * log pi_c, pi the class shares of the training cut.
+    """Cross-entropy of logits + tau * log pi_c, where pi are the class shares of the training cut.
 
     Args:
-        class_counts: Training pictures of each class, >= 1.
+        class_counts: Training images of each class, >= 1.
         tau: Strength; 0 is cross-entropy, 1 equals ``balanced_softmax``.
 
     Reference:
@@ -27,5 +27,5 @@ class LogitAdjusted(nn.Module):
         self.register_buffer("adjustment", (tau * (counts / counts.sum()).log()).float())
 
     def forward(self, logits: Float[Tensor, "B C"], ids: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
-        """Return one loss a row."""
+        """Return one loss per row."""
         return cross_entropy_rows(at_least_float32(logits) + self.adjustment, ids)

@@ -1,4 +1,4 @@
-"""What mixes share: when, which rows, with whom; plans, blending, pasting and boxes."""
+"""What mixes share: when and which rows are mixed with which partners; plans, blending, pasting and boxes."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ from divaug.base.labels import MixedLabels
 
 @dataclass(frozen=True)
 class BlendPlan:
-    """Partners and the share that each row keeps of its own picture.
+    """Partners and the share that each row keeps of its own image.
 
     Attributes:
-        partner: Row blended into each row; None where partners come from the loader (donors).
+        partner: Row blended into each row; None if partners come from the loader (donors).
         kept: float32 share in [0, 1]; 1 where nothing is mixed.
     """
 
@@ -29,8 +29,8 @@ class BoxPlan:
     """Partners and a box for each row, ``(top, bottom, left, right)``, half open; empty where nothing is mixed.
 
     Attributes:
-        partner: Row pasted into each row; None where partners come from the loader (donors).
-        boxes: One row for the whole batch, or one for each row of it.
+        partner: Row pasted into each row; None if partners come from the loader (donors).
+        boxes: One box for the whole batch, or one per row.
     """
 
     partner: Int[np.ndarray, "B"] | None
@@ -41,7 +41,7 @@ class Mix:
     """Base of mixes that pair every row with one partner.
 
     Args:
-        prob: Share of steps (or of rows, where ``per_row``) that are mixed, in [0, 1].
+        prob: Share of steps (or of rows, with ``per_row``) that are mixed, in [0, 1].
         per_row: Draw a share or box for each row instead of one for the batch.
         partner: Rule that draws partners from the whole training cut; None: another row of the batch.
     """
@@ -55,13 +55,13 @@ class Mix:
         self.rule = None if isinstance(partner, str) else partner
 
     def donors(self, labels: Int[Tensor, "B"], rng: np.random.Generator) -> Int[Tensor, "B"] | None:
-        """Return which images of the whole training cut are mixed in, where a rule draws them."""
+        """Return which images of the whole training cut are mixed in, if a rule draws them."""
         return None if self.rule is None else self.rule.draw(labels, rng)
 
     def draw_pairs(self, rows: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, "B"] | None, np.ndarray]:
-        """Draw the partners in the batch, and which rows (or, in one value, whether the batch) are mixed."""
+        """Draw the partners in the batch, and which rows are mixed (or one value: whether the batch is)."""
         mixed = rng.random(rows if self.per_row else 1) < self.prob
-        # drawn also where a rule draws partners, so that shares and boxes are the same whatever the rule
+        # also drawn when a rule draws partners, so that shares and boxes do not depend on the rule
         partner = rng.permutation(rows)
         return (partner if self.rule is None else None), mixed
 
@@ -72,18 +72,18 @@ class Mix:
         partner: np.ndarray | None,
         donors: Donors | None,
     ) -> tuple[Float[Tensor, "N ch H W"], Int[Tensor, "B"], Int[Tensor, "B"] | None]:
-        """Return whence partners are taken: pictures, the partners' labels, and which pictures (None: in order)."""
+        """Return the source of partners: images, the partners' labels, and which images (None: in order)."""
         if self.rule is None:
             assert partner is not None
             index = on(images.device, partner)
             return images, labels[index], index
         if donors is None:
-            raise ValueError("this partner rule needs the donors that the loader brings: draw them with donors()")
+            raise ValueError("this partner rule needs donors from the loader: draw them with donors()")
         return donors.images, donors.labels.to(images.device, non_blocking=True), None
 
 
 class BlendMix(Mix):
-    """Base of mixes that blend whole pictures by a share from Beta(alpha, alpha); see ``Mix``."""
+    """Base of mixes that blend whole images by a share from Beta(alpha, alpha); see ``Mix``."""
 
     def __init__(self, *, alpha: float, prob: float, per_row: bool, partner: Partner | str | None) -> None:
         super().__init__(prob=prob, per_row=per_row, partner=partner)
@@ -129,7 +129,7 @@ def blend(
     share = float(kept[0])
     if not (kept == kept[0]).all():
         share = on(images.device, kept).to(images.dtype)[:, None, None, None]
-    if index is None:  # the loader's donors are not ours to write to
+    if index is None:  # the loader's donors must not be written to
         return torch.lerp(other, images, share)
     return rows_of(other, index).lerp_(images, share)
 
@@ -137,9 +137,10 @@ def blend(
 def mixed_rows(
     partner: Int[np.ndarray, "B"] | None, kept: Float[np.ndarray, "B"], donors: Donors | None = None
 ) -> Bool[np.ndarray, "B"]:
-    """Return which rows hold a part, and not the whole, of another picture than their own.
+    """Return which rows contain a part, but not the whole, of an image other than their own.
 
-    A second view of the own picture is none: a class's only picture is its own donor whenever its class gives.
+    A second view of a row's own image does not count: the only image of a class is its own donor whenever that class
+    is drawn.
     """
     if partner is None:
         assert donors is not None
@@ -167,7 +168,7 @@ def kept_of_boxes(boxes: Int[np.ndarray, "R 4"], size: tuple[int, int], rows: in
 
 
 def rows_of(images: Float[Tensor, "N ch H W"], index: Int[Tensor, "B"]) -> Float[Tensor, "B ch H W"]:
-    """Return rows of a batch, channels-last where it is; torch's own indexing is three times slower there."""
+    """Return rows of a batch, channels-last if it is; torch's own indexing is three times slower there."""
     if images.is_contiguous(memory_format=torch.channels_last):
         return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
     return images.index_select(0, index)
@@ -186,7 +187,9 @@ def paste(
         patch = other.permute(0, 2, 3, 1)[:, top:bottom, left:right]  # indexing is faster with channels last
         pasted.permute(0, 2, 3, 1)[:, top:bottom, left:right] = patch if index is None else patch.index_select(0, index)
         return pasted
-    if images.device.type == "cpu" and images.dtype == torch.float32:  # copying boxes one by one beats a mask here
+    if (
+        images.device.type == "cpu" and images.dtype == torch.float32
+    ):  # copying boxes one by one is faster than a mask here
         pasted = images.clone()
         target, source = pasted.permute(0, 2, 3, 1).numpy(), other.permute(0, 2, 3, 1).numpy()
         partners = range(len(boxes)) if index is None else index.tolist()
@@ -206,7 +209,7 @@ def box_mask(boxes: Int[np.ndarray, "B 4"], size: tuple[int, int], device: torch
 
 
 def draw_boxes(size: tuple[int, int], kept: Float[np.ndarray, "R"], rng: np.random.Generator) -> np.ndarray:
-    """Draw ``(R, 4)`` boxes with sides sqrt(1 - kept) of the picture's, centres uniform, clipped at the border."""
+    """Draw ``(R, 4)`` boxes with sides sqrt(1 - kept) of the image's, centres uniform, clipped at the border."""
     boxes, share = np.empty((len(kept), 4), dtype=np.int64), np.sqrt(1 - kept)
     for axis, length in enumerate(size):
         span = (length * share).astype(np.int64)

@@ -24,8 +24,8 @@ class ResamplePlan:
 class BalancedMixup:
     """Mixup within a batch whose classes have been made equal: the REMIX of Bellinger et al.
 
-    Every class of the batch is resampled to the size of its largest, as many rows as the batch has are drawn from that,
-    and blended with one share, labels alike.
+    Every class in the batch is resampled to the size of the largest. As many rows as the batch has are then drawn from
+    these and blended, images and labels by the same share.
 
     Args:
         alpha: The share kept is drawn from Beta(alpha, alpha), > 0.
@@ -35,7 +35,7 @@ class BalancedMixup:
         arXiv:2012.02312.
 
     Differs from the paper: a class keeps its own rows and is filled up by drawing with replacement; the batch is then
-    drawn without. Named apart from the Remix of Chou et al.
+    drawn without replacement. Not to be confused with the Remix of Chou et al.
     """
 
     strengths = ({"alpha": 0.2}, {"alpha": 1.0}, {"alpha": 8.0})
@@ -54,7 +54,7 @@ class BalancedMixup:
         return ResamplePlan(picked, rng.permutation(picked), float(rng.beta(self.alpha, self.alpha)))
 
     def made_of(self, plan: ResamplePlan, rows: int) -> Int[np.ndarray, "B"]:
-        """Return the row that each row is first made of: rows of the batch are drawn anew."""
+        """Return the row that each row comes from before blending: rows of the batch are drawn anew."""
         return plan.rows
 
     def apply(

@@ -5,11 +5,11 @@ from divaug.mix._mix import BoxMix
 
 @MIX.register("cutmix")
 class CutMix(BoxMix):
-    """Paste a box of another picture into every picture; label weights are the shares of pixels.
+    """Paste a box of another image into every image; label weights are the shares of pixels.
 
     Args:
         alpha: The share kept is drawn from Beta(alpha, alpha), > 0; clipping at the border can only raise it.
-        prob: Share of steps (rows, where per_row) that are mixed at all, in [0, 1].
+        prob: Share of steps (of rows, with per_row) that are mixed, in [0, 1].
         per_row: Draw a box for each row instead of one for the batch.
         partner: Rule that draws partners: uniform (another row of the batch), minority, within_group, diverse or
             redundant (from the whole training cut).
@@ -18,7 +18,7 @@ class CutMix(BoxMix):
         Yun et al., CutMix, ICCV 2019, arXiv:1905.04899.
 
     Differs from the paper: nothing with these defaults; label weights follow the clipped box, as in the
-    authors' code, and prob is the 0.5 of their CIFAR experiments.
+    authors' code, and prob is 0.5 as in their CIFAR experiments.
     """
 
     strengths = ({"alpha": 0.2}, {"alpha": 1.0}, {"alpha": 8.0})

@@ -9,11 +9,11 @@ from divaug.mix._mix import BlendMix, BlendPlan, blend, mixed_rows, pair_labels
 
 @MIX.register("mixup")
 class Mixup(BlendMix):
-    """Blend every picture with a partner, and their labels by the same share.
+    """Blend every image with a partner, and their labels by the same share.
 
     Args:
-        alpha: The share kept is drawn from Beta(alpha, alpha), > 0; 1 is uniform, towards 0 hardly anything is blended.
-        prob: Share of steps (rows, where per_row) that are mixed at all, in [0, 1].
+        alpha: The share kept is drawn from Beta(alpha, alpha), > 0; 1 is uniform, near 0 hardly anything is blended.
+        prob: Share of steps (of rows, with per_row) that are mixed, in [0, 1].
         per_row: Draw a share for each row instead of one for the batch.
         partner: Rule that draws partners: uniform (another row of the batch), minority, within_group, diverse or
             redundant (from the whole training cut).

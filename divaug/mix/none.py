@@ -20,5 +20,5 @@ class NoMix:
     def apply(
         self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: None, donors: Donors | None = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
-        """Return the pictures with their labels at weight 1."""
+        """Return the images with their labels at weight 1."""
         return images, MixedLabels.hard(labels)

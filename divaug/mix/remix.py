@@ -10,17 +10,17 @@ from divaug.mix._mix import BlendMix, BlendPlan, blend, mixed_rows, on
 
 @MIX.register("remix")
 class Remix(BlendMix):
-    """Mixup whose label goes wholly to the rarer class when the two differ enough in size.
+    """Mixup whose label goes entirely to the rarer class when the two classes differ enough in size.
 
-    With x the share of row i's picture in the blend of rows i and j: its label weight is 0 if n_i / n_j >= kappa and
+    With x the share of row i's image in the blend of rows i and j, its label weight is 0 if n_i / n_j >= kappa and
     x < tau; 1 if n_i / n_j <= 1 / kappa and 1 - x < tau; else x.
 
     Args:
-        class_counts: Training pictures of each class, >= 1.
+        class_counts: Training images of each class, >= 1.
         alpha: The share kept is drawn from Beta(alpha, alpha), > 0.
-        kappa: Ratio of class sizes from which labels are moved, >= 1.
+        kappa: Ratio of class sizes at which labels start to move, >= 1.
         tau: Share below which the larger class may lose its label, in [0, 1]; 0 is mixup.
-        prob: Share of steps (rows, where per_row) that are mixed at all, in [0, 1].
+        prob: Share of steps (of rows, with per_row) that are mixed, in [0, 1].
         per_row: Draw a share for each row instead of one for the batch.
         partner: Rule that draws partners: uniform (another row of the batch), minority, within_group, diverse or
             redundant (from the whole training cut).

@@ -11,12 +11,12 @@ from divaug.mix._mix import BoxPlan, Mix, kept_of_boxes, mixed_rows, pair_labels
 
 @MIX.register("resizemix")
 class ResizeMix(Mix):
-    """Shrink the whole partner into a box of the picture, so that no patch without its object carries a label.
+    """Shrink the whole partner into a box of the image, so that no label comes from a patch without its object.
 
     Args:
-        smallest: Smallest side of the box as a share of the picture's, in (0, 1].
-        largest: Largest side, in [smallest, 1].
-        prob: Share of steps (rows, where per_row) that are mixed at all, in [0, 1].
+        smallest: Smallest side of the box as a share of the image's, in (0, 1].
+        largest: Largest side of the box, in [smallest, 1].
+        prob: Share of steps (of rows, with per_row) that are mixed, in [0, 1].
         per_row: Draw a box for each row instead of one for the batch.
         partner: Rule that draws partners: uniform (another row of the batch), minority, within_group, diverse or
             redundant (from the whole training cut).
@@ -24,7 +24,7 @@ class ResizeMix(Mix):
     Reference:
         Qin et al., ResizeMix: Mixing Data with Preserved Object Information and True Labels, 2020, arXiv:2012.11101.
 
-    Differs from the paper: prob is ours (CutMix's 0.5; the paper's text gives none); resizing is bilinear and
+    Differs from the paper: prob is ours (0.5 as in CutMix; the paper states none); resizing is bilinear and
     antialiased.
     """
 
@@ -45,7 +45,7 @@ class ResizeMix(Mix):
         self.smallest, self.largest = smallest, largest
 
     def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> BoxPlan:
-        """Draw partners and boxes, which lie wholly within the picture."""
+        """Draw partners and boxes, which lie entirely within the image."""
         partner, mixed = self.draw_pairs(len(labels), rng)
         share, edges = rng.uniform(self.smallest, self.largest, len(mixed)), []
         for length in size:

@@ -1,4 +1,16 @@
-"""Models: a backbone and a head with the seam public."""
+"""Models: a backbone, a head, and between them the embeddings, which are public.
+
+A backbone maps images ``(B, ch, H, W)`` to embeddings ``(B, feature_dim)``; a head maps embeddings to logits, and its
+``factors`` take each logit apart into the contributions of the features. A ``Network`` is one of each.
+
+Example:
+    >>> import torch
+    >>> from divaug.models import resnet20
+    >>> model = resnet20(num_classes=3).eval()
+    >>> z = model.features(torch.zeros(2, 3, 32, 32))
+    >>> z.shape, model.head(z).shape
+    (torch.Size([2, 64]), torch.Size([2, 3]))
+"""
 
 from functools import partial
 from importlib import import_module

@@ -31,13 +31,13 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """Three stages of ``blocks`` basic blocks of 16, 32 and 64 channels, then a mean over the picture.
+    """Three stages of ``blocks`` basic blocks of 16, 32 and 64 channels, then a mean over the image.
 
-    Embeddings are >= 0. Works for any picture size from 4x4.
+    Embeddings are >= 0. Works for any image size from 4x4.
 
     Args:
-        blocks: Basic blocks a stage; the depth is 6 * blocks + 2.
-        channels: Channels of the pictures.
+        blocks: Basic blocks per stage; the depth is 6 * blocks + 2.
+        channels: Channels of the images.
 
     Reference:
         He et al., Deep Residual Learning, CVPR 2016, arXiv:1512.03385, section 4.2; Kaiming-normal weights.

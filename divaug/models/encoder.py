@@ -1,4 +1,4 @@
-"""The common encoder: a frozen, label-free network in whose space runs are measured that have not shaped it."""
+"""The common encoder: a frozen network, trained without labels, in whose space all runs are measured alike."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -14,18 +14,18 @@ from divaug.base.errors import ConfigError
 from divaug.base.files import write_tensors
 from divaug.models.network import build_network
 
-SMALLEST = 256  # dimensions: with few, top-K sets of all classes overlap whatever the pictures are
+SMALLEST = 256  # dimensions; with few, the top-K sets of all classes overlap whatever the images are
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A trained backbone with the record of what it saw.
+    """A trained backbone with a record of its training data.
 
     Attributes:
-        backbone: Normalised pictures ``(B, ch, H, W)`` to FE ``(B, E)``; in evaluation mode, without gradients.
-        manifest: Model, data, normalisation, picture shape, how well it solves its own task.
-        seen: Digests of the training pictures, uint64, sorted.
+        backbone: Normalised images ``(B, ch, H, W)`` to FE ``(B, E)``; in evaluation mode, without gradients.
+        manifest: Model, data, normalisation, image shape, and accuracy on its own task.
+        seen: Digests of the training images, uint64, sorted.
     """
 
     backbone: Any
@@ -44,41 +44,41 @@ class Encoder:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the FE of normalised pictures, in float32."""
+        """Return the FE of normalised images, in float32."""
         return self.backbone(images).float()
 
     def features(self, batches: Iterable[tuple[Tensor, Tensor]]) -> np.ndarray:
-        """Return the FE of pictures in order, float32 ``(N, E)``."""
+        """Return the FE of images in order, float32 ``(N, E)``."""
         return np.concatenate([self(images).cpu().numpy() for images, _ in batches])
 
     def fits(
         self, shape: Sequence[int], mean: Sequence[float], std: Sequence[float], digests: np.ndarray | None
     ) -> None:
-        """Make sure that the encoder can judge runs trained on pictures of this kind.
+        """Make sure that the encoder can judge runs trained on images of this kind.
 
         Args:
-            shape: (H, W, ch) of the pictures.
+            shape: (H, W, ch) of the images.
             mean: Channel means of their normalisation.
             std: Channel standard deviations.
-            digests: Digests of the training pictures (``divaug.data.halves.picture_digests``); None accepts pictures
+            digests: Digests of the training images (``divaug.data.halves.image_digests``); None accepts images
                 that the encoder was trained on.
 
         Raises:
-            ConfigError: Pictures of another shape or normalisation, or pictures that it has seen.
+            ConfigError: Images of another shape or normalisation, or images that it has seen.
         """
         if list(shape) != self.manifest["image_shape"]:
-            raise ConfigError(f"the encoder sees pictures of {self.manifest['image_shape']}, these are {list(shape)}")
+            raise ConfigError(f"the encoder sees images of {self.manifest['image_shape']}, but these are {list(shape)}")
         if not np.allclose([*mean, *std], [*self.manifest["mean"], *self.manifest["std"]], atol=1e-4):
-            raise ConfigError("the encoder was trained with another normalisation than these pictures have")
+            raise ConfigError("the encoder was trained with another normalisation than that of these images")
         known = 0 if digests is None else int(np.isin(digests, self.seen).sum())
         if known and digests is not None:
             raise ConfigError(
-                f"the encoder has been trained on {known} of these {len(digests)} training pictures: it would be "
-                "no neutral judge of them. Train on the other half (--data-part a), or say --allow-overlap"
+                f"the encoder has been trained on {known} of these {len(digests)} training images: it would be "
+                "no neutral judge of them. Train on the other half (--data-part a), or give --allow-overlap"
             )
 
     def save(self, stem: Path) -> Path:
-        """Write ``STEM-HASH.pt``, the hash being of its weights; return the path."""
+        """Write ``STEM-HASH.pt``, where HASH is a hash of its weights; return the path."""
         state = {name: tensor.cpu() for name, tensor in self.backbone.state_dict().items()}
         content = hashlib.sha256(b"".join(np.ascontiguousarray(t.numpy()).tobytes() for t in state.values()))
         path = stem.with_name(f"{stem.name}-{content.hexdigest()[:8]}.pt")
@@ -91,16 +91,16 @@ class Encoder:
         """Read an encoder without running code from the file.
 
         Raises:
-            ConfigError: The file is missing, damaged or no encoder.
+            ConfigError: The file is missing, damaged or not an encoder.
         """
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises by kind of damage
+        except Exception as error:  # the type depends on the damage
             raise ConfigError(
                 f"encoder {path} cannot be read: {error}; python -m divaug.recipes.encoder makes one"
             ) from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise ConfigError(f"{path} is no encoder; python -m divaug.recipes.encoder makes one")
+            raise ConfigError(f"{path} is not an encoder; python -m divaug.recipes.encoder makes one")
         manifest = content["manifest"]
         height, width, channels = manifest["image_shape"]
         network = build_network(

@@ -23,10 +23,10 @@ class LinearHead(nn.Linear):
 
     def __init__(self, feature_dim: int, num_classes: int) -> None:
         super().__init__(feature_dim, num_classes)
-        nn.init.kaiming_normal_(self.weight)  # as LDAM-DRW's networks start
+        nn.init.kaiming_normal_(self.weight)  # as in LDAM-DRW
 
     def factors(self, z: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "C D"]]:
-        """Return (FE, weights) whose elementwise product is the classification embedding: here themselves."""
+        """Return (FE, weights) whose elementwise product is the classification embedding: here both unchanged."""
         return z, self.weight
 
 
@@ -52,7 +52,7 @@ class CosineHead(nn.Module):
         if scale <= 0:
             raise ValueError(f"scale must be > 0, got {scale}")
         self.scale = scale
-        # Unit rows: the gradient of a direction shrinks with the weight's norm.
+        # Unit rows, because the gradient of a direction shrinks as the weight's norm grows.
         self.weight = nn.Parameter(F.normalize(torch.empty(num_classes, feature_dim).uniform_(-1, 1), dim=1))
 
     def factors(self, z: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "C D"]]:

@@ -1,4 +1,4 @@
-"""The network: backbone | head, and how both are built from their names."""
+"""The network: a backbone and a head, built from their names."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ class Network(nn.Module):
     """A backbone and a head.
 
     Attributes:
-        backbone: Pictures ``(B, ch, H, W)`` to embeddings FE ``(B, D)``; has ``feature_dim``.
+        backbone: Images ``(B, ch, H, W)`` to embeddings FE ``(B, D)``; has ``feature_dim``.
         head: Embeddings to final logits; ``weight (C, D)``, ``bias (C,)`` or None, ``scale``: logits are
             ``scale`` times the sum of the classification embedding, plus the bias.
     """
@@ -51,20 +51,20 @@ def build_network(
     seed: int | None = None,
     **options: Any,
 ) -> Network:
-    """Build a network by registered name or ``timm:NAME``; backbone and head start from streams of their own.
+    """Build a network by registered name or ``timm:NAME``; backbone and head have separate streams of initial weights.
 
     Args:
-        name: Registered model, or ``timm:`` and any name that timm knows.
+        name: Registered model, or ``timm:`` and the name of any timm model.
         num_classes: C.
-        channels: Channels of the pictures.
-        size: (H, W) of the pictures.
+        channels: Channels of the images.
+        size: (H, W) of the images.
         head: Registered head.
         head_options: The head's hyperparameters.
-        seed: Seed of the initial weights, leaving torch's global generator as it was; None draws from that one.
+        seed: Seed of the initial weights, which leaves torch's global generator unchanged; None draws from that one.
         **options: The model's hyperparameters (timm: passed to ``timm.create_model``).
 
     Raises:
-        ConfigError: Unknown name or option, or pictures too small for the network.
+        ConfigError: Unknown name or option, or images too small for the network.
     """
     if num_classes < 2:
         raise ConfigError(f"num_classes must be >= 2, got {num_classes}")
@@ -83,7 +83,7 @@ def build_network(
 
 @contextmanager
 def _seeded(seed: int | None, name: str) -> Iterator[None]:
-    """Run a block with torch seeded from a stream, and put the global generator back afterwards."""
+    """Run a block with torch seeded from a stream, and restore the global generator afterwards."""
     if seed is None:
         yield
         return

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from divaug.base.errors import ConfigError
 
-SMALL_STEM = "small_stem"  # an option of ours, not of timm
+SMALL_STEM = "small_stem"  # our option, not timm's
 
 
 class TimmBackbone(nn.Module):
@@ -38,13 +38,13 @@ def timm_backbone(name: str, channels: int, size: tuple[int, int], options: dict
 
     Args:
         name: A name that timm knows.
-        channels: Channels of the pictures.
-        size: (H, W) of the pictures; passed on to models that need it (vision transformers).
-        options: Keyword arguments of ``timm.create_model``; ``small_stem = true`` replaces a ResNet's stem by a 3x3
-            convolution without pooling, for pictures of 32x32; ``checkpoint_path`` names a local file of weights.
+        channels: Channels of the images.
+        size: (H, W) of the images; passed on to models that need it (vision transformers).
+        options: Keyword arguments of ``timm.create_model``; ``small_stem = true`` replaces a ResNet's stem with a 3x3
+            convolution without pooling, for images of 32x32; ``checkpoint_path`` names a local file of weights.
 
     Raises:
-        ConfigError: Unknown name or argument, or weights that cannot be had.
+        ConfigError: Unknown name or argument, or weights that are not available.
     """
     import timm
     import torch
@@ -57,7 +57,7 @@ def timm_backbone(name: str, channels: int, size: tuple[int, int], options: dict
             "convnext_tiny",
             "vit_tiny_patch16_224",
         ]
-        raise ConfigError(f"timm has no model {name!r}; did you mean one of {near}? timm.list_models() names all")
+        raise ConfigError(f"timm has no model {name!r}; did you mean one of {near}? timm.list_models() lists all")
     fixed_size = name.split(".", maxsplit=1)[0].startswith(("vit_", "deit", "swin", "beit", "mixer"))
     if fixed_size:
         options.setdefault("img_size", size)
@@ -70,7 +70,7 @@ def timm_backbone(name: str, channels: int, size: tuple[int, int], options: dict
             raise ConfigError(f"timm:{name} has no ResNet stem; small_stem is for timm's ResNets")
         model.conv1 = nn.Conv2d(channels, model.conv1.out_channels, 3, 1, 1, bias=False)
         model.maxpool = nn.Identity()
-    with torch.no_grad():  # num_features is not what every timm model gives before its classifier
+    with torch.no_grad():  # num_features is not every timm model's width before its classifier
         was_training = model.training
         width = model.eval()(torch.zeros(1, channels, *size)).shape[1]
         model.train(was_training)
@@ -78,10 +78,10 @@ def timm_backbone(name: str, channels: int, size: tuple[int, int], options: dict
 
 
 def input_of(name: str) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-    """Return a timm model's own picture size, channel means and deviations, without loading weights."""
+    """Return a timm model's own image size, channel means and deviations, without loading weights."""
     import timm
 
     if not timm.is_model(name):
-        raise ConfigError(f"timm has no model {name!r}; timm.list_models() names all")
+        raise ConfigError(f"timm has no model {name!r}; timm.list_models() lists all")
     config = timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
     return config.input_size[1], tuple(config.mean), tuple(config.std)

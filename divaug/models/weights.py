@@ -11,16 +11,16 @@ from divaug.base.errors import ConfigError
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
     """Load a state dict into a model, refusing anything but tensors and plain values; return the model.
 
-    A file that holds the state under ``model``, ``state_dict`` or ``model_state_dict`` is understood, and so is a
-    ``module.`` in front of every name, as DataParallel leaves it.
+    The state may be under ``model``, ``state_dict`` or ``model_state_dict``, and every name may have the prefix
+    ``module.`` that DataParallel adds.
 
     Raises:
         ConfigError: The file cannot be read, or its tensors are not the model's.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises by kind of damage: RuntimeError, UnpicklingError, EOFError, ...
-        raise ConfigError(f"weights {path} cannot be read without running code from them: {error}") from error
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... depending on the damage
+        raise ConfigError(f"weights {path} cannot be read without running code from the file: {error}") from error
     for key in ("model", "state_dict", "model_state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -11,7 +11,7 @@ from divaug.config.registry import MODELS
 
 
 class ConvGroup(nn.Module):
-    """Two 3x3 convolutions with batch normalisation and ReLU, the picture halved after the first."""
+    """Two 3x3 convolutions with batch normalisation and ReLU; the image is halved after the first."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -28,22 +28,22 @@ class ConvGroup(nn.Module):
 
 @MODELS.register("whitened_cnn")
 class WhitenedCNN(nn.Module):
-    """Whitened 2x2 patches, then a group of two convolutions for each width, then a mean over the picture.
+    """Whitened 2x2 patches, then a group of two convolutions per width, then a mean over the image.
 
     The whitening filters are the eigenvectors of the training patches' covariance, each with both signs, and are not
     trained. Embeddings are >= 0.
 
     Args:
-        channels: Channels of the pictures.
-        size: (H, W) of the pictures; each group halves it.
+        channels: Channels of the images.
+        size: (H, W) of the images; each group halves it.
         widths: Channels of each group; the last is D.
 
     Reference:
         Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024, arXiv:2404.00498.
 
-    Differs from the paper: ReLU for GELU and mean for max pooling at the end, so that embeddings are >= 0; plain batch
-    normalisation and default weights for its partly frozen normalisation and identity start; the patches' covariance
-    is centred, the whitening bias is trained all along, and the logits are not scaled down.
+    Differs from the paper: ReLU instead of GELU, and mean instead of max pooling at the end, so that embeddings are
+    >= 0; plain batch normalisation and default weights instead of partly frozen normalisation and an identity start;
+    the patches' covariance is centred, the whitening bias is always trained, and the logits are not scaled down.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class WhitenedCNN(nn.Module):
         smallest = 2 ** len(widths) + 1
         if min(size) < smallest:
             raise ValueError(
-                f"pictures of {size[0]}x{size[1]} are too small for {len(widths)} groups: at least "
+                f"images of {size[0]}x{size[1]} are too small for {len(widths)} groups: at least "
                 f"{smallest}x{smallest} are needed; give fewer widths or a larger --image-size"
             )
         patch = 4 * channels
@@ -71,7 +71,7 @@ class WhitenedCNN(nn.Module):
 
     @torch.no_grad()
     def initialize(self, batches: Iterable[Float[Tensor, "_ ch H W"]], eps: float = 5e-4) -> None:
-        """Set the whitening filters from batches of normalised training pictures; memory is one batch's patches."""
+        """Set the whitening filters from batches of normalised training images; memory is one batch's patches."""
         channels = self.whitening.in_channels
         count, total, products = (
             0,

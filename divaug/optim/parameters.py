@@ -6,12 +6,12 @@ from torch import nn
 
 
 def parameter_groups(model: nn.Module, *, weight_decay: float, decay_norms: bool) -> list[dict[str, Any]]:
-    """Return the trainable parameters in groups, those that decay apart from those that do not.
+    """Return the trainable parameters in two groups: those that decay and those that do not.
 
     Args:
         model: The network.
         weight_decay: L2 decay.
-        decay_norms: Decay vectors (biases, normalisation layers) too.
+        decay_norms: Apply decay to vectors (biases, normalisation layers) too.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in trainable if decay_norms or p.ndim > 1]

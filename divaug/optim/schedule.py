@@ -18,7 +18,7 @@ def learning_rate(
     """Return the learning rate of one step, counted from 0 over the whole training.
 
     ``step`` changes only between epochs: epoch e of the first W = round(warmup_frac * epochs) has lr * (e + 1) / W,
-    later ones lr * drop ** (milestones passed), a milestone m being passed at epoch round(m * epochs). The others
+    later ones lr * drop ** (milestones passed), where milestone m is passed at epoch round(m * epochs). The others
     change every step: a linear rise over the warm-up, then ``constant``, ``cosine`` to 0, or ``triangular``, linear
     to 0.
 

@@ -18,6 +18,6 @@ def sgd(parameters: list[dict[str, Any]], lr: float, momentum: float, nesterov: 
     Reference:
         Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013.
 
-    Differs from the paper: nothing; as torch has it, decay is added to the gradient.
+    Differs from the paper: nothing; as in torch, decay is added to the gradient.
     """
     return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov)

@@ -1,4 +1,4 @@
-"""Erase a box of each picture, with a grey or with noise; shared by ``cutout`` and ``random_erasing``."""
+"""Erase a box of each image, with grey or with noise; shared by ``cutout`` and ``random_erasing``."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ class ErasePlan:
 def _content(plan: ErasePlan, i: int, height: int, width: int, channels: int) -> np.ndarray | int:
     if plan.fill >= 0:
         return plan.fill
-    generator = np.random.Generator(np.random.Philox(key=int(plan.seeds[i])))  # ready in half of default_rng's time
+    generator = np.random.Generator(np.random.Philox(key=int(plan.seeds[i])))  # set up in half the time of default_rng
     return generator.integers(0, 256, (height, width, channels), np.uint8)
 
 
@@ -35,13 +35,13 @@ def erase_one(image: UInt8[np.ndarray, "H W ch"], plan: ErasePlan, i: int) -> UI
     """Erase row ``i``'s box."""
     top, bottom, left, right = plan.boxes[i]
     erased = image.copy()
-    box = erased[top:bottom, left:right]  # smaller than drawn where a step before has made the picture smaller
+    box = erased[top:bottom, left:right]  # smaller than drawn if an earlier step made the image smaller
     box[:] = _content(plan, i, *box.shape)
     return erased
 
 
 def erase(images: UInt8[Tensor, "B H W ch"], plan: ErasePlan) -> UInt8[Tensor, "B H W ch"]:
-    """Do to a whole batch what ``erase_one`` does to a picture."""
+    """Apply to a whole batch what ``erase_one`` does to an image."""
     erased = images.clone()
     target: Any = erased.numpy() if erased.device.type == "cpu" else erased  # filling slices of it is ten times faster
     for i, (top, bottom, left, right) in enumerate(plan.boxes.tolist()):

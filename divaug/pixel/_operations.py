@@ -1,4 +1,4 @@
-"""The 22 operations whose strength is a level, from which policies by class draw; done by Pillow."""
+"""The 22 operations, done by Pillow, that policies by class draw from; their strength is a level."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from divaug.pixel._seeded import from_pil, to_pil
 
-LEVELS = 30  # magnitudes are fractions of it
+LEVELS = 30  # magnitudes are fractions of this
 Picture = Image.Image
 Generator = np.random.Generator
 
@@ -103,10 +103,10 @@ OPERATIONS: dict[str, Callable[[Picture, float, Generator], Picture]] = {
 
 
 def augment_by_level(image: UInt8[np.ndarray, "H W ch"], level: int, seed: int) -> UInt8[np.ndarray, "H W ch"]:
-    """Apply ``level`` operations, drawn alike and with replacement, each at magnitude level / 30.
+    """Apply ``level`` operations, drawn uniformly with replacement, each at magnitude level / 30.
 
     Args:
-        image: Picture.
+        image: Image.
         level: 0 (nothing) to 30.
         seed: Seed of the draws.
     """

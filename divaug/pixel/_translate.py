@@ -1,4 +1,4 @@
-"""Shift and mirror pictures by drawn amounts; shared by ``shift`` and ``crop_flip``."""
+"""Shift and mirror images by drawn amounts; shared by ``shift`` and ``crop_flip``."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TranslatePlan:
-    """What happens to each row.
+    """The shift and mirroring of each row.
 
     Attributes:
-        down: Pixels by which the window moves down over the padded picture, within -reach to reach.
+        down: Pixels by which the window moves down over the padded image, within -reach to reach.
         right: The same to the right.
         flipped: Whether the row is mirrored left to right.
         reach: Largest shift that could be drawn.
@@ -26,7 +26,7 @@ class TranslatePlan:
 
 
 def draw(rows: int, size: tuple[int, int], reach_frac: float, flip: float, rng: np.random.Generator) -> TranslatePlan:
-    """Draw shifts uniformly within round(reach_frac * side) pixels, and mirrorings with probability ``flip``."""
+    """Draw shifts uniformly within round(reach_frac * side) pixels, and mirror with probability ``flip``."""
     reach = round(reach_frac * size[0]), round(reach_frac * size[1])
     down = rng.integers(-reach[0], reach[0] + 1, rows)
     right = rng.integers(-reach[1], reach[1] + 1, rows)
@@ -34,7 +34,7 @@ def draw(rows: int, size: tuple[int, int], reach_frac: float, flip: float, rng: 
 
 
 def translate_one(image: UInt8[np.ndarray, "H W ch"], plan: TranslatePlan, i: int) -> UInt8[np.ndarray, "H W ch"]:
-    """Shift row ``i``'s picture over a black border, then mirror it."""
+    """Shift row ``i``'s image over a black border, then mirror it."""
     height, width, _ = image.shape
     (pad_y, pad_x), top, left = plan.reach, plan.reach[0] + plan.down[i], plan.reach[1] + plan.right[i]
     padded = np.pad(image, ((pad_y, pad_y), (pad_x, pad_x), (0, 0)))
@@ -43,12 +43,12 @@ def translate_one(image: UInt8[np.ndarray, "H W ch"], plan: TranslatePlan, i: in
 
 
 def translate(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UInt8[Tensor, "B H W ch"]:
-    """Do to a whole batch what ``translate_one`` does to a picture."""
+    """Apply to a whole batch what ``translate_one`` does to an image."""
     return copy_windows(images, plan) if images.device.type == "cpu" else gather_windows(images, plan)
 
 
 def copy_windows(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UInt8[Tensor, "B H W ch"]:
-    """Copy what stays visible of each picture, row by row: fastest in main memory."""
+    """Copy what stays visible of each image, row by row: fastest in main memory."""
     source = images.numpy()
     shifted = np.zeros_like(source)
     _, height, width, channels = source.shape
@@ -68,12 +68,12 @@ def copy_windows(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UInt
 
 
 def gather_windows(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UInt8[Tensor, "B H W ch"]:
-    """Take each picture's window out of the padded batch at once: fastest on an accelerator."""
+    """Take each image's window out of the padded batch at once: fastest on an accelerator."""
     rows, height, width, channels = images.shape
     pad_y, pad_x = plan.reach
     padded = images.new_zeros(rows, height + 2 * pad_y, width + 2 * pad_x, channels)
     padded[:, pad_y : pad_y + height, pad_x : pad_x + width] = images
-    # All windows of all pictures as a view; indexing copies only the one drawn: (B, ch, H, W).
+    # All windows of all images as a view; indexing copies only the one drawn: (B, ch, H, W).
     windows = padded.unfold(1, height, 1).unfold(2, width, 1)
     drawn = plan.down + pad_y, plan.right + pad_x, plan.flipped
     pick = [torch.from_numpy(values).to(images.device, non_blocking=True) for values in drawn]

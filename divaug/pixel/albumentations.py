@@ -15,8 +15,8 @@ class Albumentations(Seeded):
     """Apply any pipeline of albumentations that was saved with ``albumentations.save``.
 
     Args:
-        file: Its JSON or YAML file; "" is a horizontal flip of half of the pictures. It must return uint8 pictures of
-            one size; normalisation is divaug's.
+        file: Its JSON or YAML file; "" flips half of the images horizontally. The pipeline must return uint8 images
+            of one size; divaug does the normalisation.
 
     Reference:
         Buslaev et al., Albumentations: Fast and Flexible Image Augmentations, Information 11(2), 2020,
@@ -39,16 +39,16 @@ class Albumentations(Seeded):
         if not self.file:
             return albumentations.Compose([albumentations.HorizontalFlip(p=0.5)])
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # 2.0.8 only warns of arguments that it does not know
+            warnings.simplefilter("error", UserWarning)  # 2.0.8 only warns about unknown arguments
             try:
                 kind: Any = "yaml" if self.file.endswith((".yaml", ".yml")) else "json"
                 loaded: Any = albumentations.load(self.file, data_format=kind)
-            except Exception as error:  # by kind of damage
-                raise ValueError(f"file {self.file} is no pipeline of albumentations: {error}") from error
+            except Exception as error:  # the type depends on the damage
+                raise ValueError(f"file {self.file} is not a pipeline of albumentations: {error}") from error
         return loaded if isinstance(loaded, albumentations.Compose) else albumentations.Compose([loaded])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"file": self.file}  # it goes to workers with every step; they build the pipeline once each
+        return {"file": self.file}  # sent to workers with every step; each builds the pipeline once
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.file = state["file"]
@@ -57,7 +57,7 @@ class Albumentations(Seeded):
         self.pipeline = _PIPELINES[self.file]
 
     def apply_one(self, image: UInt8[np.ndarray, "H W ch"], plan: Seeds, i: int) -> UInt8[np.ndarray, "H2 W2 ch"]:
-        """Run the pipeline on row ``i``'s picture with its seed."""
+        """Run the pipeline on row ``i``'s image with its seed."""
         self.pipeline.set_random_seed(int(plan[i]))
         result = self.pipeline(image=np.ascontiguousarray(image))["image"]
         if not isinstance(result, np.ndarray) or result.dtype != np.uint8:

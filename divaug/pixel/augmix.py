@@ -4,7 +4,7 @@ from divaug.pixel._seeded import TorchvisionPixel
 
 @PIXEL.register("augmix")
 class AugMix(TorchvisionPixel):
-    """Blend a picture with several chains of operations on it (torchvision's).
+    """Blend an image with the results of several chains of operations on it (torchvision's version).
 
     Args:
         severity: Strength of the operations, 1 to 10.

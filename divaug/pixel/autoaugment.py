@@ -4,7 +4,7 @@ from divaug.pixel._seeded import TorchvisionPixel
 
 @PIXEL.register("autoaugment")
 class AutoAugment(TorchvisionPixel):
-    """Apply one of the sub-policies that a search found (torchvision's).
+    """Apply one of the sub-policies found by a search (torchvision's version).
 
     Args:
         policy: Data set of the search: cifar10, imagenet or svhn.
@@ -12,7 +12,7 @@ class AutoAugment(TorchvisionPixel):
     Reference:
         Cubuk et al., AutoAugment, CVPR 2019, arXiv:1805.09501.
 
-    Differs from the paper: as torchvision does; usually behind ``default+``.
+    Differs from the paper: as in torchvision; usually after ``default+``.
     """
 
     def __init__(self, *, policy: str = "cifar10") -> None:

@@ -24,24 +24,24 @@ class ByClassPlan:
 
 @PIXEL.register("by_class")
 class ByClass:
-    """Augment every class by a policy of its own: by head, mid and tail, by class name, or by its count.
+    """Augment each class by its own policy: by head, mid and tail, by class name, or by its count.
 
-    ``policy = {tail = "strong", head = "weak"}``; ``{tail = 0.5}`` gives a strength instead of a component;
-    ``{lion = "default+trivialaugment"}`` names a class. What ``policy`` does not name gets ``rest``, or with ``power``
-    a strength that falls with the class's count. A strength s does ``rest`` and then round(s * max_level) operations of
-    ``levels``.
+    Examples: ``policy = {tail = "strong", head = "weak"}``; ``{tail = 0.5}``, a strength instead of a component;
+    ``{lion = "default+trivialaugment"}``, for one class. Classes that ``policy`` does not name get ``rest`` or, with
+    ``power``, a strength that falls with the class's count. A strength s applies ``rest`` and then
+    round(s * max_level) operations of ``levels``.
 
     Args:
-        class_counts: Training pictures of each class.
-        group_counts: Counts that make the groups head, mid and tail.
+        class_counts: Training images of each class.
+        group_counts: Counts that define the groups head, mid and tail.
         class_names: Names of the classes.
-        policy: From group or class name to a pixel component (by name or table) or a strength in [0, 1]; a class
-            goes before its group (head, mid and tail are always groups).
-        rest: Component of everything else, and what strengths are added to.
+        policy: Maps a group or class name to a pixel component (by name or table) or a strength in [0, 1]; a class
+            overrides its group (head, mid and tail are always groups).
+        rest: Component for all other classes, and the one that strengths build on.
         power: Strength of classes not named: 1 - (n_c / n_max) ** power, > 0; 0 switches it off.
         max_level: Level of strength 1, in 0 to 30.
 
-    Differs from the paper: there is none; asked for by users of every augmentation library.
+    Differs from the paper: there is none; users of every augmentation library ask for it.
     """
 
     strengths = ({"power": 0.1}, {"power": 0.5}, {"policy": {"head": "weak", "tail": "strong"}})
@@ -79,7 +79,7 @@ class ByClass:
                 of_class[c] = parts[group]
         for c, name in enumerate(class_names):
             of_class[c] = parts.get(name, of_class[c]) if name not in groups else of_class[c]
-        self.policies: list[WholePixel] = [weak]  # first, so that its draws are those of an arm that has it alone
+        self.policies: list[WholePixel] = [weak]  # first, so that its draws equal those of a run that has it alone
         self.of_class = np.zeros(len(class_names), dtype=np.int64)
         by_level: dict[int, Any] = {0: weak}
         for c, wanted in enumerate(of_class):
@@ -95,7 +95,7 @@ class ByClass:
                 self.policies.append(made)
             self.of_class[c] = position
         if learning := [type(policy).__name__ for policy in self.policies if policy.learns]:
-            raise ValueError(f"policy holds {learning[0]}, which learns its strengths by itself: use it alone")
+            raise ValueError(f"policy holds {learning[0]}, which learns its own strengths: use it alone")
         self.batched = all(policy.batched for policy in self.policies)
 
     def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> ByClassPlan:
@@ -104,12 +104,12 @@ class ByClass:
         return ByClassPlan(self.of_class[labels.numpy()], plans)
 
     def apply_one(self, image: UInt8[np.ndarray, "H W ch"], plan: ByClassPlan, i: int) -> UInt8[np.ndarray, "H W ch"]:
-        """Do what row ``i``'s class asks for."""
+        """Apply the policy of row ``i``'s class."""
         number = plan.policy[i]
         return self.policies[number].apply_one(image, plan.plans[number], i)
 
     def apply(self, images: UInt8[Tensor, "B H W ch"], plan: ByClassPlan) -> UInt8[Tensor, "B H W ch"]:
-        """Do to a batch what each row's class asks for."""
+        """Apply to each row the policy of its class."""
         done = images.clone()
         for number in np.unique(plan.policy):
             policy, drawn, members = self.policies[number], plan.plans[number], np.flatnonzero(plan.policy == number)
@@ -117,7 +117,7 @@ class ByClass:
                 rows = torch.from_numpy(members).to(images.device, non_blocking=True)
                 done[rows] = policy.apply(images, drawn)[rows]
                 continue
-            for i in members.tolist():  # of the rows of other classes nothing is wanted
+            for i in members.tolist():  # rows of other classes are not needed
                 image = policy.apply_one(images[i].cpu().numpy(), drawn, i)
                 done[i] = torch.from_numpy(image)
         return done

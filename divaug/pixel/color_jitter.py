@@ -4,16 +4,16 @@ from divaug.pixel._seeded import TorchvisionPixel
 
 @PIXEL.register("color_jitter")
 class ColorJitter(TorchvisionPixel):
-    """Change brightness, contrast, saturation and hue by random amounts, in random order (torchvision's).
+    """Change brightness, contrast, saturation and hue by random amounts, in random order (torchvision's version).
 
     Args:
         brightness: Largest relative change, >= 0.
         contrast: Largest relative change, >= 0.
-        saturation: Largest relative change, >= 0; nothing on grey pictures.
-        hue: Largest turn of the colour circle, in [0, 0.5]; nothing on grey pictures.
+        saturation: Largest relative change, >= 0; nothing on grey images.
+        hue: Largest rotation of the colour circle, in [0, 0.5]; nothing on grey images.
 
     Reference:
-        Krizhevsky et al., ImageNet Classification with Deep CNNs, NeurIPS 2012 (there on principal components).
+        Krizhevsky et al., ImageNet Classification with Deep CNNs, NeurIPS 2012 (which jitters principal components).
 
     Differs from the paper: jitters named properties instead of principal components.
     """

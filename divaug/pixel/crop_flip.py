@@ -8,7 +8,7 @@ from divaug.pixel._translate import TranslatePlan, draw, translate, translate_on
 
 @PIXEL.register("crop_flip")
 class CropFlip:
-    """Pad with black, crop back to the same size at a random place, mirror half of the pictures.
+    """Pad with black, crop back to the same size at a random place, mirror half of the images.
 
     Args:
         pad_frac: Padding as a share of each side, in [0, 1): 0.125 is 4 pixels of 32.
@@ -17,7 +17,7 @@ class CropFlip:
     Reference:
         He et al., Deep Residual Learning, CVPR 2016, arXiv:1512.03385, section 4.2.
 
-    Differs from the paper: nothing at 32x32; the padding grows with the picture.
+    Differs from the paper: nothing at 32x32; the padding grows with the image.
     """
 
     strengths = ({"pad_frac": 0.06}, {"pad_frac": 0.125}, {"pad_frac": 0.3})

@@ -14,7 +14,7 @@ from divaug.pixel._operations import LEVELS, augment_by_level
 
 @dataclass(frozen=True)
 class CudaPlan:
-    """The weak augmentation's plan, each row's level (0: left at that) and the seed of its operations."""
+    """The weak augmentation's plan, each row's level (0: weak only) and the seed of its operations."""
 
     weak: Any
     levels: Int[np.ndarray, "B"]
@@ -23,25 +23,25 @@ class CudaPlan:
 
 @PIXEL.register("cuda")
 class Cuda:
-    """Augment every class as strongly as the network has learned to bear.
+    """Augment each class as strongly as the network currently tolerates.
 
-    Each class has a level, 0 at first. Before every epoch the network is tested on training pictures of the class at
-    every level up to its own: where it gets enough of them right at all levels, the class goes up by one, else down. A
-    share of the pictures is then augmented with ``level`` operations of magnitude level / 30.
+    Each class has a level, at first 0. Before every epoch the network is tested on training images of the class at
+    every level up to its own. If it gets enough of them right at all levels, the class goes up by one level, else down
+    by one. A share of the images is then augmented with ``level`` operations of magnitude level / 30.
 
     Args:
-        labels: Class of every picture of the training cut.
+        labels: Class of every image of the training cut.
         num_classes: C.
-        weak: Component applied to every picture before.
-        prob: Share of pictures that are augmented by level, in [0, 1].
-        samples: Pictures of a class tested at level s: samples * (s + 1), >= 1.
-        threshold: Share of them that must be right, in [0, 1].
+        weak: Component applied to every image first.
+        prob: Share of images that are augmented by level, in [0, 1].
+        samples: samples * (s + 1) images of a class are tested at level s; >= 1.
+        threshold: Share of them that must be classified correctly, in [0, 1].
         max_level: Largest level, in 0 to 30.
 
     Reference:
         Ahn, Ko and Yun, CUDA: Curriculum of Data Augmentation for Long-tailed Recognition, ICLR 2023, arXiv:2302.05499.
 
-    Differs from the paper: the test stops at the first level that fails, as its outcome is known then; the ranges of
+    Differs from the paper: the test stops at the first level that fails, since its outcome is then known; the ranges of
     the magnitudes are those of RandAugment.
     """
 
@@ -69,7 +69,7 @@ class Cuda:
         self.levels: np.ndarray = np.zeros(num_classes, dtype=np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "members": []}  # workers only apply; the lists would go to them with every step
+        return {**self.__dict__, "members": []}  # workers only apply; the lists would be sent with every step
 
     def sample(self, labels: Int[Tensor, "B"], size: tuple[int, int], rng: np.random.Generator) -> CudaPlan:
         """Draw the weak augmentation, then which rows are augmented by level, and their seeds."""
@@ -78,40 +78,42 @@ class Cuda:
         return CudaPlan(weak, np.where(chosen, self.levels[labels.numpy()], 0), rng.integers(2**32, size=len(labels)))
 
     def apply_one(self, image: UInt8[np.ndarray, "H W ch"], plan: CudaPlan, i: int) -> UInt8[np.ndarray, "H W ch"]:
-        """Augment row ``i``'s picture weakly, then by its level."""
+        """Augment row ``i``'s image weakly, then by its level."""
         return augment_by_level(self.weak.apply_one(image, plan.weak, i), int(plan.levels[i]), int(plan.seeds[i]))
 
     def update(
         self,
-        pictures: Callable[[np.ndarray], UInt8[Tensor, "M H W ch"]],
+        images: Callable[[np.ndarray], UInt8[Tensor, "M H W ch"]],
         predict: Callable[[UInt8[Tensor, "M H W ch"]], Int[Tensor, "M"]],
         rng: np.random.Generator,
     ) -> None:
         """Test every class and move its level by one.
 
         Args:
-            pictures: Training pictures at positions of the cut.
-            predict: The network's classes for pictures, in evaluation mode.
+            images: Returns training images at positions of the cut.
+            predict: Returns the network's classes for images, in evaluation mode.
             rng: Generator of the test's draws.
         """
         if not self.members:
-            raise ValueError("update a component that was built here: a copy sent to a worker can only apply")
-        streams = rng.spawn(len(self.members))  # one a class: how one fares does not change another's draws
+            raise ValueError(
+                "update the component in the process that built it: a copy sent to a worker can only apply"
+            )
+        streams = rng.spawn(len(self.members))  # one per class: the result of one does not change another's draws
         moved = np.zeros_like(self.levels)
         for c, members in enumerate(self.members):
             if len(members):
                 bears = all(
-                    self._is_right(c, level, pictures, predict, streams[c]) for level in range(self.levels[c] + 1)
+                    self._is_right(c, level, images, predict, streams[c]) for level in range(self.levels[c] + 1)
                 )
                 moved[c] = np.clip(self.levels[c] + (1 if bears else -1), 0, self.max_level)
         self.levels = moved
 
-    def _is_right(self, c: int, level: int, pictures: Any, predict: Any, rng: np.random.Generator) -> bool:
-        """Tell whether the network is right about enough of a class's pictures at a level."""
+    def _is_right(self, c: int, level: int, images: Any, predict: Any, rng: np.random.Generator) -> bool:
+        """Return whether the network classifies enough of a class's images correctly at a level."""
         size = self.samples * (level + 1)
-        images = pictures(rng.choice(self.members[c], size)).cpu().numpy()
+        tested = images(rng.choice(self.members[c], size)).cpu().numpy()
         seeds = rng.integers(2**32, size=size)
-        strong = [augment_by_level(x, level, int(seed)) for x, seed in zip(images, seeds, strict=True)]
+        strong = [augment_by_level(x, level, int(seed)) for x, seed in zip(tested, seeds, strict=True)]
         right = predict(torch.from_numpy(np.stack(strong))).cpu().numpy() == c
         return bool(right.mean() > self.threshold)
 
@@ -120,5 +122,5 @@ class Cuda:
         return {"levels": self.levels.tolist()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.levels = np.array(state["levels"], dtype=np.int64)

@@ -8,17 +8,17 @@ from divaug.pixel._erase import ErasePlan, erase, erase_one
 
 @PIXEL.register("cutout")
 class Cutout:
-    """Erase a square at a random place, partly outside the picture at its border.
+    """Erase a square at a random place, partly outside the image at its border.
 
     Args:
-        size_frac: Side of the square as a share of each side of the picture, in [0, 1]: 0.5 is 16 pixels of 32.
-        prob: Share of pictures that are erased, in [0, 1].
+        size_frac: Side of the square as a share of each side of the image, in [0, 1]: 0.5 is 16 pixels of 32.
+        prob: Share of images that are erased, in [0, 1].
         fill: Grey of the square, 0 to 255.
 
     Reference:
         DeVries and Taylor, Improved Regularization of CNNs with Cutout, 2017, arXiv:1708.04552.
 
-    Differs from the paper: the square is grey, where the paper's is the data set's mean colour.
+    Differs from the paper: the square is grey; in the paper it has the data set's mean colour.
     """
 
     strengths = ({"size_frac": 0.25}, {"size_frac": 0.5}, {"size_frac": 0.75})

@@ -8,7 +8,7 @@ from divaug.pixel._seeded import Seeded, Seeds
 
 @PIXEL.register("levels")
 class Levels(Seeded):
-    """Apply as many operations as the level says, drawn from 22, each at the magnitude that the level says.
+    """Apply ``level`` operations drawn from 22, each at magnitude level / 30.
 
     Args:
         level: 0 (nothing) to 30.
@@ -16,7 +16,7 @@ class Levels(Seeded):
     Reference:
         Ahn et al., CUDA: Curriculum of Data Augmentation for Long-tailed Recognition, ICLR 2023, arXiv:2302.05499.
 
-    Differs from the paper: the ranges of the magnitudes are those of RandAugment; usually behind ``default+``.
+    Differs from the paper: the ranges of the magnitudes are those of RandAugment; usually after ``default+``.
     """
 
     strengths = ({"level": 2}, {"level": 5}, {"level": 10})

@@ -7,7 +7,7 @@ from divaug.config.registry import PIXEL
 
 @PIXEL.register("none")
 class NoPixel:
-    """Leave every picture as it is.
+    """Leave every image as it is.
 
     Differs from the paper: there is none.
     """
@@ -16,9 +16,9 @@ class NoPixel:
         """Draw nothing."""
 
     def apply_one(self, image: UInt8[np.ndarray, "H W ch"], plan: None, i: int) -> UInt8[np.ndarray, "H W ch"]:
-        """Return the picture."""
+        """Return the image."""
         return image
 
     def apply(self, images: UInt8[Tensor, "B H W ch"], plan: None) -> UInt8[Tensor, "B H W ch"]:
-        """Return the pictures."""
+        """Return the images."""
         return images

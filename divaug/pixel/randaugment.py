@@ -4,16 +4,16 @@ from divaug.pixel._seeded import TorchvisionPixel
 
 @PIXEL.register("randaugment")
 class RandAugment(TorchvisionPixel):
-    """Apply a few operations drawn at random, all at one magnitude (torchvision's).
+    """Apply a few operations drawn at random, all at one magnitude (torchvision's version).
 
     Args:
-        num_ops: Operations a picture, >= 1.
+        num_ops: Operations per image, >= 1.
         magnitude: Strength, 0 to 30.
 
     Reference:
         Cubuk et al., RandAugment, NeurIPS 2020, arXiv:1909.13719.
 
-    Differs from the paper: as torchvision does; usually behind ``default+``.
+    Differs from the paper: as in torchvision; usually after ``default+``.
     """
 
     strengths = ({"magnitude": 3}, {"magnitude": 9}, {"num_ops": 3, "magnitude": 18})

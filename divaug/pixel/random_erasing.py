@@ -12,19 +12,19 @@ TRIES = 10
 
 @PIXEL.register("random_erasing")
 class RandomErasing:
-    """Replace a rectangle of random size and shape by noise.
+    """Replace a rectangle of random size and shape with noise.
 
     Args:
-        prob: Share of pictures that are erased, in [0, 1].
-        smallest: Smallest area as a share of the picture's, in (0, 1].
-        largest: Largest area, in [smallest, 1].
+        prob: Share of images that are erased, in [0, 1].
+        smallest: Smallest area as a share of the image's, in (0, 1].
+        largest: Largest area, likewise, in [smallest, 1].
         aspect: Smallest ratio of the sides, in (0, 1]; the largest is its inverse.
 
     Reference:
-        Zhong et al., Random Erasing Data Augmentation, AAAI 2020, arXiv:1708.04896 (RE-R, noise by pixel).
+        Zhong et al., Random Erasing Data Augmentation, AAAI 2020, arXiv:1708.04896 (RE-R, noise per pixel).
 
-    Differs from the paper: a rectangle that does not fit is drawn anew ten times at most (as torchvision and timm do);
-    aspect ratios are log-uniform, so that upright and lying ones are as frequent.
+    Differs from the paper: a rectangle that does not fit is redrawn at most ten times (as in torchvision and timm);
+    aspect ratios are log-uniform, so that upright and flat rectangles are equally frequent.
     """
 
     strengths = ({"largest": 0.1}, {"largest": 0.4}, {"smallest": 0.3})

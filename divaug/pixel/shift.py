@@ -8,10 +8,10 @@ from divaug.pixel._translate import TranslatePlan, draw, translate, translate_on
 
 @PIXEL.register("shift")
 class Shift:
-    """Shift each picture by a few pixels over a black border, without mirroring: for digits and letters.
+    """Shift each image by a few pixels over a black border, without mirroring: for digits and letters.
 
     Args:
-        reach_frac: Largest shift as a share of each side, in [0, 1): 0.125 is 1 pixel of 8 and 4 of 32; 0 is identity.
+        reach_frac: Largest shift as a share of each side, in [0, 1): 0.125 is 1 pixel of 8 and 4 of 32; 0 does nothing.
 
     Differs from the paper: there is none; it is ``crop_flip`` without the flip.
     """

@@ -4,7 +4,7 @@ from divaug.config.registry import PIXEL
 
 @PIXEL.register("strong")
 def strong(*, augmentation: Pixel = "default+randaugment+cutout") -> Pixel:  # pyright: ignore[reportArgumentType]
-    """Augment strongly: a name for policies by class; by default RandAugment and Cutout after the weak one.
+    """Augment strongly: a name for policies by class; by default RandAugment and Cutout after the data set's default.
 
     Args:
         augmentation: Any pixel component.

@@ -9,7 +9,7 @@ class TrivialAugment(TorchvisionPixel):
     Reference:
         Müller and Hutter, TrivialAugment, ICCV 2021, arXiv:2103.10158.
 
-    Differs from the paper: as torchvision does; usually behind ``default+``.
+    Differs from the paper: as in torchvision; usually after ``default+``.
     """
 
     def __init__(self) -> None:

@@ -12,6 +12,6 @@ def weak(*, augmentation: Pixel = "default") -> Pixel:  # pyright: ignore[report
     Reference:
         Sohn et al., FixMatch, NeurIPS 2020, arXiv:2001.07685, section 2.3 (weak is flip and shift).
 
-    Differs from the paper: the data set says what is harmless for it (digits are not mirrored).
+    Differs from the paper: the data set declares what is harmless (digits are not mirrored).
     """
     return built(augmentation, "augmentation")

@@ -1,1 +1,1 @@
-"""After training: over-sampling frozen embeddings, and a new head on them."""
+"""After training: over-sampling frozen embeddings, and training a new head on them."""

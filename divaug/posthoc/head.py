@@ -21,21 +21,21 @@ def train_head(
     batch_size: int = 128,
     seed: int = 0,
 ) -> None:
-    """Train a head from where it starts: SGD with momentum 0.9, cross-entropy, the rate falling to 0 as a cosine.
+    """Train a head from its current weights: SGD with momentum 0.9, cross-entropy, a cosine learning rate to 0.
 
     Args:
         head: Maps FE to logits; changed in place.
         features: FE, ``(N, D)``.
         labels: Classes.
         epochs: Passes, >= 1.
-        lr: First learning rate, > 0.
-        batch_size: Rows a step.
+        lr: Initial learning rate, > 0.
+        batch_size: Rows per step.
         seed: Seed of the order.
 
     Reference:
         Dablain et al., arXiv:2207.06080: ten epochs.
 
-    Differs from the paper: its rate and batch size are not stated; these are ours.
+    Differs from the paper: it states neither learning rate nor batch size; these are ours.
     """
     z, y = torch.from_numpy(features).float(), torch.from_numpy(labels)
     optimizer = torch.optim.SGD(head.parameters(), lr=lr, momentum=0.9)

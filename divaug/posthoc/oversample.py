@@ -31,8 +31,8 @@ def ros(features: Features, labels: Labels, *, neighbours: int, rng: np.random.G
 def smote(features: Features, labels: Labels, *, neighbours: int, rng: np.random.Generator) -> Made:
     """Return points between an embedding and one of its nearest neighbours of the same class.
 
-    A class with one embedding gives copies of it. Duplicates are neighbours of one another: an embedding is told from
-    them by its place, not by a distance of zero.
+    A class with one embedding gets copies of it. Duplicates are neighbours of one another: an embedding is kept out
+    of its own neighbours by position, not by a distance of zero.
 
     Args:
         features: FE, ``(N, D)``.
@@ -63,21 +63,21 @@ def eos(features: Features, labels: Labels, *, neighbours: int, rng: np.random.G
     """Return points between an embedding and one of the embeddings of other classes among its neighbours.
 
     Bases are the members of a class that have such an enemy among their nearest neighbours in the whole table; the
-    enemy is drawn from these, and the point lies anywhere on the segment. A class none of whose members has an enemy
-    gets no points. In the embeddings of a network that fits its training pictures few members have one, and all points
-    of a class start from these: look at their number.
+    enemy is drawn from these, and the point lies anywhere on the segment. A class without enemies gets no
+    points. In a network that fits its training images few members have an enemy, and all points of a class start from
+    these; check their number.
 
     Args:
         features: FE, ``(N, D)``.
         labels: Their classes.
-        neighbours: Nearest neighbours among which enemies are looked for, >= 1.
+        neighbours: Nearest neighbours searched for enemies, >= 1.
         rng: Generator of the draws.
 
     Reference:
         Dablain et al., Efficient Augmentation for Imbalanced Deep Learning, ICDE 2023, arXiv:2207.06080.
 
-    Differs from the paper: the authors' code takes the first neighbour for the embedding itself, which duplicates
-    break, and crashes on a class without enemies.
+    Differs from the paper: the authors' code assumes that the first neighbour is the embedding itself, which is wrong
+    with duplicates, and it crashes on a class without enemies.
     """
     nearest = _nearest(features, min(neighbours, len(features) - 1))
     enemy = labels[nearest] != labels[:, None]
@@ -124,5 +124,5 @@ def _nearest(features: Features, k: int) -> Int[np.ndarray, "N K"]:
 
     found = NearestNeighbors(n_neighbors=k + 1).fit(features).kneighbors(features, return_distance=False)
     own = found == np.arange(len(features))[:, None]
-    own[~own.any(1), -1] = True  # more duplicates than neighbours: any of them goes
+    own[~own.any(1), -1] = True  # more duplicates than neighbours: drop any of them
     return found[~own].reshape(len(features), k)

@@ -1,4 +1,4 @@
-"""What the training recipes share: train methods x seeds, then table, figures and where to look."""
+"""What the training recipes share: train methods x seeds, then print the table and write the figures."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ def train_and_compare(
 
 def _flags(parser: Any) -> None:
     group = parser.add_argument_group("many runs")
-    text = "CSV to which finished runs add a row; runs whose row is there are not trained again"
+    text = "CSV that gets one row per finished run; runs already in it are not trained again"
     group.add_argument("--results", metavar="CSV", help=text)
     flags.add_jobs(group)
 

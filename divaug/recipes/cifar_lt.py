@@ -3,7 +3,7 @@
     python -m divaug.recipes.cifar_lt
     python -m divaug.recipes.cifar_lt --methods erm,ros,cmo --seeds 0-2 --imbalance-factor 50
 
-Without further words: CIFAR-10, imbalance factor 100, methods erm, ros, cutmix and cmo, one seed, the fast preset.
+Default: CIFAR-10, imbalance factor 100, methods erm, ros, cutmix and cmo, one seed, the fast preset.
 """
 
 import sys

@@ -1,12 +1,12 @@
-"""Compare finished runs: the table and figures again, and with --encoder their diversity in one common space.
+"""Compare finished runs: table and figures, and with --encoder their diversity in one common space.
 
     python -m divaug.recipes.compare runs/cifar10-exp100-fast
     python -m divaug.recipes.compare runs/cifar10-exp100-fast-1a2b3c4d --encoder runs/encoders/cifar10-b-1a2b3c4d.pt
     python -m divaug.recipes.compare recipes/augmentation/cifar10.csv --cards recipes/augmentation/cifar10.md
 
-Runs of different protocols are never lined up in one table. The encoder (python -m divaug.recipes.encoder) must not
-have seen the runs' training pictures. In its space everything is of top-K FE: clean training pictures, which are the
-same for all methods on one cut, and the views of each run's last five epochs, which are not.
+Runs of different protocols never share a table. The encoder (python -m divaug.recipes.encoder) must not have seen the
+runs' training images. In its space all numbers are of top-K FE. They describe clean training images, which are the
+same for all methods on one cut, and the views of each run's last five epochs, which differ.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 from divaug.base.errors import ConfigError, DivaugError
 from divaug.config import flags
 
-EPOCHS = 5  # whose views are replayed: a picture must have several for its own richness
+EPOCHS = 5  # whose views are replayed; an image needs several views to have a richness
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,13 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             "divaug.recipes.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         parser.add_argument(
-            "runs", nargs="+", metavar="RUN", help="run folders, or folders of them; or a CSV that --results wrote"
+            "runs", nargs="+", metavar="RUN", help="run folders, folders that hold them, or a CSV written by --results"
         )
         parser.add_argument("--encoder", metavar="FILE", help="common encoder in whose space to measure")
-        parser.add_argument("--allow-overlap", action="store_true", help="accept pictures that the encoder has seen")
-        text = "with a CSV: write a card of each method to FILE.md and FILE.html"
+        parser.add_argument("--allow-overlap", action="store_true", help="accept images that the encoder has seen")
+        text = "with a CSV: write one card per method to FILE.md and FILE.html"
         parser.add_argument("--cards", metavar="FILE.md", help=text)
-        parser.add_argument("--report", metavar="DIR", help="where figures go (default: report, beside the methods)")
+        parser.add_argument("--report", metavar="DIR", help="folder for figures (default: report, beside the methods)")
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.parse_args(arguments)
         os.environ.setdefault("MPLBACKEND", "Agg")
@@ -49,12 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         tables = [run for run in chosen.runs if run.endswith(".csv")]
         if chosen.cards is not None and (len(tables) != 1 or not chosen.cards.endswith(".md")):
-            raise ConfigError("--cards FILE.md is made of one CSV: give compare one, and a name that ends in .md")
+            raise ConfigError("--cards FILE.md needs one CSV to compare, and a name that ends in .md")
         for file in tables:
             chosen.runs.remove(file)
             table = results.read(Path(file))
             if not len(table):
-                raise DivaugError(f"{file} holds no rows, or is not there: --results writes such a file")
+                raise DivaugError(f"{file} is missing or has no rows; --results writes such a file")
             print(f"{file}: mean ± sd over seeds\n{results.summary(table).to_string(index=False)}\n")
             if chosen.cards is not None:
                 command = f"python -m divaug.recipes.compare {file} --cards {chosen.cards}"
@@ -91,7 +91,7 @@ def _in_common_space(runs: dict[str, list[Any]], file: str, allow_overlap: bool)
     from divaug.train.build import load_encoder
 
     tables = []
-    known: dict[Any, Any] = {}  # of runs of one protocol, only extra pictures set the data apart
+    known: dict[Any, Any] = {}  # in one protocol, data differ only by extra images
     for label, folders in runs.items():
         for folder in folders:
             config = folder.config
@@ -114,7 +114,7 @@ def _in_common_space(runs: dict[str, list[Any]], file: str, allow_overlap: bool)
 
 
 def _summary(table: Any) -> str:
-    """Return means over seeds and the tail's classes: a row a method, a column a measure."""
+    """Return means over seeds and tail classes: one row per method, one column per measure."""
     shown = ["rarefied_5", "vendi", "rarefied_5_views", "within_5_views", "between_5_views", "vendi_views",
              "coverage_views"]  # fmt: skip
     tail = table[(table["tercile"] == "tail") & table["measure"].isin(shown)]

@@ -3,7 +3,7 @@
     python -m divaug.recipes.digits_lt
     python -m divaug.recipes.digits_lt --methods erm,ldam_drw --seeds 0-5
 
-Without further words: imbalance factor 20 (87 to 4 pictures a class), methods erm, ros, cutmix and cmo, one seed.
+Default: imbalance factor 20 (87 to 4 images per class), methods erm, ros, cutmix and cmo, one seed.
 """
 
 import sys

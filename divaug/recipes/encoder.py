@@ -1,12 +1,12 @@
-"""Train a common encoder without labels: rotation prediction on one half of the training pictures.
+"""Train a common encoder without labels: rotation prediction on one half of the training images.
 
     python -m divaug.recipes.encoder --dataset cifar10
     python -m divaug.recipes.cifar_lt --data-part a --encoder runs/encoders/cifar10-b-1a2b3c4d.pt
 
-It learns on half b (--data-part b, every picture of it, whatever the imbalance); the runs that it judges train on half
-a. A number measured in a run's own space is an outcome of its training; in the common space runs can be compared.
-Keep the file as long as the study: trained again on another machine it has other weights, hence another name, and runs
-that it judges are another experiment.
+It learns on all images of half b (--data-part b), whatever the imbalance factor; the runs that it judges train on half
+a. Numbers measured in a run's own space depend on its training; in the common space runs can be compared. Keep the file
+for the whole study: trained again on another machine, an encoder has other weights and so another name, and the runs
+that it judges become another experiment.
 """
 
 import sys
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         path = train_encoder(resolve(config, data), data, Path(config.output_dir) / "encoders")
         manifest = Encoder.load(path).manifest
         print(
-            f"{path}\n{manifest['pictures']} pictures of half {manifest['data_part']}; turns told: "
+            f"{path}\n{manifest['pictures']} images of half {manifest['data_part']}; rotations predicted: "
             f"{100 * manifest['train_accuracy']:.1f} % in training, {100 * manifest['test_accuracy']:.1f} % in testing "
             "(25 % by chance)"
         )

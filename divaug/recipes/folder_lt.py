@@ -1,6 +1,6 @@
-"""Train and compare methods on pictures of your own: a folder of class folders, or a CSV.
+"""Train and compare methods on your own images: a folder of class folders, or a CSV.
 
-    python -m divaug.recipes.folder_lt my_pictures --test my_test_pictures
+    python -m divaug.recipes.folder_lt my_images --test my_test_images
     python -m divaug.recipes.folder_lt cells.csv --image-size 64 --methods erm,ros,cmo
 
 A CSV has the columns path,label and optionally split, group and source; paths are relative to the CSV. Without --test

@@ -5,12 +5,12 @@
     python -m divaug.recipes.fragility runs/cifar10-exp100-fast/erm    # finished runs: their latent report
 
 Without RUN it trains, for every seed, long-tailed, balanced and balanced_small networks with the losses of erm, focal
-and ldam_drw, the repeats that the nulls need, and networks with a patch planted in one class; and answers the claims
-C0, C1, C2, C2b and C4 with effect, interval, null and the words supported, contradicted or not decided. A study that
-was stopped goes on with the same command; runs whose rows are in --evidence are not trained again.
+and ldam_drw, the repeats that the nulls need, and networks with a patch planted in one class. It then judges the claims
+C0, C1, C2, C2b and C4: effect, interval, null, and the verdict supported, contradicted or not decided. A study that was
+stopped continues with the same command; runs whose rows are in --evidence are not trained again.
 
-With RUN (run folders, folders of them, or a run's checkpoint) it measures what is there: all tables, figures and
-feature cards of each run. The claims are about differences between networks and need the study.
+With RUN (run folders, folders that hold them, or a run's checkpoint) it writes all tables, figures and feature cards
+of each run. The claims are about differences between networks and need the study.
 """
 
 import math
@@ -86,8 +86,8 @@ def _study(request: flags.Request, command: str) -> int:
     balanced = table[table["cut"] == "balanced"]["n_train"].max()
     about = (
         f"{first.dataset}, {first.model.name} (D = {one['dimensions'].iloc[0]:.0f}), {first.epochs} epochs; "
-        f"{len(seeds)} seeds, each with another class order, cut and initial weights; long-tailed cut with "
-        f"{one['n'].max():.0f} to {one['n'].min():.0f} training pictures a class (imbalance factor "
+        f"{len(seeds)} seeds, each with its own class order, cut and initial weights; long-tailed cut with "
+        f"{one['n'].max():.0f} to {one['n'].min():.0f} training images per class (imbalance factor "
         f"{first.imbalance_factor:g}, {one['n_train'].iloc[0]:.0f} in all), balanced_small with as many in all, "
         f"balanced with {balanced:.0f}. Losses: {', '.join(methods)}."
     )
@@ -116,7 +116,7 @@ def _report_runs(request: flags.Request, runs: list[str], command: str) -> int:
     asked = request.configs[0]
     encoder, space = None, Path(asked.encoder or "").name
     if asked.encoder is not None:
-        Encoder.load(asked.encoder)  # before anything is measured: it may be no encoder
+        Encoder.load(asked.encoder)  # before anything is measured: it may not be an encoder
     shown_diversity = ["class_name", "tercile", "n", "size", "measure", "value", "low", "high"]
     for folder in folders:
         config = folder.config
@@ -124,11 +124,11 @@ def _report_runs(request: flags.Request, runs: list[str], command: str) -> int:
         if asked.encoder is not None:
             encoder = load_encoder(asked.encoder, data, allow_overlap=asked.allow_overlap)
         out = folder.path / "latent"
-        tables, figures = write_latent_report(out, load(folder), data, k=config.top_k, cards=cards)
+        tables, figures = write_latent_report(out, load(folder).network, data, k=config.top_k, cards=cards)
         document = Document(f"Latent features of {folder.experiment}, {folder.label}, seed {config.seed}")
         document.code(command)
         document.bullets(remarks(Embeddings.load(out / "embeddings" / "train"), tables))
-        document.text("The claims are about differences between networks: run the recipe without RUN for them.")
+        document.text("The claims are about differences between networks. To test them, run the recipe without RUN.")
         for path, caption in figures:
             document.figure(path, caption)
         shown = tables["rarefaction"]

@@ -1,13 +1,13 @@
-"""See every registered augmentation at three strengths on real pictures of a large and a small class: a PNG and a page.
+"""See every registered augmentation at three strengths on real images of a large and a small class: a PNG and a page.
 
     python -m divaug.recipes.gallery                                  # digits, no download
     python -m divaug.recipes.gallery --dataset cifar10
-    python -m divaug.recipes.gallery --import my_augs.py              # yours too
+    python -m divaug.recipes.gallery --import my_augs.py              # with your own
 
-Label weights stand below mixed pictures. Of methods on embeddings it shows, in the plane of the first two principal
-axes, the embeddings of a small class, what was made of them, and the nearest embeddings of other classes; in the space
-of --encoder FILE, or else of fixed random whitened patches. A component's class attribute ``strengths``, three tables
-of options, says what weak, medium and strong are; without it three draws at its defaults are shown.
+Label weights appear below mixed images. For feature augmentation the plane of the first two principal axes shows the
+embeddings of a small class, what became of them, and the nearest embeddings of other classes. The space is that of
+--encoder FILE or, without it, of fixed random whitened patches. A component's class attribute ``strengths``, three
+tables of options, defines weak, medium and strong; without it three draws at its defaults are shown.
 """
 
 import os
@@ -54,15 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             encode = RandomPatches(torch.cat(list(built.train.evenly(500))))
             features = (encode(images) for images, _ in built.train.in_order())
             built.facts.late["encoder_features"] = lambda: torch.cat(list(features))
-        plain, rows = gallery.pictures(data, built)
+        plain, rows = gallery.images(data, built)
         clouds = gallery.clouds(data, built, encode)
-        heading = f"{config.dataset}: {plain[0].caption} ({data.counts.max()} pictures) and {plain[1].caption} "
+        heading = f"{config.dataset}: {plain[0].caption} ({data.counts.max()} images) and {plain[1].caption} "
         heading += f"({data.counts.min()})"
         png = draw_gallery(folder / f"{config.dataset}.png", plain, rows, clouds, heading)
         page = Document(f"Augmentations on {config.dataset}")
-        page.text(
-            "Every registered augmentation at three strengths, with label weights; see the table for what was set."
-        )
+        page.text("Every registered augmentation at three strengths, with label weights. The table lists the options.")
         page.figure(png, heading)
         shown = [(row.family, row) for row in rows] + [("feature", cloud) for cloud in clouds]
         page.table(pd.DataFrame([

@@ -3,13 +3,14 @@
     python -m divaug.recipes.posthoc runs/cifar10-exp100-fast/erm
     python -m divaug.recipes.posthoc RUN --method eos,smote --head-epochs 10
 
-Phase one is the run. Phase two extracts the embeddings of its training pictures and over-samples them; phase three
-trains a new head on these and puts it into the network, whose other weights stay bit for bit. Methods: eos, smote,
+Phase one is the run. Phase two extracts the embeddings of its training images and over-samples them; phase three
+trains a new head on these and puts it into the network, whose other weights do not change. Methods: eos, smote,
 ros, and none, the control. Each run's folder gets posthoc/<method>.pt (network) and posthoc/results.csv; --results CSV
-collects the rows of many runs, beside those of training. What is not the default becomes part of the method's name.
+collects the rows of many runs, together with those of training. Options other than the defaults become part of the
+method's name.
 
-"fewest bases": from how many different pictures the synthetic embeddings of a class start, in the class with the
-fewest. EOS starts from pictures near another class; in a network that fits its training pictures these are few.
+"fewest bases": from how many different images the synthetic embeddings of a class start, in the class with the
+fewest. EOS starts from images near another class; in a network that fits its training images these are few.
 """
 
 import argparse
@@ -34,12 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser = argparse.ArgumentParser(
             "divaug.recipes.posthoc", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders of them")
-        parser.add_argument("--method", default=",".join(METHODS), help="over-sampling, several with commas")
+        parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders that hold them")
+        parser.add_argument("--method", default=",".join(METHODS), help="over-sampling methods, separated by commas")
         parser.add_argument("--neighbours", type=int, help="nearest neighbours of smote and eos (default: %(default)s)")
         parser.add_argument("--head-epochs", type=int, help="epochs of the new head (default: %(default)s)")
-        parser.add_argument("--head-lr", type=float, help="its first learning rate (default: %(default)s)")
-        text = "append a row for each run and method, as the --results of training does"
+        parser.add_argument("--head-lr", type=float, help="its initial learning rate (default: %(default)s)")
+        text = "append one row per run and method, as --results does in training"
         parser.add_argument("--results", metavar="CSV", help=text)
         parser.set_defaults(**DEFAULTS)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _label(name: str, chosen: Any) -> str:
-    """Return the method and the options that are not the defaults: rows of other options are other rows."""
+    """Return the method with the options that are not the defaults: they set its rows apart."""
     options = {key: getattr(chosen, key) for key in DEFAULTS if key != "neighbours" or name in ("smote", "eos")}
     changed = [f"+{key.replace('_', '-')}={value}" for key, value in options.items() if value != DEFAULTS[key]]
     return "".join([name, *changed])
@@ -87,7 +88,7 @@ def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
 
     config, names = folder.config, folder.manifest["class_names"]
     data = load_data(config)
-    network = load(folder)
+    network = load(folder).network
     train, test = embed(network, data, "train"), embed(network, data, "test")
     out = make_folder(folder.path / "posthoc")
     found, _ = _measure(network, test, data)
@@ -105,7 +106,7 @@ def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
             bases = {int(c): len(np.unique(base[classes == c])) for c in smaller}
             fewest = min(bases.values(), default=None)
             notes += [
-                f"{name}: class {names[c]!r} got no synthetic embeddings: none of its {counts[c]} pictures has "
+                f"{name}: class {names[c]!r} got no synthetic embeddings: none of its {counts[c]} images has "
                 f"one of another class among its {chosen.neighbours} nearest neighbours; "
                 "more --neighbours may find some"
                 for c, number in bases.items()
@@ -122,7 +123,7 @@ def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
             })  # fmt: skip
     table: Any = pd.DataFrame(rows)
     kept: Any = pd.read_csv(out / "results.csv") if (out / "results.csv").exists() else table[:0]
-    kept = kept[~kept["head"].isin(table["head"])]  # of earlier calls with other methods or options
+    kept = kept[~kept["head"].isin(table["head"])]  # from earlier calls with other methods or options
     write_text(out / "results.csv", pd.concat([kept, table]).to_csv(index=False, float_format="%.6g"))
     print(f"\n{folder.experiment}: {folder.label}, seed {config.seed}; test recall in %")
     _show(table)

@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser = argparse.ArgumentParser(
             "divaug.recipes.upload", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders of them")
+        parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders that hold them")
         parser.add_argument("--tracking", metavar="URI", help="tracking URI (default: the run's own)")
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.parse_args(arguments)

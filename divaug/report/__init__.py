@@ -1,1 +1,1 @@
-"""What a person sees of runs: tables, cards, pages, galleries."""
+"""Output for people: tables, cards, pages and galleries of runs."""

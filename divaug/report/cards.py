@@ -1,4 +1,4 @@
-"""Method cards: what a method is, how it is used, and what it gave in a study, made from the code and from a CSV."""
+"""Method cards: what a method is, how to use it, and its results in a study; made from the code and a CSV."""
 
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,22 @@ from divaug.report import results
 from divaug.report.document import Document
 
 _INTRODUCTION = (
-    "Mean ± sd over seeds, at the last epoch; nothing is selected on the test pictures. Recalls in %: balanced, with "
-    "the prior corrected, of head, mid and tail, and of the worst class. *bal - erm*: differences to plain training "
-    "with the same seed. *top-K CE*: distinct top-K classification embeddings of a tail class's clean training "
-    "pictures in the run's own space, rarefied to m pictures; *top-K FE, common*: distinct top-K features of what a "
-    "tail class was shown in the last epoch, mixed views by their larger label, in the space of the encoder "
-    "that is named, rarefied to m views. The same pictures have other numbers in the space of another encoder."
+    "Mean ± sd over seeds, at the last epoch; nothing is selected on the test images. Recalls are in %: balanced, "
+    "prior-corrected, of head, mid and tail classes, and of the worst class. *bal - erm*: difference from plain "
+    "training with the same seed. *top-K CE*: distinct top-K classification embeddings of a tail class's clean "
+    "training images, in the run's own space, rarefied to m images. *top-K FE, common*: distinct top-K features of "
+    "a tail class's views in the last epoch, in the space of the named encoder, rarefied to m views; a mixed view "
+    "counts for its larger label. The same images have other numbers in the space of another encoder."
 )
 
 
 def write_cards(table: Any, file: Path, command: str) -> tuple[Path, Path]:
-    """Write a Markdown and an HTML file: all methods in one table for each experiment, then a card for each.
+    """Write a Markdown and an HTML file: one table of all methods per experiment, then one card per method.
 
     Args:
         table: Rows of ``results.read``.
         file: The Markdown file; the other one lies beside it.
-        command: The command line that writes the cards, to be printed in them.
+        command: The command line that writes the cards; it is printed in them.
 
     Returns:
         Both files.
@@ -59,7 +59,7 @@ def write_cards(table: Any, file: Path, command: str) -> tuple[Path, Path]:
 
 
 def _components(method: str) -> list[tuple[str, str]]:
-    """Return (family, name) of what a method's file asks for, in its phases and within components too."""
+    """Return (family, name) of every component in a method's file, those in phases and in other components too."""
     registries, found = {**FAMILY_OF, "head": HEADS, "partner": PARTNERS}, []
 
     def look(table: dict[str, Any]) -> None:
@@ -76,7 +76,7 @@ def _components(method: str) -> list[tuple[str, str]]:
 
 
 def _about(family: str, name: str) -> str:
-    """Return a component's first line, its source, and what differs from it."""
+    """Return a component's first line, its reference, and how it differs from that."""
     parts = [" ".join(part.split()) for part in REGISTRIES[family].entries()[name].doc.strip().split("\n\n")]
     source = [part.removeprefix("Reference:").strip() for part in parts if part.startswith("Reference:")]
     differs = [f"*{part.replace(':', ':*', 1)}" for part in parts if part.startswith("Differs from the paper:")]

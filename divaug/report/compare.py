@@ -1,4 +1,4 @@
-"""Runs beside one another: the tidy per-class table of a run, and the comparison of methods over seeds."""
+"""Comparison of runs: the tidy per-class table of a run, and methods compared over seeds."""
 
 import math
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Comparison:
 
 
 def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
-    """Line up finished runs, one comparison for each protocol: presets are never mixed.
+    """Compare finished runs, one comparison per protocol: presets are never mixed.
 
     Raises:
         DivaugError: No run is finished.
@@ -52,13 +52,15 @@ def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
         for folder in members:
             same = [f for f in runs.setdefault(folder.label, []) if f.config.seed == folder.config.seed]
             if same:
-                raise DivaugError(f"{same[0].path} and {folder.path} are one run twice, or two of one seed; name one")
+                raise DivaugError(
+                    f"{same[0].path} and {folder.path} are one run twice, or two runs of one seed; name one"
+                )
             runs[folder.label].append(folder)
         config, manifest = members[0].config, members[0].manifest
         head = (
             f"{config.dataset}, {config.profile}, imbalance factor {config.imbalance_factor:g}; "
             f"preset {config.preset}, {config.model.name}, {config.epochs} epochs; protocol {fingerprint}\n"
-            f"train {sum(manifest['counts'])}, test {sum(manifest['test_counts'])} pictures, "
+            f"train {sum(manifest['counts'])}, test {sum(manifest['test_counts'])} images, "
             f"{len(manifest['counts'])} classes of {max(manifest['counts'])} to {min(manifest['counts'])}"
         )
         if config.profile not in ("exp", "step", "balanced_small"):
@@ -68,7 +70,7 @@ def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
 
 
 def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> str:
-    """Write "mean ± sd", the deviation only where there are two values or more, and - where nothing is defined."""
+    """Return "mean ± sd", without sd for a single value, and "-" where no value is defined."""
     known = [scale * value for value in values if not math.isnan(value)]
     if not known:
         return "-"
@@ -83,9 +85,9 @@ def _number(folder: RunFolder, key: str) -> float:
 
 
 def rarefied_size(manifest: dict[str, Any]) -> int:
-    """Return the m of a table's rarefied numbers: 20, 5, or the smallest class's size where that is 3 or 4.
+    """Return the m of a table's rarefied numbers: 20, 5, or the smallest class's size if that is 3 or 4.
 
-    A class with fewer than m pictures has no rarefied number and is left out of its group's mean.
+    A class with fewer than m images has no rarefied number and is left out of its group's mean.
     """
     smallest = min(manifest["cut_counts"])
     if smallest >= 20:
@@ -119,8 +121,8 @@ def _table(runs: dict[str, list[RunFolder]]) -> str:
     ]
     if top:
         notes.append(
-            f"top-K tail: distinct top-{first.config.top_k} CE expected in {m} clean training pictures of a tail "
-            f"class; ceiling {top}; classes with fewer are left out."
+            f"top-K tail: distinct top-{first.config.top_k} CE expected in {m} clean training images of a tail "
+            f"class; ceiling {top}; classes with fewer images are left out."
         )
     if judged:
         notes.append(
@@ -134,7 +136,7 @@ def _table(runs: dict[str, list[RunFolder]]) -> str:
 
 
 def _helped_and_hurt(runs: dict[str, list[RunFolder]], shown: int = 3) -> list[str]:
-    """Say for every method which classes it made better and worse than erm (or the first), in points of recall."""
+    """Say for every method which classes it made better or worse than erm (or the first), in points of recall."""
     base = "erm" if "erm" in runs else next(iter(runs))
     first, others = runs[base], [(label, folders) for label, folders in runs.items() if label != base]
     names = first[0].manifest["class_names"]
@@ -164,10 +166,10 @@ def _ceiling(folder: RunFolder, m: int) -> int:
 
 
 def class_table(folders: Sequence[RunFolder]) -> str:
-    """Return every class with its training and test pictures and its mean recall over a method's runs, with interval.
+    """Return a table of each class's training and test images and its mean recall over a method's runs, with interval.
 
-    The interval is Wilson's for the mean recall as a share of the class's test pictures, which all runs share: it
-    covers the chance in those pictures, and leaves out what differs from seed to seed.
+    The interval is Wilson's for the mean recall as a share of the class's test images, which all runs share. It covers
+    the chance in those images, not the differences between seeds.
     """
     manifest = folders[0].manifest
     recalls = np.mean([f.metrics.rows()[-1]["per_class"]["test/recall"] for f in folders], axis=0, dtype=float)
@@ -212,7 +214,7 @@ def write_report(folder: Path, comparison: Comparison) -> list[Path]:
 
 
 def _growth_of(logs: list[list[dict[str, Any]]], classes: np.ndarray, statistic: str) -> np.ndarray:
-    """Return a group's mean of a statistic of the stream by seed and epoch, over plain views or else mixed ones."""
+    """Return a group's mean of a statistic by seed and epoch, over plain views or, without any, over mixed ones."""
     curves = []
     for log in logs:
         if f"views/{statistic}" not in log[-1]["per_class"]:

@@ -1,4 +1,4 @@
-"""A report put together once, written twice: Markdown beside its figures, and one HTML file with them inside."""
+"""A report written twice: as Markdown beside its figures, and as one HTML file that contains them."""
 
 import base64
 import html
@@ -55,11 +55,11 @@ class Document:
         self._blocks.append(("table", frame))
 
     def figure(self, path: Path, caption: str) -> None:
-        """Add a picture file."""
+        """Add an image file."""
         self._blocks.append(("figure", (path, caption)))
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Write ``NAME.md``, which refers to the picture files, and ``NAME.html``, which holds them; return both."""
+        """Write ``NAME.md``, which refers to the image files, and ``NAME.html``, which holds them; return both."""
         make_folder(folder)
         markdown, page = folder / f"{name}.md", folder / f"{name}.html"
         write_text(markdown, self._markdown(folder))
@@ -119,7 +119,7 @@ class Document:
 
 
 def show(value: Any) -> str:
-    """Write a table's value: three significant digits, a dash for NaN, yes and no."""
+    """Return a table's value as text: three significant digits, a dash for NaN, yes and no."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -130,7 +130,7 @@ def show(value: Any) -> str:
 
 
 def _inline(text: str) -> str:
-    """Return a line of Markdown as HTML: of its marks, those for emphasis and code are used here."""
+    """Return a line of Markdown as HTML; only emphasis and code are supported."""
 
     def mark(found: re.Match[str]) -> str:
         return f"<code>{found[1]}</code>" if found[1] else f"<em>{found[2]}</em>"

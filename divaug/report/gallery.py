@@ -1,4 +1,4 @@
-"""What every registered augmentation does, at three strengths, to real pictures of a large and of a small class."""
+"""What every registered augmentation does, at three strengths, to real images of a large and a small class."""
 
 import copy
 from collections.abc import Mapping
@@ -21,22 +21,22 @@ from divaug.train.build import Built
 STRENGTHS = 3
 BATCH = 96
 DRAWS = 25
-POINTS = 40  # of the small class; more hide each other
+POINTS = 40  # of the small class; more would hide one another
 LEARNED = (2, 5, 10)  # levels shown of a component that learns them
 LEFT_OUT = {"pixel": ("chain",), "partners": ("uniform",), "mix": (), "feature": ()}  # a chain is what its steps are
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture with its caption: label weights, or nothing where the label is whole."""
+    """One image with its caption: the label weights, or nothing if there is a single label."""
 
-    picture: np.ndarray
+    image: np.ndarray
     caption: str
 
 
 @dataclass(frozen=True)
 class Row:
-    """One augmentation of pictures.
+    """One augmentation of images.
 
     Attributes:
         family, name, summary: What it is.
@@ -74,23 +74,23 @@ class Cloud:
 def strengths_of(family: str, name: str) -> list[dict[str, Any]]:
     """Return three sets of options, weak to strong: the class's own ``strengths``, or its defaults three times.
 
-    Where a component is applied to a share of rows or steps only, it is shown at all of them.
+    A component that applies to a share of rows or steps only is shown applied to all of them.
     """
     registry = REGISTRIES[family]
     entry = registry.entry(name)
     always = {"prob": 1.0} if "prob" in entry.options else {}
     declared = getattr(registry.factory(name), "strengths", ({},) * STRENGTHS)
     if len(declared) != STRENGTHS:
-        raise ConfigError(f"{family} {name!r} must have {STRENGTHS} strengths, weak to strong, it has {len(declared)}")
+        raise ConfigError(f"{family} {name!r} must have {STRENGTHS} strengths, weak to strong, but has {len(declared)}")
     return [{**always, **options} for options in declared]
 
 
-def pictures(data: Data, built: Built, seed: int = 0) -> tuple[list[Shown], list[Row]]:
-    """Return the pictures as they are, and what the pixel and mix components and the partner rules make of them."""
+def images(data: Data, built: Built, seed: int = 0) -> tuple[list[Shown], list[Row]]:
+    """Return the images as they are, and what the pixel and mix components and the partner rules make of them."""
     labels = built.train.labels
     of_large, of_small = (int(c) for c in (data.counts.argmax(), data.counts.argmin()))
     first = [int(torch.nonzero(labels == c)[0]) for c in (of_large, of_small)]
-    # the batch: a large one, a small one, then a picture of every other class to be partners
+    # the batch: a large one, a small one, then an image of every other class to be partners
     others = [c for c in range(len(data.counts)) if c not in (of_large, of_small)][:14]
     rng = stream(seed, "gallery")
     rows = np.array([*first, *(int(rng.choice(np.flatnonzero(labels.numpy() == c))) for c in others)])
@@ -120,7 +120,7 @@ def _images(built: Built, rows: np.ndarray) -> Tensor:
 
 
 def _shown(built: Built, image: Tensor) -> np.ndarray:
-    """Return a normalised picture as uint8 ``(H, W, ch)``."""
+    """Return a normalised image as uint8 ``(H, W, ch)``."""
     return built.train.denormalize(image[None])[0].cpu().numpy()
 
 
@@ -146,12 +146,12 @@ def _mix(
             donors = Donors(_images(built, index), built.train.labels_of(index), index, index == rows)
         plan = mix.sample(labels, (images.shape[2], images.shape[3]), rng)
         out, target = mix.apply(images, labels, plan, donors)
-        # a mix that resamples says which row of the batch each of its rows is made of
+        # a mix that resamples reports which row of the batch each of its rows comes from
         made_of = mix.made_of(plan, len(rows)).tolist()
         if 0 in made_of and 1 in made_of:
             at = [made_of.index(0), made_of.index(1)]
             draws.append((float(target.weights[at, 0].mean()), number, at, out, target))
-    # a typical draw: the middle one of those that keep more than half of the picture
+    # a typical draw: the median of those that keep more than half of the image
     draws = [draw for draw in draws if draw[0] >= 0.5] or draws
     _, _, at, out, target = sorted(draws, key=lambda draw: draw[:2])[len(draws) // 2]
     return [Shown(_shown(built, out[i]), _caption(target, i, names)) for i in at]
@@ -170,7 +170,7 @@ def clouds(data: Data, built: Built, encode: Any = None) -> list[Cloud]:
     Args:
         data: The data.
         built: What is built on them.
-        encode: Normalised pictures to embeddings; by default fixed random whitened patches.
+        encode: Maps normalised images to embeddings; by default fixed random whitened patches.
     """
     encode = encode or RandomPatches(torch.cat(list(built.train.evenly(500))))
     features = torch.cat([encode(images).cpu() for images, _ in built.train.in_order()])
@@ -187,7 +187,7 @@ def clouds(data: Data, built: Built, encode: Any = None) -> list[Cloud]:
     def project(z: Tensor) -> np.ndarray:
         return ((z - plane.mean(0)) @ axes).numpy()
 
-    facts = copy.copy(built.facts)  # the schedule is at its end when the statistics have seen every embedding
+    facts = copy.copy(built.facts)  # the schedule ends when the statistics have seen every embedding
     facts |= {"feature_dim": features.shape[1], "total_steps": -(-len(labels) // BATCH)}
     found = []
     for name, entry in FEATURE.entries().items():
@@ -200,7 +200,7 @@ def clouds(data: Data, built: Built, encode: Any = None) -> list[Cloud]:
 def _made(
     name: str, options: Mapping[str, Any], facts: Mapping[str, Any], features: Tensor, labels: Tensor, small: int
 ) -> Tensor:
-    """Return what a feature component makes of a class, ``(R, D)``: its rows moved, and rows added to it."""
+    """Return what a feature component makes of a class, ``(R, D)``: its moved rows and the rows added to it."""
     feature = FEATURE.build(name, facts=facts, **options)
     own, others = features[labels == small][:POINTS], features[labels != small]
     other_labels = labels[labels != small]

@@ -22,10 +22,10 @@ CARD_FEATURES, CARD_PICTURES = 5, 5
 def write_latent_report(
     folder: Path, model: Any, data: Data, *, k: int = 10, cards: tuple[str, ...] = ("largest", "smallest")
 ) -> tuple[dict[str, Any], list[tuple[Path, str]]]:
-    """Measure a network's training and test pictures, write tables and figures, and return both.
+    """Measure a network's training and test images, write tables and figures, and return both.
 
     Args:
-        folder: Where to; gets ``embeddings/{train,test}.npz``, a CSV a table, and PNGs.
+        folder: Output folder; gets ``embeddings/{train,test}.npz``, one CSV per table, and PNGs.
         model: A trained network.
         data: Its data.
         k: K of the top-K sets.
@@ -35,7 +35,7 @@ def write_latent_report(
         The tables by name, and figures with their captions.
 
     Raises:
-        DivaugError: A card's class is unknown or has no training picture. Nothing is measured or written then.
+        DivaugError: A card's class is unknown or has no training image. Nothing is measured or written then.
     """
     carded = [_class_of_card(wanted, data) for wanted in cards]
     make_folder(folder / "embeddings")
@@ -50,7 +50,7 @@ def write_latent_report(
     for c in carded:
         card = draw_feature_card(folder / f"card_{c}.png", model, data, train, c, k)
         figures.append(
-            (card, f"Feature card of {train.class_names[c]}: its top features, and the pictures using each most.")
+            (card, f"Feature card of {train.class_names[c]}: its top features, and the images that use each most.")
         )
     return tables, figures
 
@@ -63,7 +63,7 @@ def _class_of_card(wanted: str, data: Data) -> int:
     if wanted not in names:
         raise DivaugError(f"no class is named {wanted!r}; the classes are {names}")
     if not data.counts[names.index(wanted)]:
-        raise DivaugError(f"class {wanted!r} has no training picture to draw a feature card of")
+        raise DivaugError(f"class {wanted!r} has no training image to draw a feature card of")
     return names.index(wanted)
 
 
@@ -86,9 +86,9 @@ def remarks(train: Embeddings, tables: dict[str, Any]) -> list[str]:
     small = [train.class_names[c] for c in range(train.num_classes) if 0 < train.counts[c] < 5]
     if small:
         notes.append(
-            f"Fewer than five training pictures: {', '.join(small)}. Their rarefied numbers at m = 5 are undefined."
+            f"Fewer than five training images: {', '.join(small)}. Their rarefied numbers at m = 5 are undefined."
         )
-    notes.append('What the authors\' code calls "false positives" of a class is group FN here: its missed pictures.')
+    notes.append("The authors' code calls a class's missed images its \"false positives\"; here they are group FN.")
     return notes
 
 
@@ -101,10 +101,10 @@ def _figures(
     found = [class_statistics(train, c, k=ADAPTIVE if train.has_head else k, group=group) for c in order]
     frequency, magnitude = (np.stack([getattr(f, name) for f in found]) for name in ("frequency", "magnitude"))
     figures = [
-        (plots.heat_map(folder / "frequency.png", frequency, names, "share of pictures that need the feature"),
-         "Frequency: which features the classes' pictures use (adaptive top-K CE of training pictures)."),
+        (plots.heat_map(folder / "frequency.png", frequency, names, "share of images that need the feature"),
+         "Frequency: which features the classes' images use (adaptive top-K CE of training images)."),
         (plots.heat_map(folder / "magnitude.png", magnitude, names, "mean classification embedding"),
-         "Magnitude: mean CE of every feature over a class's training pictures."),
+         "Magnitude: mean CE of every feature over a class's training images."),
     ]  # fmt: skip
 
     def lines(measure: str) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
@@ -118,10 +118,10 @@ def _figures(
     figures += [
         (plots.curves(folder / "k_curve.png", lines("k_curve"), x="K", y="distinct features in top-K sets",
                       title=f"K-curves (raw; D = {train.dimensions})", log=True),
-         "K-curves: distinct features over K. Raw numbers: larger classes have more pictures to show them."),
-        (plots.curves(folder / "rarefaction.png", lines("rarefaction_curve"), x="training pictures drawn (m)",
+         "K-curves: distinct features over K. Raw numbers: larger classes have more images to show them."),
+        (plots.curves(folder / "rarefaction.png", lines("rarefaction_curve"), x="training images drawn (m)",
                       y=f"distinct top-{k} CE expected", title="Rarefaction: features at equal size", log=True),
-         "Rarefaction: compare classes above one another at one m, not their ends."),
+         "Rarefaction: compare the classes' heights at the same m, not the ends of their curves."),
     ]  # fmt: skip
     tops = [class_top_k(f.magnitude, k) for f in found]
     pair = []
@@ -146,15 +146,15 @@ def _figures(
     plots.gaps(gap_figure, raw=raw, fair=fair, null=null, names=names)
     return [
         *figures,
-        (across, "Train against test: below the line a top feature is smaller in test pictures (all members)."),
-        (gap_figure, "Generalisation gap: raw, and at equal numbers of training and test pictures."),
+        (across, "Train against test: below the line, a top feature is smaller in test images (all members)."),
+        (gap_figure, "Generalisation gap: raw, and at equal numbers of training and test images."),
     ]
 
 
 def draw_feature_card(path: Path, model: Any, data: Data, train: Embeddings, c: int, k: int) -> Path:
-    """Draw a class's top features with the training pictures of the class that use each most, and where.
+    """Draw a class's top features, with the training images of the class that use each most and where they use it.
 
-    The activation map is the last output ``(B, D, h, w)`` of any of the backbone's modules: what is pooled.
+    The activation map is the last output ``(B, D, h, w)`` of any module of the backbone: the one that is pooled.
     """
     rows = train.rows(c)
     contributions = train.contributions(rows)
@@ -162,7 +162,7 @@ def draw_feature_card(path: Path, model: Any, data: Data, train: Embeddings, c: 
     maps: list[torch.Tensor] = []
     handles = [
         module.register_forward_hook(lambda _, __, out: maps.append(out) if torch.is_tensor(out) else None)
-        for module in model.backbone.modules()  # an outer block answers after its parts, so the last map is the whole's
+        for module in model.backbone.modules()  # an outer block's hook runs last, so the last map is its own
     ]
     pictures, heats, titles = [], [], []
     try:
@@ -182,4 +182,4 @@ def draw_feature_card(path: Path, model: Any, data: Data, train: Embeddings, c: 
     finally:
         for handle in handles:
             handle.remove()
-    return plots.feature_card(path, pictures, heats, titles, f"{train.class_names[c]} ({len(rows)} training pictures)")
+    return plots.feature_card(path, pictures, heats, titles, f"{train.class_names[c]} ({len(rows)} training images)")

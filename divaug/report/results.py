@@ -1,4 +1,4 @@
-"""Results of finished runs as rows of one CSV: what a study of many runs keeps, and by which it knows what is done."""
+"""Results of finished runs as rows of one CSV: the record of a study of many runs, and of which runs are done."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ KEYS = ("experiment", "protocol", "method", "seed", "epochs")
 
 
 def key_of(config: Config) -> dict[str, Any]:
-    """Return what tells a run from others: experiment, protocol fingerprint, method with its changes, seed, epochs."""
+    """Return what identifies a run: experiment, protocol fingerprint, method with its changes, seed, epochs."""
     return {
         "experiment": experiment_name(config), "protocol": protocol_fingerprint(config),
         "method": method_label(config), "seed": config.seed, "epochs": config.epochs,
@@ -26,10 +26,10 @@ def key_of(config: Config) -> dict[str, Any]:
 
 
 def read(path: Path) -> Any:
-    """Return the rows, an empty DataFrame where there is no file yet.
+    """Return the rows, or an empty DataFrame if there is no file yet.
 
     Raises:
-        DivaugError: The file is no such CSV.
+        DivaugError: The file is not a CSV of results.
     """
     import pandas as pd
 
@@ -44,7 +44,7 @@ def read(path: Path) -> Any:
 
 
 def known(path: Path, config: Config) -> bool:
-    """Tell whether a run's row is there."""
+    """Return whether the CSV has a run's row."""
     table, key = read(path), key_of(config)
     return bool(((table["protocol"] == key["protocol"]) & (table["method"] == key["method"])
                  & (table["seed"] == key["seed"])).any())  # fmt: skip
@@ -55,7 +55,7 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
 
     Args:
         path: The CSV.
-        config: The run as it was asked for: what the machine resolves (precision) does not tell runs apart.
+        config: The run as requested; what the machine resolves (precision) does not distinguish runs.
         folder: The run.
     """
     numbers = {name.removeprefix("final/"): v for name, v in folder.result.items() if name.startswith("final/")}
@@ -66,7 +66,7 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
 
 
 def key_beside(path: Path, folder: RunFolder) -> dict[str, Any]:
-    """Return a finished run's key as its row has it: the folder's configuration says also what the machine resolved."""
+    """Return a finished run's key as in its row; the folder's configuration also holds what the machine resolved."""
     key, table = key_of(folder.config), read(path)
     same = [name for name in KEYS if name != "protocol"]
     rows = table[(table[same] == [key[name] for name in same]).all(axis=1)]
@@ -74,9 +74,9 @@ def key_beside(path: Path, folder: RunFolder) -> dict[str, Any]:
 
 
 def append(path: Path, values: dict[str, Any]) -> None:
-    """Append a row, in the place of an older one with the same key.
+    """Append a row, replacing an older one with the same key.
 
-    Written whole, so that a crash leaves the old file or the new one.
+    The whole file is written anew, so that a crash leaves the old file or the new one.
     """
     import pandas as pd
 
@@ -91,12 +91,12 @@ def append(path: Path, values: dict[str, Any]) -> None:
 
 
 def summary(table: Any) -> Any:
-    """Return mean ± sd over seeds for each protocol, epochs and method: recalls in %, rarefied numbers as they are.
+    """Return mean ± sd over seeds for each protocol, epochs and method: recalls in %, rarefied numbers unchanged.
 
-    The rarefied numbers are of the tail: top-K CE of clean training pictures in the run's own space, and top-K FE of
-    its last epoch's views, mixed ones included, in the common encoder's; both at the largest m of 20, 5 that the rows
-    have, pictures in the one case and views in the other. "bal - erm" are differences to plain training with the same
-    seed. "encoder" names the common space: numbers of two encoders cannot be compared.
+    The rarefied numbers are of the tail: top-K CE of clean training images in the run's own space, and top-K FE of the
+    last epoch's views, mixed ones included, in the common encoder's space. Both are at the larger m of 20 and 5 that
+    the rows have, in images for the first and in views for the second. "bal - erm" is the difference from plain
+    training with the same seed. "encoder" names the common space: numbers of two encoders cannot be compared.
     """
     import pandas as pd
 
@@ -119,7 +119,7 @@ def summary(table: Any) -> Any:
         pairs = runs.merge(plain, on=["shown", "seed"])
         row["bal - erm"] = mean_sd([float(v) for v in pairs["test_bal_acc_x"] - pairs["test_bal_acc_y"]])
         row |= {title: mean_sd([float(v) for v in runs[key]], scale=1.0) for key, title in richness.items()}
-        if "encoder" in runs:  # a protocol has one; new heads are not measured in its space
+        if "encoder" in runs:  # one per protocol; new heads are not measured in its space
             row["encoder"] = next(iter(runs["encoder"].dropna()), "-")
         rows.append(row)
     return pd.DataFrame(rows)

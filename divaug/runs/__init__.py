@@ -1,1 +1,1 @@
-"""What a run is and what can be done with it: train, resume, measure, load, mirror."""
+"""A run and what can be done with it: train, resume, measure, load, mirror."""

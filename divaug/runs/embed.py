@@ -1,4 +1,4 @@
-"""Embeddings of a run's pictures: by its own network, an untrained one or a common encoder."""
+"""Embeddings of a run's images: by its own network, an untrained one or a common encoder."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ BATCH = 500
 
 
 def loader_of(data: Data, part: Part, device: torch.device) -> Loader:
-    """Return a loader of a part's pictures as the run's network wants them."""
+    """Return a loader of a part's images as the run's network expects them."""
     fits = isinstance(part.images, np.ndarray)
     return Loader(
         part, mean=data.dataset.mean, std=data.dataset.std, batch_size=BATCH, device=device, streaming=not fits
@@ -32,18 +32,18 @@ def loader_of(data: Data, part: Part, device: torch.device) -> Loader:
 def _part(data: Data, split: str) -> Part:
     part = {"train": data.train, "val": data.val, "test": data.test}[split]
     if part is None:
-        raise ValueError(f"these data have no part {split!r}")
+        raise ValueError(f"the data have no part {split!r}")
     return part
 
 
 def embed(model: nn.Module, data: Data, split: str, *, images: np.ndarray | None = None) -> Embeddings:
-    """Return the embeddings of a part of a run's data, unaugmented, in index order, computed where the network is.
+    """Return the embeddings of a part of a run's data, unaugmented, in index order, computed on the network's device.
 
     Args:
         model: The run's network.
         data: The run's data.
         split: "train", "val" or "test".
-        images: Altered pictures instead of the part's own, uint8 ``(N, H, W, ch)``.
+        images: Altered images to use instead of the part's own, uint8 ``(N, H, W, ch)``.
     """
     part, device = _part(data, split), next(model.parameters()).device
     if images is not None:
@@ -59,17 +59,17 @@ def embed(model: nn.Module, data: Data, split: str, *, images: np.ndarray | None
 
 
 def untrained(config: Config, data: Data) -> Network:
-    """Return a run's network as it was before training, its normalisation layers fitted to the training pictures.
+    """Return a run's network as it was before training, its normalisation layers fitted to the training images.
 
-    Without that their running mean 0 and variance 1 would make deep untrained features all alike.
+    Without that, running mean 0 and variance 1 would make all deep untrained features alike.
     """
     loader = loader_of(data, data.train, find_device(config.device))
-    model = initial_network(build_model(config, data.manifest), loader, data.own_pictures)
+    model = initial_network(build_model(config, data.manifest), loader, data.own_images)
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [m.momentum for m in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over batches
+        norm.momentum = None  # None: a plain mean over batches
     model.train()
     with torch.no_grad():
         for images, _ in loader.in_order():
@@ -80,7 +80,7 @@ def untrained(config: Config, data: Data) -> Network:
 
 
 def encode(encoder: Encoder, data: Data, split: str) -> Embeddings:
-    """Return a part's clean pictures in a common encoder's space, computed where it is; there is no head there."""
+    """Return a part's clean images in a common encoder's space, computed on its device; there is no head."""
     part = _part(data, split)
     features = encoder.features(loader_of(data, part, encoder.device).in_order())
     return _space(features, part.labels, data, split)
@@ -93,18 +93,18 @@ def encode_views(
     epochs: Iterable[int],
     levels: Mapping[int, Sequence[int]] | None = None,
 ) -> Embeddings:
-    """Return in a common encoder's space the views that a run's epochs presented: exactly those, their draws replayed.
+    """Return, in a common encoder's space, exactly the views that a run's epochs presented, by replaying their draws.
 
-    A mixed view counts to its largest label, and as a view of the picture that its row had first.
+    A mixed view counts for its largest label, and as a view of the image that its row had before mixing.
 
     Args:
         encoder: The common encoder.
         config: The run's configuration.
         data: Its data.
         epochs: Epochs from 0.
-        levels: Where the run learned strengths of classes: those of each epoch (``aug/level`` of its metrics).
+        levels: If the run learned strengths of classes: those of each epoch (``aug/level`` in its metrics).
     """
-    own = config.encoder if needs_encoder(config) else None  # only where the run itself looked at that space
+    own = config.encoder if needs_encoder(config) else None  # only if the run itself used that space
     built = build(replace(config, encoder=own, device=str(encoder.device)), data)
     features, labels, images = [], [], []
     for epoch in epochs:

@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, when it is finished, and who may write to it."""
+"""The folder of a run: its contents, when it is finished, and who may write to it."""
 
 import json
 import platform
@@ -27,7 +27,7 @@ class RunFolder:
 
     Attributes:
         path: The folder, absolute.
-        metrics: One row an epoch: ``epoch``, ``metrics`` (name to value), ``per_class`` (name to a list by class).
+        metrics: One row per epoch: ``epoch``, ``metrics`` (name to value), ``per_class`` (name to a list by class).
 
     Beside them: ``config.toml``, ``manifest.json`` (the data), ``environment.json``, ``per_class.parquet``,
     ``result.json`` (written last: its presence means finished), ``figures/`` and ``checkpoints/last.pt``.
@@ -42,22 +42,22 @@ class RunFolder:
 
     @classmethod
     def of(cls, config: Config) -> "RunFolder":
-        """Return the folder in which a configuration runs."""
+        """Return the folder that a configuration runs in."""
         return cls(Path(config.output_dir) / experiment_name(config) / method_label(config) / f"seed{config.seed}")
 
     @property
     def experiment(self) -> str:
-        """Name of the experiment: the folder two above."""
+        """Name of the experiment: the folder two levels up."""
         return self.path.parents[1].name
 
     @property
     def label(self) -> str:
-        """Name of the method with its changes: the folder above."""
+        """Name of the method with its changes: the folder one level up."""
         return self.path.parent.name
 
     @property
     def output_dir(self) -> Path:
-        """The folder of all runs: three above."""
+        """The folder of all runs: three levels up."""
         return self.path.parents[2]
 
     @property
@@ -72,7 +72,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run ended as it should."""
+        """Whether the run has finished."""
         return (self.path / "result.json").exists()
 
     @property
@@ -80,11 +80,11 @@ class RunFolder:
         """The resolved configuration that the run was started with.
 
         Raises:
-            DivaugError: The run was made by another version of divaug, whose folders this one does not understand.
+            DivaugError: The run was made by another version of divaug, whose folders this one cannot read.
         """
         self._refuse_older()
         table = read_toml(self.path / "config.toml")
-        for item in table.get("import", ()):  # its components may be the user's own
+        for item in table.get("import", ()):  # its components may be the user's
             add_import(item)
         return from_layers([(str(self.path / "config.toml"), table)])
 
@@ -92,10 +92,10 @@ class RunFolder:
         try:
             made_by = str(json.loads((self.path / "environment.json").read_text(encoding="utf-8"))["divaug"])
         except (OSError, ValueError, KeyError):
-            return  # no folder of a run, or a damaged one: what needs the file says so
+            return  # not a run folder, or a damaged one: whatever needs the file reports it
         if made_by.startswith("0.1."):
             raise DivaugError(
-                f"{self.path} was made by divaug {made_by}; divaug {__version__} neither reads it nor goes on with it: "
+                f"{self.path} was made by divaug {made_by}; divaug {__version__} can neither read nor resume it: "
                 "use that version, or train again under another --experiment"
             )
 
@@ -113,31 +113,33 @@ class RunFolder:
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise DivaugError(f"{self.path} has no {name}: not a run folder, or the run is not finished") from error
+            raise DivaugError(
+                f"{self.path} has no {name}: it is not a run folder, or the run is not finished"
+            ) from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder against other processes."""
+        """Lock the folder against other processes."""
         with exclusive(make_folder(self.path) / "run.lock", wait=False):
             yield
 
     def adopt(self, config: Config, manifest: dict[str, Any]) -> None:
-        """Write what the run is, or make sure that the folder holds the same run.
+        """Record the run in its folder, or make sure that the folder holds the same run.
 
         Raises:
-            ConfigError: The folder holds a run with another value of some key that matters.
-            DataError: The data are not those that the folder's run saw.
+            ConfigError: The folder holds a run that differs in a key that matters.
+            DataError: The data are not those of the folder's run.
         """
         if not self.checkpoint.exists() and not self.finished:  # nothing was trained here yet
             if (self.path / "config.toml").exists() and to_table(self.config) != to_table(
                 replace(config, experiment=self.experiment)
             ):
-                (self.path / "mlflow_run_id.txt").unlink(missing_ok=True)  # that run had other parameters
+                (self.path / "mlflow_run_id.txt").unlink(missing_ok=True)  # of a run with other parameters
             write_json(self.path / "manifest.json", manifest)
             write_json(self.path / "environment.json", environment())
             make_folder(self.checkpoint.parent)
             make_folder(self.figures)
-            # With its experiment named, the file run again with --config comes back to this folder.
+            # With the experiment in it, running the file again with --config leads back to this folder.
             write_text(self.path / "config.toml", dump(replace(config, experiment=self.experiment)))
             return
         ours, theirs = to_table(config), to_table(self.config)
@@ -145,17 +147,17 @@ class RunFolder:
         for key in (spelling.get(k, k) for k in keys_of_kind("protocol", "method", "seed")):
             if ours.get(key) != theirs.get(key):
                 raise ConfigError(
-                    f"{self.path} holds a run with {key} = {theirs.get(key)!r}, this one has {ours.get(key)!r}; "
+                    f"{self.path} holds a run with {key} = {theirs.get(key)!r}, but this one has {ours.get(key)!r}; "
                     "choose another --experiment or --output-dir"
                 )
         for key in ("train_sha256", "test_counts", "class_names"):
             if self.manifest[key] != manifest[key]:
                 raise DataError(f"{self.path}: the data have changed since this run began ({key} differs)")
         if config.resume == "never" and not self.finished:
-            raise ConfigError(f"{self.path} holds an unfinished run and resume is never; use --resume auto")
+            raise ConfigError(f"{self.path} holds an unfinished run, but resume is never; use --resume auto")
 
     def write_per_class(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write ``per_class.parquet``: a row an epoch and class, a column a statistic."""
+        """Write ``per_class.parquet``: one row per epoch and class, one column per statistic."""
         import numpy as np
         import pandas as pd
 
@@ -173,8 +175,13 @@ class RunFolder:
         temporary.replace(self.path / "per_class.parquet")
 
 
+def open_run(path: str | Path) -> RunFolder:
+    """Return the run in a folder, finished or not."""
+    return RunFolder(path)
+
+
 def environment() -> dict[str, Any]:
-    """Return versions, machine, commit and command line: what a result depends on beside its configuration."""
+    """Return versions, machine, commit and command line: what a result depends on besides its configuration."""
     git = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
         capture_output=True, text=True, check=False,
@@ -194,7 +201,7 @@ def find_runs(paths: list[str]) -> list[RunFolder]:
     """Return the run folders at or below the given paths, sorted.
 
     Raises:
-        DivaugError: None is found below one of them.
+        DivaugError: A path has no run folder at or below it.
     """
     found: dict[Path, RunFolder] = {}
     for path in paths:

@@ -25,18 +25,18 @@ from divaug.train.step import Totals
 
 
 def run(config: Config, folder: RunFolder | None = None, data: Data | None = None) -> RunFolder:
-    """Train, or go on where the run stopped; a finished run is only handed back.
+    """Train, or continue where the run stopped; a finished run is returned unchanged.
 
     Args:
         config: What to run.
-        folder: Where; by default the folder that the configuration names.
+        folder: Run folder; by default the one that the configuration names.
         data: What ``load_data`` returned for the same protocol, where several runs share it; loaded by default.
 
     Raises:
-        ConfigError: Something is misnamed or out of range, or the folder holds another run.
+        ConfigError: A name is unknown or a value out of range, or the folder holds another run.
         DataError: Data are missing or damaged.
         Interrupted: A signal came; a checkpoint was written.
-        DivaugError: Training failed (a gradient that is not finite, a folder that cannot be written).
+        DivaugError: Training failed (a gradient is not finite, a folder cannot be written).
     """
     progress = Progress(config.progress)
     folder = folder or RunFolder.of(config)
@@ -49,7 +49,7 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
             progress.say(f"{folder.path} is finished already")
             mirror_if_missing(config, folder, progress.warn)
             return folder
-        built = build(config, data)  # before anything is written: it finds what is wrong with the configuration
+        built = build(config, data)  # before anything is written, because it finds errors in the configuration
         folder.adopt(config, data.manifest)
         for note in (*data.notes, *measure.costs(built)):
             progress.say(f"note: {note}")
@@ -73,7 +73,7 @@ def _train(
 ) -> None:
     first_epoch, totals = _restore(built, folder, progress)
     rows = folder.metrics.keep_before(first_epoch)
-    for row in rows:  # what a store that was off or away has not seen yet
+    for row in rows:  # rows that a store missed while it was off or unreachable
         tracker.log(row["metrics"], row["epoch"])
     groups, tail = data.cut.group_counts, rank_groups(data.cut.group_counts)["tail"]
     clean_epochs = {round(at * (config.epochs - 1)) for at in config.monitor_at}
@@ -83,7 +83,7 @@ def _train(
         started = time.perf_counter()
         stage = stage_at(built.stages, epoch)
         totals = totals or Totals.empty(data.dataset.num_classes, len(built.train.labels), built.device)
-        if totals.steps == 0:  # strengths by class, where they are learned between epochs
+        if totals.steps == 0:  # strengths per class, if they are learned between epochs
             predict = predictor(built.model, built.train.normalize, bf16=built.bf16)
             stage.pixel.update(built.train.take, predict, stream(config.seed, "levels", epoch))
         rate = rate_of(config, steps, epoch)
@@ -101,7 +101,7 @@ def _train(
         if not finished:
             totals.seconds += time.perf_counter() - started
             checkpoint.save(folder.checkpoint, built.state, epoch=epoch, totals=totals)
-            raise Interrupted(stop.signal_number or 2, f"stopped in epoch {epoch + 1}; the same command goes on")
+            raise Interrupted(stop.signal_number or 2, f"stopped in epoch {epoch + 1}; the same command resumes it")
 
         row = measure.empty_row(epoch)
         seconds = totals.seconds + time.perf_counter() - started
@@ -135,7 +135,7 @@ def _train(
         left = (config.epochs - epoch - 1) * row["metrics"]["train/epoch_seconds"]
         progress.end_epoch(epoch, config.epochs, row["metrics"], left)
         if stop() and not last:
-            raise Interrupted(stop.signal_number or 2, f"stopped after epoch {epoch + 1}; the same command goes on")
+            raise Interrupted(stop.signal_number or 2, f"stopped after epoch {epoch + 1}; the same command resumes it")
     if outputs is None:  # stopped between the last epoch and the result
         outputs = evaluate(built.model, built.test.in_order(), bf16=built.bf16)
     _write_result(data, folder, outputs)
@@ -156,10 +156,10 @@ def _restore(built: Built, folder: RunFolder, progress: Progress) -> tuple[int, 
         return 0, None
     epoch, totals, threads = checkpoint.load(folder.checkpoint, built.state)
     where = f"epoch {epoch + 1}" + (f", step {totals.steps}" if totals else "")
-    progress.say(f"going on at {where} ({folder.path})")
+    progress.say(f"resuming at {where} ({folder.path})")
     if threads != torch.get_num_threads():
         progress.say(
-            f"note: begun with {threads} threads, going on with {torch.get_num_threads()}: "
+            f"note: started with {threads} threads, resumed with {torch.get_num_threads()}: "
             "results may differ in the last digits"
         )
     return epoch, totals

@@ -1,4 +1,4 @@
-"""One epoch's numbers: metrics of a part, latent statistics by class and by group, and the result of a run."""
+"""One epoch's numbers: metrics of a part, latent statistics per class and per group, and the result of a run."""
 
 import time
 from collections.abc import Mapping
@@ -33,12 +33,12 @@ Row = dict[str, Any]
 
 
 def empty_row(epoch: int) -> Row:
-    """Return a row of ``metrics.jsonl`` to be filled."""
+    """Return an empty row of ``metrics.jsonl``."""
     return {"epoch": epoch, "metrics": {}, "per_class": {}}
 
 
 def costs(built: Built) -> list[str]:
-    """Say what pixel augmentation without a batched form costs: pictures a second with and without it."""
+    """Describe the cost of pixel augmentation without a batched form: images per second with and without it."""
     notes, seen = [], set()
     for stage in built.stages:
         if stage.pixel.batched or id(stage.pixel) in seen:
@@ -55,7 +55,7 @@ def costs(built: Built) -> list[str]:
             rates.append(len(rows) / (time.perf_counter() - started))
         learns = ", and will take longer as it learns to do more" if stage.pixel.learns else ""
         notes.append(
-            f"the pixel augmentation works picture by picture: it makes {rates[0]:,.0f} pictures a second ready, "
+            f"the pixel augmentation works image by image: it makes {rates[0]:,.0f} images per second ready, "
             f"against {rates[1]:,.0f} without it (one process; --workers spreads it){learns}"
         )
     return notes
@@ -66,19 +66,19 @@ def add_training(
 ) -> None:
     """Add what the training loop saw: loss, accuracy, speed, and what augmentation really did.
 
-    By class ``aug/*`` has: rows presented, distinct pictures among them (``sources``), rows whose pixels were altered
-    (``augmented``), rows that another picture was mixed into (``receivers``), rows that a picture of the class was
-    mixed into (``givers``), label mass, and label mass that feature augmentation added (``synthetic``); where partners
-    come from the whole training cut, how many different pictures gave (``donors``) and as how many equally used ones
-    they count (``donors_effective``, the inverse Simpson index of their uses); learned strengths (``level``).
+    Per class, ``aug/*`` has: rows presented, distinct images among them (``sources``), rows whose pixels were altered
+    (``augmented``), rows that another image was mixed into (``receivers``), rows that an image of the class was mixed
+    into (``givers``), label mass, and label mass that feature augmentation added (``synthetic``). If partners come from
+    the whole training cut, it also has the number of distinct donors (``donors``) and their effective number
+    (``donors_effective``, the inverse Simpson index of their uses). Learned strengths are in ``level``.
 
     Args:
         row: Row to add to.
-        totals: What the epoch counted.
-        labels: Class of every picture of the training cut.
+        totals: The epoch's counts.
+        labels: Class of every image of the training cut.
         pixel: The pixel component, whose ``levels`` are noted if it learns any.
         lr: Learning rate of the last step.
-        seconds: Seconds the epoch took.
+        seconds: Duration of the epoch.
         tail: Classes of the tail group.
     """
     totals = totals.to("cpu")
@@ -132,7 +132,7 @@ def add_part(row: Row, prefix: str, outputs: Evaluation, group_counts: np.ndarra
 
 
 def add_latent(row: Row, prefix: str, statistics: Mapping[str, np.ndarray], group_counts: np.ndarray) -> None:
-    """Add latent statistics: by class, and as means over head, mid and tail."""
+    """Add latent statistics: per class, and as means over head, mid and tail."""
     for name, values in statistics.items():
         known = np.asarray(values, dtype=np.float64)
         row["per_class"] |= checked({f"{prefix}/{name}": known.tolist()}, per_class=True)
@@ -142,9 +142,9 @@ def add_latent(row: Row, prefix: str, statistics: Mapping[str, np.ndarray], grou
 
 
 def growth(statistics: Mapping[str, np.ndarray], first: Row | None) -> dict[str, np.ndarray]:
-    """Return how much the stream's top-K sets have grown since the first epoch, by class.
+    """Return how much the top-K sets of the views have grown since the first epoch, per class.
 
-    ``growth`` of the raw number, which also moves with the number of views, and ``growth_rarefied_M`` at equal size.
+    ``growth`` is of the raw number, which also depends on the number of views; ``growth_rarefied_M`` is at equal size.
     """
     grown = {}
     for name, now in statistics.items():
@@ -157,7 +157,7 @@ def growth(statistics: Mapping[str, np.ndarray], first: Row | None) -> dict[str,
 def clean_statistics(
     outputs: Evaluation, head: Head, monitor: TopKMonitor, batch_size: int = 4096
 ) -> dict[str, np.ndarray]:
-    """Measure unaugmented pictures from their embeddings with the settings of ``monitor``, which is not touched."""
+    """Measure unaugmented images from their embeddings with the settings of ``monitor``, which is not changed."""
     feature_dim = outputs.embeddings.shape[1]
     clean = TopKMonitor(monitor.num_classes, feature_dim, k=monitor.ks, sizes=monitor.sizes)
     device = head.weight.device
@@ -169,7 +169,7 @@ def clean_statistics(
 
 
 def add_common_space(row: Row, built: Built, group_counts: np.ndarray) -> None:
-    """Add what a common encoder sees: the epoch's views, and clean training and test pictures."""
+    """Add the statistics in the common encoder's space: of the epoch's views and of clean training and test images."""
     assert built.space is not None
     add_latent(row, "encoder_views", built.space.monitor.compute(), group_counts)
     for name, loader in (("train", built.train), ("test", built.test)):
@@ -180,7 +180,7 @@ def add_common_space(row: Row, built: Built, group_counts: np.ndarray) -> None:
 def final_result(rows: list[Row], outputs: Evaluation, cut_counts: np.ndarray) -> dict[str, float]:
     """Return a run's result: the last epoch's numbers and the prior-corrected accuracy.
 
-    Nothing is selected on the test part; ``best_on_test/bal_acc`` is there because papers report it.
+    Nothing is selected on the test part; ``best_on_test/bal_acc`` is included because papers report it.
     """
     last = {name: value for name, value in rows[-1]["metrics"].items() if not name.startswith(("train/", "aug/"))}
     corrected, tau = prior_corrected(outputs.labels, outputs.logits, cut_counts / cut_counts.sum())

@@ -1,24 +1,162 @@
-"""A finished run's network."""
+"""A finished run's network, ready to use: its classes, its preprocessing, its predictions."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from divaug.base.errors import DataError, DivaugError
+from divaug.data.image_files import decode
 from divaug.models.network import Network
 from divaug.runs.folder import RunFolder
 from divaug.train.build import build_model
 from divaug.train.checkpoint import read_checkpoint
+from divaug.train.evaluate import evaluating
+
+BATCH = 256
+Images = str | Path | np.ndarray | Image.Image | Sequence[Any]
 
 
-def open_run(path: str | Path) -> RunFolder:
-    """Return the run in a folder, finished or not."""
-    return RunFolder(path)
+@dataclass(frozen=True)
+class Preprocess:
+    """Turns an image into the network's input: resized, with channels as in training, normalised.
+
+    Attributes:
+        shape: (H, W, ch) of the training images.
+        mean: Channel means on the 0-1 scale.
+        std: Channel standard deviations on the 0-1 scale.
+    """
+
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, image: str | Path | np.ndarray | Image.Image) -> Float[Tensor, "ch H W"]:
+        """Return one image normalised.
+
+        Args:
+            image: A file, a PIL image, or uint8 ``(H, W, ch)``.
+
+        Raises:
+            DataError: The file cannot be read, or the array is not an image.
+        """
+        pixels = torch.from_numpy(self._pixels(image).copy()).permute(2, 0, 1).float() / 255
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return (pixels - mean) / std
+
+    def _pixels(self, image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
+        height, width, channels = self.shape
+        if isinstance(image, str | Path):
+            if height != width:
+                raise DataError(f"files are made square, but this network was trained on {height}x{width}; give arrays")
+            array = decode(Path(image), height)
+        else:
+            array = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
+        if array.ndim == 2:
+            array = array[:, :, None]
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3):
+            raise DataError(f"expected uint8 (H, W, 1 or 3), got {array.dtype} {array.shape}")
+        if channels == 1 and array.shape[2] == 3:  # luminance as in ITU-R 601 and Pillow's mode L
+            array = (array @ np.array([0.299, 0.587, 0.114]))[..., None].round().astype(np.uint8)
+        elif channels == 3 and array.shape[2] == 1:
+            array = np.repeat(array, 3, axis=2)
+        if array.shape[:2] != (height, width):
+            picture = Image.fromarray(array[:, :, 0] if channels == 1 else array)
+            array = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+        return array.reshape(height, width, channels)
 
 
-def load(source: str | Path | RunFolder) -> Network:
-    """Return the trained network of a run, in evaluation mode, on the CPU.
+class Model:
+    """A trained network with its classes and preprocessing.
 
-    Pictures must be normalised with the manifest's ``mean`` and ``std``.
+    Attributes:
+        classes: Their names, in the order of the logits.
+        transform: Turns an image (file, PIL, uint8 array) into the normalised tensor that the network expects.
+        network: The torch module, in evaluation mode: ``features(images)`` gives FE, ``head(z)`` logits.
+    """
+
+    def __init__(self, network: Network, classes: Sequence[str], transform: Preprocess) -> None:
+        self.network, self.classes, self.transform = network.eval(), tuple(classes), transform
+
+    def features(self, images: Images) -> Float[np.ndarray, "N D"]:
+        """Return the embeddings (FE) of images.
+
+        Args:
+            images: A file or several, a PIL image or several, uint8 ``(H, W, ch)`` or ``(N, H, W, ch)``.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
+        return self._outputs(images)[0]
+
+    def predict(self, images: Images) -> Any:
+        """Return a DataFrame with one row per image: ``path`` (of files), ``label``, ``probability``, ``p_<class>``.
+
+        Probabilities are the softmax of the raw logits: neither calibrated nor corrected for the class priors
+        of the training cut.
+
+        Args:
+            images: As in ``features``.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
+        import pandas as pd
+
+        probabilities = torch.from_numpy(self._outputs(images)[1]).double().softmax(1).numpy()
+        best = probabilities.argmax(1)
+        table: Any = pd.DataFrame({
+            "label": [self.classes[c] for c in best],
+            "probability": probabilities.max(1),
+            **{f"p_{name}": probabilities[:, c] for c, name in enumerate(self.classes)},
+        })  # fmt: skip
+        items = _items(images)
+        if items and all(isinstance(item, str | Path) for item in items):
+            table.insert(0, "path", [str(item) for item in items])
+        return table
+
+    def _outputs(self, images: Images) -> tuple[np.ndarray, np.ndarray]:
+        items = _items(images)
+        if not items:
+            raise DataError("no image was given")
+        device = next(self.network.parameters()).device
+        features, logits = [], []
+        with torch.no_grad(), evaluating(self.network):
+            for start in range(0, len(items), BATCH):
+                batch = torch.stack([self.transform(item) for item in items[start : start + BATCH]])
+                z = self.network.features(batch.to(device)).float()
+                features.append(z.cpu().numpy())
+                logits.append(self.network.head(z).cpu().numpy())
+        return np.concatenate(features), np.concatenate(logits)
+
+
+def _items(images: Images) -> list[Any]:
+    if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        return [images]
+    return list(images)
+
+
+def load(source: str | Path | RunFolder) -> Model:
+    """Return the trained model of a run, on the CPU.
+
+    Args:
+        source: The run, or its folder (``runs/<experiment>/<method>/seed<k>``).
+
+    Raises:
+        DivaugError: There is no run, it has not finished its first epoch, or it was made by another version.
     """
     folder = source if isinstance(source, RunFolder) else RunFolder(source)
-    model = build_model(folder.config, folder.manifest)
-    model.load_state_dict(read_checkpoint(folder.checkpoint)["model"])
-    return model.eval()
+    config, manifest = folder.config, folder.manifest
+    if not folder.checkpoint.exists():
+        raise DivaugError(f"{folder.path} has no checkpoint: the run has not finished its first epoch")
+    network = build_model(config, manifest)
+    network.load_state_dict(read_checkpoint(folder.checkpoint)["model"])
+    height, width, channels = manifest["image_shape"]
+    transform = Preprocess((height, width, channels), tuple(manifest["mean"]), tuple(manifest["std"]))
+    return Model(network, manifest["class_names"], transform)

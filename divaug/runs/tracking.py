@@ -1,4 +1,4 @@
-"""Which tracking store a run goes to, and mirroring a finished run folder afterwards."""
+"""The tracking store of a run, and mirroring a finished run folder afterwards."""
 
 import os
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from divaug.config.tables import protocol_fingerprint, to_table
 from divaug.runs.folder import RunFolder
 from divaug.runs.trackers.mlflow import MlflowTracker, NoTracker, store_uri
 
-MIRRORED = "mlflow_mirrored.txt"  # in a run folder: the store that has the whole run
+MIRRORED = "mlflow_mirrored.txt"  # in a run folder: names the store that has the whole run
 
 
 def tracking_uri(config: Config, output_dir: Path) -> str | None:
     """Return the tracking URI, None for ``off``; ``auto`` is $MLFLOW_TRACKING_URI or SQLite in the output folder.
 
     Raises:
-        ConfigError: Neither auto, off nor a URI.
+        ConfigError: The value is neither auto nor off nor a URI.
     """
     if config.tracking == "off":
         return None
@@ -35,7 +35,7 @@ def tracking_uri(config: Config, output_dir: Path) -> str | None:
 
 
 def open_tracker(config: Config, folder: RunFolder, say: Callable[[str], None]) -> Tracker:
-    """Return the tracker of a run, to be entered as a context."""
+    """Return the tracker of a run; use it as a context manager."""
     uri = tracking_uri(config, folder.output_dir)
     if uri is None:
         return NoTracker()
@@ -54,7 +54,7 @@ def open_tracker(config: Config, folder: RunFolder, say: Callable[[str], None]) 
 
 
 def _parameters(table: dict[str, Any]) -> dict[str, Any]:
-    """Return ``mix`` and ``mix.alpha`` for a component's table, so that they stand as values beside one another."""
+    """Return ``mix`` and ``mix.alpha`` for a component's table, so that they appear as separate values."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, dict):
@@ -66,11 +66,11 @@ def _parameters(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def upload(folder: RunFolder, tracking: str | None, say: Callable[[str], None]) -> None:
-    """Mirror a run folder in a tracking store; what is there already is left as it is.
+    """Mirror a run folder in a tracking store; what the store already has is left unchanged.
 
     Args:
         folder: A run, finished or not.
-        tracking: URI, or None for the store of the run's own configuration.
+        tracking: URI, or None for the store in the run's own configuration.
         say: Takes one line for the user.
 
     Raises:
@@ -86,7 +86,7 @@ def upload(folder: RunFolder, tracking: str | None, say: Callable[[str], None]) 
 
 
 def mirror_if_missing(config: Config, folder: RunFolder, say: Callable[[str], None]) -> None:
-    """Mirror a finished run that its store does not have: the store was off, away, or the process died at the end."""
+    """Mirror a finished run that its store lacks: it was off or unreachable, or the process died at the end."""
     if tracking_uri(config, folder.output_dir) is not None and not (folder.path / MIRRORED).exists():
         with open_tracker(config, folder, say) as tracker:
             _mirror(folder, tracker)

@@ -8,14 +8,14 @@ from divaug.config.registry import SAMPLERS
 
 @SAMPLERS.register("class_balanced_effective")
 class ClassBalancedEffective:
-    """Draw each picture with probability inverse to its class's effective number.
+    """Draw each image with probability inverse to its class's effective number.
 
-    The effective number of n pictures is (1 - beta ** n) / (1 - beta); a class is drawn in proportion to n over that.
+    The effective number of n images is (1 - beta ** n) / (1 - beta); a class is drawn in proportion to n divided by it.
 
     Args:
-        labels: Class of every picture of the training cut.
-        class_counts: Pictures of each class.
-        beta: In [0, 1): 0 draws as the data are; towards 1 every class alike.
+        labels: Class of every image of the training cut.
+        class_counts: Images of each class.
+        beta: In [0, 1): 0 draws classes by size; near 1 all classes are equally likely.
 
     Reference:
         Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, arXiv:1901.05555.
@@ -32,9 +32,9 @@ class ClassBalancedEffective:
         self.source = ClassDraw(labels, class_counts / effective)
 
     def class_probs(self, progress: float) -> Float[Tensor, "C"]:
-        """Return the share of draws of each class."""
+        """Return the share of draws from each class."""
         return self.source.probs
 
     def draw(self, rng: np.random.Generator, progress: float) -> Int[Tensor, "M"]:
-        """Return as many indices as there are pictures."""
+        """Return as many indices as there are images."""
         return self.source.draw(rng, self.rows)

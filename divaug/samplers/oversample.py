@@ -8,16 +8,16 @@ from divaug.config.registry import SAMPLERS
 
 @SAMPLERS.register("oversample")
 class Oversample:
-    """Draw every class equally often, pictures with replacement (random over-sampling, "class-balanced").
+    """Draw every class equally often, images with replacement (random over-sampling, "class-balanced").
 
     Args:
-        labels: Class of every picture of the training cut.
-        class_counts: Pictures of each class.
+        labels: Class of every image of the training cut.
+        class_counts: Images of each class.
 
     Reference:
         Buda et al., A systematic study of the class imbalance problem, 2018, arXiv:1710.05381.
 
-    Differs from the paper: an epoch has as many draws as there are pictures, so that all samplers cost the same steps;
+    Differs from the paper: an epoch has as many draws as there are images, so that all samplers cost the same steps;
     the paper enlarges the training set.
     """
 
@@ -26,9 +26,9 @@ class Oversample:
         self.source = ClassDraw(labels, (class_counts > 0).double())
 
     def class_probs(self, progress: float) -> Float[Tensor, "C"]:
-        """Return the share of draws of each class."""
+        """Return the share of draws from each class."""
         return self.source.probs
 
     def draw(self, rng: np.random.Generator, progress: float) -> Int[Tensor, "M"]:
-        """Return as many indices as there are pictures."""
+        """Return as many indices as there are images."""
         return self.source.draw(rng, self.rows)

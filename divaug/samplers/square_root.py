@@ -12,9 +12,9 @@ class SquareRoot:
     """Draw classes with probability proportional to a power of their size; the square root by default.
 
     Args:
-        labels: Class of every picture of the training cut.
-        class_counts: Pictures of each class.
-        power: Exponent, >= 0: 1 draws as the data are, 0 draws every class alike.
+        labels: Class of every image of the training cut.
+        class_counts: Images of each class.
+        power: Exponent, >= 0: 1 draws classes by size, 0 all classes equally.
 
     Reference:
         Mahajan et al., Exploring the Limits of Weakly Supervised Pretraining, ECCV 2018, arXiv:1805.00932; Kang et
@@ -30,9 +30,9 @@ class SquareRoot:
         self.source = ClassDraw(labels, torch.where(class_counts > 0, class_counts.double() ** power, 0.0))
 
     def class_probs(self, progress: float) -> Float[Tensor, "C"]:
-        """Return the share of draws of each class."""
+        """Return the share of draws from each class."""
         return self.source.probs
 
     def draw(self, rng: np.random.Generator, progress: float) -> Int[Tensor, "M"]:
-        """Return as many indices as there are pictures."""
+        """Return as many indices as there are images."""
         return self.source.draw(rng, self.rows)

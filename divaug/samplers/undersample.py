@@ -9,20 +9,20 @@ from divaug.config.registry import SAMPLERS
 
 @SAMPLERS.register("undersample")
 class Undersample:
-    """Keep as many pictures of every class as the smallest has, and repeat them through the epoch.
+    """Keep as many images of every class as the smallest class has, and repeat them through the epoch.
 
-    The kept pictures are fixed for the run: drawing new ones each epoch would be over-sampling by another name.
+    The kept images are fixed for the run: drawing new ones each epoch would be over-sampling by another name.
 
     Args:
-        labels: Class of every picture of the training cut.
-        class_counts: Pictures of each class.
-        seed: The run's seed, which fixes the pictures kept.
+        labels: Class of every image of the training cut.
+        class_counts: Images of each class.
+        seed: The run's seed, which fixes the images kept.
 
     Reference:
         Buda et al., A systematic study of the class imbalance problem, 2018, arXiv:1710.05381.
 
-    Differs from the paper: the kept pictures are repeated (in new orders) until the epoch has as many draws as there
-    are pictures, so that all samplers cost the same steps.
+    Differs from the paper: the kept images are repeated (in new orders) until the epoch has as many draws as there
+    are images, so that all samplers cost the same steps.
     """
 
     def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], seed: int) -> None:
@@ -35,10 +35,10 @@ class Undersample:
         self.shares = (class_counts > 0).double() / len(present)
 
     def class_probs(self, progress: float) -> Float[Tensor, "C"]:
-        """Return the share of draws of each class."""
+        """Return the share of draws from each class."""
         return self.shares
 
     def draw(self, rng: np.random.Generator, progress: float) -> Int[Tensor, "M"]:
-        """Return as many indices as there are pictures: permutations of the kept ones, one after the other."""
+        """Return as many indices as there are images: permutations of the kept ones, one after the other."""
         rounds = -(-self.rows // len(self.kept))
         return torch.from_numpy(np.concatenate([rng.permutation(self.kept) for _ in range(rounds)])[: self.rows])

@@ -8,11 +8,11 @@ from divaug.config.registry import SAMPLERS
 
 @SAMPLERS.register("uniform")
 class Uniform:
-    """Visit every picture once an epoch, in random order.
+    """Visit every image once per epoch, in random order.
 
     Args:
-        labels: Class of every picture of the training cut.
-        class_counts: Pictures of each class.
+        labels: Class of every image of the training cut.
+        class_counts: Images of each class.
 
     Differs from the paper: there is none.
     """
@@ -22,9 +22,9 @@ class Uniform:
         self.shares = class_counts.double() / class_counts.sum()
 
     def class_probs(self, progress: float) -> Float[Tensor, "C"]:
-        """Return the share of draws of each class."""
+        """Return the share of draws from each class."""
         return self.shares
 
     def draw(self, rng: np.random.Generator, progress: float) -> Int[Tensor, "M"]:
-        """Return a permutation of all pictures."""
+        """Return a permutation of all images."""
         return torch.from_numpy(rng.permutation(self.rows))

@@ -1,4 +1,4 @@
-"""Methods x seeds on one data set: every run trained once, its row written as it ends."""
+"""Methods x seeds on one data set: every run is trained once, and its row is written when it ends."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,12 +18,12 @@ from divaug.study.runner import Task, run_tasks
 def train_methods(
     configs: Sequence[Config], folders: Sequence[RunFolder], *, rows: Path | None = None, jobs: int = 1
 ) -> None:
-    """Train all runs, or go on where they stopped; finished ones are only looked at.
+    """Train all runs, or continue where they stopped; finished ones are only read.
 
     Args:
         configs: One per run; methods and seeds of one protocol.
-        folders: Where each goes.
-        rows: CSV to which each finished run adds its row; runs whose row is there are not trained again.
+        folders: The folder of each.
+        rows: CSV that gets one row per finished run; runs already in it are not trained again.
         jobs: Processes, one thread each; 1 trains in this process.
 
     Raises:
@@ -36,9 +36,9 @@ def train_methods(
     for config, folder in zip(configs, folders, strict=True):
         if (config, folder) not in missing:
             progress.say(f"{folder.label}, seed {config.seed}: its row is in {rows}")
-    loaded: dict[str | None, Data] = {}  # methods and seeds differ in nothing else that concerns the data
+    loaded: dict[str | None, Data] = {}  # only extra images make the data differ between methods and seeds
     for config, _ in missing:
-        if config.extra_train not in loaded:  # before the first run: it may be refused
+        if config.extra_train not in loaded:  # before the first run, because it may be refused
             loaded[config.extra_train] = load_data(config)
     tasks = [
         Task(
@@ -51,7 +51,7 @@ def train_methods(
 
 
 def _shown(path: Path) -> Path:
-    """Return a path as short as it can be typed here."""
+    """Return the shortest form of a path from here."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 

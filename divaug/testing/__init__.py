@@ -1,4 +1,4 @@
-"""The contracts of augmentations as checks that run on any component: what tests hold ours to, and users theirs."""
+"""The contracts of augmentations as checks that run on any component: our tests and users' own checks use them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,11 +16,11 @@ def check_component(family: str, name: str, facts: Mapping[str, Any], options: M
     Args:
         family: pixel, mix, feature or partners.
         name: Registered name.
-        facts: What only data know, as the registry wants them; ``labels`` and ``class_counts`` at least.
+        facts: Values known only from data, as the registry expects them; at least ``labels`` and ``class_counts``.
         options: Hyperparameters.
 
     Returns:
-        One Check for each part of the contract, in order.
+        One Check per part of the contract, in order.
 
     Raises:
         ConfigError: The component cannot be built.

@@ -1,4 +1,4 @@
-"""How much diversity an augmentation gives each picture, in the space of a frozen encoder."""
+"""How much diversity an augmentation adds to each image, in the space of a frozen encoder."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,17 +22,17 @@ def distinct(features: Tensor) -> int:
 def diversity_per_view(
     family: str, component: Any, loader: Any, labels: Tensor, encode: Callable[[Tensor], Tensor]
 ) -> Check:
-    """Compare the features that views of one picture show with those that the picture itself shows.
+    """Compare the features that views of one image show with those that the image itself shows.
 
     Args:
         family: "pixel" or "mix".
         component: Component, built.
         loader: Loader of the training cut.
-        labels: Class of every picture of the cut.
-        encode: Normalised pictures to FE.
+        labels: Class of every image of the cut.
+        encode: Normalised images to FE.
     """
     if family not in ("pixel", "mix"):
-        return Check("diversity per view", "note", f"not measured: {family} changes no picture")
+        return Check("diversity per view", "note", f"not measured: {family} changes no image")
     rows = torch.from_numpy(rng(1).choice(len(labels), min(PICTURES, len(labels)), replace=False))
     plain = encode(loader.normalize(loader.take(rows.numpy())))
     views: list[list[Tensor]] = [[] for _ in rows]
@@ -50,10 +50,10 @@ def diversity_per_view(
             donors = Donors(loader.normalize(loader.take(index)), loader.labels_of(index), index, index == rows.numpy())
         plan = component.sample(own, size, draws)
         seen = encode(component.apply(loader.normalize(raw), own, plan, donors)[0])
-        # a mix that resamples says which row of the batch each of its rows is made of
+        # a mix that resamples reports which row of the batch each of its rows comes from
         for i, view in zip(component.made_of(plan, len(rows)).tolist(), seen, strict=True):
             views[i].append(view)
     gained = [distinct(torch.stack(of)) - distinct(plain[i : i + 1]) for i, of in enumerate(views) if of]
     shown = np.mean([len(of) for of in views if of])
-    reason = f"{np.mean(gained):+.1f} distinct top-{K} features in {shown:.0f} views of a picture, over its own {K}"
+    reason = f"{np.mean(gained):+.1f} distinct top-{K} features in {shown:.0f} views of an image, over its own {K}"
     return Check("diversity per view", "pass", reason)

@@ -26,11 +26,11 @@ def shape_and_labels(subject: Subject) -> str:
         for step, (z, target) in enumerate(_batches(subject, rows, 12)):
             out, labels = feature(z, target, rng(step))
             demand(out.shape[1] == z.shape[1] and len(out) >= rows, f"returns {tuple(out.shape)} for {tuple(z.shape)}")
-            demand(len(labels.ids) == len(labels.weights) == len(out), "as many labels as rows must come back")
+            demand(len(labels.ids) == len(labels.weights) == len(out), "must return as many labels as rows")
             demand(torch.isfinite(out).all(), "an embedding is not finite")
             demand((labels.weights >= 0).all(), "a label weight is negative")
             inside = (labels.ids >= 0) & (labels.ids < subject.facts["num_classes"])
-            demand(inside.all(), "a label is no class")
+            demand(inside.all(), "a label is not a class")
             demand((labels.weights.sum(1) - 1).abs().max() < 1e-5, "label weights of a row must sum to 1")
             demand(torch.equal(labels.ids[:rows, 0], target.ids[:, 0]), "the batch's rows must come first, in order")
             added += len(out) - rows
@@ -69,13 +69,13 @@ def state(subject: Subject) -> str:
         one(z, target, rng(step))
     other.load_state_dict(pickle.loads(pickle.dumps(one.state_dict())))
     tensors = [k for k, v in vars(one).items() if isinstance(v, Tensor)]
-    demand(not tensors, f"{tensors} are no buffers: they would be lost in a resume")
+    demand(not tensors, f"{tensors} are not buffers: a resumed run would lose them")
     z, target = batches[-1]
     before = z.clone()
     outs = [module(z, target, rng(99))[0] for module in (one, other)]
-    demand(torch.equal(outs[0], outs[1]), "does not go on from its state_dict: something is kept outside buffers")
-    demand(torch.equal(z, before), "modifies the embeddings that it is given")
-    return "goes on from its state_dict, bit-equal"
+    demand(torch.equal(outs[0], outs[1]), "does not continue from its state_dict: something is kept outside buffers")
+    demand(torch.equal(z, before), "modifies its input embeddings")
+    return "continues from its state_dict, bit-equal"
 
 
 def effect(subject: Subject) -> str:
@@ -87,13 +87,13 @@ def effect(subject: Subject) -> str:
     if subject.idle:
         return "does nothing, as its name says"
     demand(moved or added, "neither moves nor adds a row in 20 batches")
-    return f"{100 * moved / 320:.0f} % of rows moved, {added / 320:.2f} rows added for each"
+    return f"{100 * moved / 320:.0f} % of rows moved, {added / 320:.2f} rows added per row"
 
 
 def throughput(subject: Subject) -> str:
     feature = subject.make()
     z, target = next(_batches(subject, 128, 1))
-    return f"{speed(lambda: feature(z, target, rng(1)), 128):,.0f} embeddings a second (D = {z.shape[1]})"
+    return f"{speed(lambda: feature(z, target, rng(1)), 128):,.0f} embeddings per second (D = {z.shape[1]})"
 
 
 CHECKS = (

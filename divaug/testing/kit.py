@@ -1,4 +1,4 @@
-"""What the checks of all families share: their outcome, their subject, and how one is run."""
+"""What the checks of all families share: their outcome, their subject, and how to run one."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SIGMAS = 4.5  # a right rate is refused once in 150,000 times
+SIGMAS = 4.5  # a correct rate is refused once in 150,000 times
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Check:
 
 
 class Failed(Exception):
-    """A check's contract is broken; the message says how."""
+    """A component breaks the contract; the message says how."""
 
 
 def demand(ok: Any, reason: str) -> None:
@@ -46,7 +46,7 @@ def run(check: Callable[["Subject"], str], subject: "Subject") -> Check:
         same = torch.equal(state[0], torch.get_rng_state())
         now = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
         if not same or not np.array_equal(state[1]["key"], now["key"]) or state[1]["pos"] != now["pos"]:
-            raise Failed("draws from torch's or numpy's global generator; draw from the rng that is handed in")
+            raise Failed("draws from torch's or numpy's global generator; draw from the rng argument instead")
     except Failed as failure:
         return Check(name, "fail", str(failure))
     except Exception as error:  # whatever a user's component raises is the finding
@@ -56,20 +56,20 @@ def run(check: Callable[["Subject"], str], subject: "Subject") -> Check:
 
 @dataclass(frozen=True)
 class Subject:
-    """A component under test: how to build it, its facts, and whether its name says that it does nothing."""
+    """A component under test: how to build it, its facts, and whether it is meant to do nothing, by its name."""
 
     make: Callable[[], Any]
     facts: Mapping[str, Any]
     idle: bool
 
     def labels(self, rows: int) -> Tensor:
-        """Return labels of rows, the largest class first and the smallest last."""
+        """Return labels for rows, the largest class first and the smallest last."""
         known = self.facts["labels"].sort().values
         return known[torch.linspace(0, len(known) - 1, rows).long()]
 
 
 def pictures(rows: int, height: int, width: int, channels: int) -> Tensor:
-    """Return random pictures, always the same ones."""
+    """Return random images, always the same ones."""
     generator = torch.Generator().manual_seed(rows + height + channels)
     return torch.randint(0, 256, (rows, height, width, channels), dtype=torch.uint8, generator=generator)
 
@@ -80,7 +80,7 @@ def rng(number: int) -> np.random.Generator:
 
 
 def speed(do: Callable[[], Any], rows: int) -> float:
-    """Return rows a second, from the median of five runs after one."""
+    """Return rows per second: the median of five runs after a warm-up run."""
     do()
     seconds = []
     for _ in range(5):

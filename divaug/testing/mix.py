@@ -12,7 +12,7 @@ from divaug.testing.kit import SIGMAS, Subject, demand, pictures, rng, speed
 
 
 def _mixed(mix: Any, images: Tensor, labels: Tensor, number: int, of_class: Any = None) -> tuple[Tensor, Any, Any]:
-    """Mix; donors are pictures like the batch's, or made for their labels by ``of_class``."""
+    """Mix a batch; donors are images like the batch's, or made for their labels by ``of_class``."""
     draws, donors = rng(number), None
     if (index := mix.donors(labels, draws)) is not None:
         donor_labels = of_class[0][index] if of_class else labels[index % len(labels)]
@@ -35,11 +35,14 @@ def shape_and_type(subject: Subject) -> str:
             images = _floats(rows).to(kind)
             for number in range(6):
                 out, target, _ = _mixed(mix, images, subject.labels(rows), number)
-                demand(out.shape == images.shape, f"returns pictures {tuple(out.shape)} for {tuple(images.shape)}")
-                demand(out.dtype == kind, f"turns {kind} pictures into {out.dtype}")
+                demand(out.shape == images.shape, f"returns images {tuple(out.shape)} for {tuple(images.shape)}")
+                demand(out.dtype == kind, f"turns {kind} images into {out.dtype}")
                 demand(isinstance(target, MixedLabels), f"returns labels of type {type(target).__name__}")
                 demand(target.weights.dtype == torch.float32, f"label weights are {target.weights.dtype}")
-                demand(target.ids.shape == target.weights.shape == (rows, target.ids.shape[1]), "odd label shapes")
+                demand(
+                    target.ids.shape == target.weights.shape == (rows, target.ids.shape[1]),
+                    "ids and weights of labels differ in shape",
+                )
     return "B = 1, 2, 7; float32 and bfloat16; label weights float32"
 
 
@@ -51,12 +54,12 @@ def label_weights(subject: Subject) -> str:
         demand((target.weights >= 0).all(), "a label weight is negative")
         worst = (target.weights.sum(1) - 1).abs().max().item()
         demand(worst < 1e-5, f"label weights of a row sum to {1 + worst:.4g} instead of 1")
-        demand(((target.ids >= 0) & (target.ids < num_classes)).all(), "a label is no class")
-    return "of every row >= 0, summing to 1"
+        demand(((target.ids >= 0) & (target.ids < num_classes)).all(), "a label is not a class")
+    return ">= 0, summing to 1 in every row"
 
 
 def weights_are_shares(subject: Subject) -> str:
-    """Pictures of class c are all c + 1: a row's mean is the sum of label weights times c + 1, if these are shares."""
+    """If pixels of class c are c + 1 and weights are shares, a row's mean is the sum of label weights times c + 1."""
     mix, worst = subject.make(), 0.0
 
     def flat(labels: Tensor) -> Tensor:
@@ -68,7 +71,7 @@ def weights_are_shares(subject: Subject) -> str:
         stated = (target.weights * (target.ids + 1)).sum(1)
         worst = max(worst, (out.mean((1, 2, 3)) - stated).abs().max().item())
     if worst > 1e-4 * subject.facts["num_classes"]:
-        return "note: label weights are not the shares of pixels or values; meant so?"
+        return "note: label weights are not the shares of pixels or values; is this intended?"
     return "label weights are the shares of pixels or values"
 
 
@@ -82,11 +85,11 @@ def replays(subject: Subject) -> str:
     out, target, (plan, donors) = _mixed(mix, images, labels, number)
     again, again_target = mix.apply(images, labels, pickle.loads(pickle.dumps(plan)), donors)
     same = torch.equal(out, again) and torch.equal(target.weights, again_target.weights)
-    demand(same, "the same plan gives different pictures: apply must be a pure function of the draw")
+    demand(same, "the same plan gives different images: apply must be a pure function of the draw")
     demand(torch.equal(out, _mixed(mix, images, labels, number)[0]), "equal generators give different plans")
-    demand(torch.equal(images, before[0]) and torch.equal(labels, before[1]), "modifies what it is given")
+    demand(torch.equal(images, before[0]) and torch.equal(labels, before[1]), "modifies its inputs")
     strided, _ = mix.apply(images.contiguous(memory_format=torch.channels_last), labels, plan, donors)
-    demand(torch.allclose(out, strided, atol=1e-6), "depends on the memory layout of the pictures")
+    demand(torch.allclose(out, strided, atol=1e-6), "depends on the memory layout of the images")
     return "plans replay, after pickling too; inputs untouched"
 
 
@@ -100,16 +103,16 @@ def steps_differ_and_rate(subject: Subject) -> str:
     touched = [out for out in outs if not torch.equal(out, images)]
     if subject.idle:
         return "does nothing, as its name says"
-    demand(touched, f"no picture of {steps} batches is changed")
+    demand(touched, f"no image of {steps} batches is changed")
     demand(any(not torch.equal(out, touched[0]) for out in touched), "all steps give the same batch")
     rate, prob = len(touched) / steps, mix.prob
     said = f"{100 * rate:.0f} % of batches changed, {100 * sum(rates) / steps:.0f} % of rows mixed"
     if prob is None:
         return said
     what = "batches are changed"
-    # Boxes can be empty by themselves: a tenth of them at 64x64 where alpha is 0.2.
+    # Boxes can be empty by chance: a tenth of them at 64x64 with alpha 0.2.
     least = 0.85
-    if mix.per_row:  # of eight rows one meets itself
+    if mix.per_row:  # one of eight rows is its own partner
         rate, what, least = sum(rates) / steps, "rows are mixed", least * 7 / 8
     slack = SIGMAS * (prob * (1 - prob) / steps) ** 0.5 + 1 / steps
     fits = least * prob - slack <= rate <= prob + slack
@@ -119,7 +122,7 @@ def steps_differ_and_rate(subject: Subject) -> str:
 
 def throughput(subject: Subject) -> str:
     mix, images, labels = subject.make(), _floats(128, 32, 32), subject.labels(128)
-    return f"{speed(lambda: _mixed(mix, images, labels, 1), 128):,.0f} pictures of 32x32 a second"
+    return f"{speed(lambda: _mixed(mix, images, labels, 1), 128):,.0f} images of 32x32 per second"
 
 
 CHECKS = (

@@ -1,1 +1,1 @@
-"""How one epoch runs: from draws to batches, from batches to gradients."""
+"""How one epoch runs: from draws to batches to gradients."""

@@ -11,9 +11,9 @@ from divaug.base.errors import ConfigError
 from divaug.config.registry import OPTIM, PIXEL
 from divaug.config.schema import FAMILY_OF, Component, Config, default_of
 from divaug.config.tables import overlay
-from divaug.data.halves import picture_digests
+from divaug.data.halves import image_digests
 from divaug.data.images import Part
-from divaug.data.load import OWN_PICTURES, Data
+from divaug.data.load import OWN_IMAGES, Data
 from divaug.data.loaders import Loader
 from divaug.latent.monitor import TopKMonitor
 from divaug.latent.space import CommonSpace
@@ -26,10 +26,10 @@ from divaug.train.step import Stage
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device, ``auto`` being the first CUDA device where there is one.
+    """Return the device; ``auto`` is the first CUDA device, or the CPU without one.
 
     Raises:
-        ConfigError: No such device, or one that is neither the CPU nor CUDA (mps lacks float64, which counts are in).
+        ConfigError: No such device, or neither the CPU nor CUDA (mps lacks float64, which the counts need).
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -39,20 +39,20 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device {name!r} is not supported: auto, cpu, cuda and cuda:N are")
+        raise ConfigError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
     return device
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Tell from its capabilities whether bfloat16 is fast on the device; nothing is timed."""
+    """Return whether bfloat16 is fast on the device, judged by its capabilities; nothing is timed."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def resolve(config: Config, data: Data) -> Config:
-    """Return the configuration with what only data and machine know: precision and picture size."""
-    image_size = data.train.images.shape[1] if config.dataset in OWN_PICTURES else config.image_size
+    """Return the configuration with what depends on data and machine: precision and image size."""
+    image_size = data.train.images.shape[1] if config.dataset in OWN_IMAGES else config.image_size
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if has_bf16(find_device(config.device)) else "fp32"
@@ -86,7 +86,7 @@ def build(config: Config, data: Data) -> Built:
     """Build loaders, network, optimiser, monitor and the stages of all phases."""
     device = find_device(config.device)
     train = loader_of(config, data, data.train, device)
-    model = initial_network(build_model(config, data.manifest), train, data.own_pictures)
+    model = initial_network(build_model(config, data.manifest), train, data.own_images)
     feature_dim = model.backbone.feature_dim
     sizes = tuple(sorted({5, 20, int(data.cut.counts.min())}))
     monitor, space, ks = None, None, (config.top_k, *config.more_top_k)
@@ -127,7 +127,7 @@ def build(config: Config, data: Data) -> Built:
 
 
 def loader_of(config: Config, data: Data, part: Part, device: torch.device) -> Loader:
-    """Return a loader of a part's images, normalised as the data set's."""
+    """Return a loader of a part's images, normalised as the data set declares."""
     fits = isinstance(part.images, np.ndarray)
     return Loader(
         part,
@@ -141,14 +141,14 @@ def loader_of(config: Config, data: Data, part: Part, device: torch.device) -> L
 
 
 def initial_network(network: Network, loader: Loader, own: int) -> Network:
-    """Bring a network to the device of its images and set what depends on them, as every training starts.
+    """Move a network to the device of its images and set what depends on them; every training starts this way.
 
-    Never from sampled batches, and from no extra images: every arm starts from the same filters.
+    Neither sampled batches nor extra images are used, so that every arm starts from the same filters.
 
     Args:
-        network: As ``build_network`` returns it; changed in place.
+        network: From ``build_network``; changed in place.
         loader: Its training images.
-        own: How many of them, from the first, are the cut's own.
+        own: How many of them, counted from the first, belong to the cut.
     """
     network.to(loader.device)
     network.backbone.initialize(loader.evenly(5000, first=own))
@@ -180,13 +180,13 @@ def load_encoder(file: str, data: Data, *, allow_overlap: bool = False) -> Encod
     Args:
         file: The encoder's file.
         data: The data of the runs.
-        allow_overlap: Accept training pictures that the encoder was trained on.
+        allow_overlap: Accept training images that the encoder was trained on.
 
     Raises:
-        ConfigError: The file is no encoder, or the pictures do not fit it; see ``Encoder.fits``.
+        ConfigError: The file is not an encoder, or the images do not fit it; see ``Encoder.fits``.
     """
     encoder, source = Encoder.load(file), data.dataset
-    digests = None if allow_overlap else picture_digests(data.train)
+    digests = None if allow_overlap else image_digests(data.train)
     encoder.fits(data.train.images.shape[1:], source.mean, source.std, digests)
     return encoder
 
@@ -207,9 +207,9 @@ def build_model(config: Config, manifest: dict[str, Any]) -> Network:
 
 
 class Facts(dict[str, Any]):
-    """What only data and model know, by the names that components ask for.
+    """Values known only from data and model, by the names that components ask for.
 
-    ``late`` holds functions for what is dear and seldom asked for: computed when it is.
+    ``late`` holds functions for values that are expensive and rarely needed; they run on first use.
     """
 
     def __init__(self, **values: Any) -> None:
@@ -228,7 +228,7 @@ def build_stages(config: Config, facts: Mapping[str, Any], device: torch.device)
     """Build the components of all phases, by first epoch; a later phase at the same epoch replaces an earlier one.
 
     A component that a phase does not change is shared; one that it names again keeps the method's hyperparameters.
-    Outside its ``start`` and ``stop`` a component is replaced by the default of its slot.
+    Before its ``start`` and from its ``stop`` on, a component is replaced by the default of its slot.
     """
     built: dict[tuple[str, str, str], Any] = {}
 
@@ -247,7 +247,7 @@ def build_stages(config: Config, facts: Mapping[str, Any], device: torch.device)
 
 
 def _plan(config: Config) -> list[tuple[int, dict[str, Component]]]:
-    """Return which components are active from which epoch on, by epoch."""
+    """Return the components that become active, by epoch."""
     base: dict[str, Component] = {slot: getattr(config, slot) for slot in FAMILY_OF}
     changes = {0: base}
     current = dict(base)
@@ -267,7 +267,7 @@ def _plan(config: Config) -> list[tuple[int, dict[str, Component]]]:
 
 
 def _span(slot: str, part: Component, epochs: int) -> tuple[int, int]:
-    """Return the epochs in which a component is active, the last one left out."""
+    """Return a component's first active epoch and the epoch at which it stops."""
     first, last = _first_epoch(part.start, epochs), round(part.stop * epochs)
     if part.start < part.stop and first >= last:
         raise ConfigError(
@@ -277,10 +277,10 @@ def _span(slot: str, part: Component, epochs: int) -> tuple[int, int]:
 
 
 def _first_epoch(fraction: float, epochs: int) -> int:
-    """Return the epoch at which what starts at a fraction of training does: the last one at the latest, if at all."""
+    """Return the epoch of a start at a fraction of training: the last one at the latest."""
     return epochs if fraction == 1 else min(round(fraction * epochs), epochs - 1)
 
 
 def stage_at(stages: list[Stage], epoch: int) -> Stage:
-    """Return the stage that an epoch belongs to."""
+    """Return the stage of an epoch."""
     return [stage for stage in stages if stage.start <= epoch][-1]

@@ -19,9 +19,9 @@ class State:
     """What a checkpoint keeps and restores.
 
     Attributes:
-        model: The network; its device is where everything is restored to.
+        model: The network; everything is restored to its device.
         optimizer: The optimiser.
-        stages: All phases' components; those that learn have state.
+        stages: The components of all phases; those that learn have state.
         monitors: What counts within an epoch.
     """
 
@@ -32,9 +32,9 @@ class State:
 
 
 def save(path: Path, state: State, *, epoch: int, totals: Totals | None = None) -> None:
-    """Write atomically the state from which ``epoch`` goes on: at its beginning, or with ``totals`` in its middle.
+    """Write the state from which ``epoch`` continues, atomically: at its beginning or, with ``totals``, in its middle.
 
-    A crash leaves the old checkpoint or the new one, whole. No generator state is needed: streams are stateless.
+    A crash leaves the old checkpoint or the new one intact. No generator state is needed: streams are stateless.
     """
     content = {
         "epoch": epoch,
@@ -57,12 +57,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... by kind of damage
-        raise DivaugError(f"checkpoint {path} cannot be read ({error}); delete it to start the run anew") from error
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... depending on the damage
+        raise DivaugError(f"checkpoint {path} cannot be read ({error}); delete it to restart the run") from error
 
 
 def load(path: Path, state: State) -> tuple[int, Totals | None, int]:
-    """Restore what ``save`` wrote; return the epoch to go on with, its totals so far, and the threads of the writer."""
+    """Restore what ``save`` wrote; return the epoch to continue with, its totals and the writer's threads."""
     content = read_checkpoint(path)
     state.model.load_state_dict(content["model"])
     state.optimizer.load_state_dict(content["optimizer"])

@@ -1,4 +1,4 @@
-"""Training a common encoder without labels: which way up is the picture?"""
+"""Training a common encoder without labels: which way up is the image?"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from divaug.base.signals import StopRequest
 from divaug.config.registry import FEATURE, LOSSES, PIXEL, SAMPLERS
 from divaug.config.schema import Component, Config
 from divaug.config.tables import protocol_fingerprint
-from divaug.data.halves import picture_digests
+from divaug.data.halves import image_digests
 from divaug.data.images import Part
 from divaug.data.load import Data
 from divaug.data.loaders import Loader
@@ -34,7 +34,7 @@ TURNS = 4
 
 
 class Rotations:
-    """Every picture four times, turned by 0, 90, 180 and 270 degrees; the label is the turn.
+    """Every image four times, rotated by 0, 90, 180 and 270 degrees; the label is the rotation.
 
     Reference:
         Gidaris, Singh and Komodakis, Unsupervised Representation Learning by Predicting Image Rotations, ICLR 2018,
@@ -46,12 +46,12 @@ class Rotations:
     prob, per_row = 1.0, False
 
     def sample(self, labels: Tensor, size: tuple[int, int], rng: np.random.Generator) -> None:
-        """Draw nothing: all four turns are made."""
+        """Draw nothing: all four rotations are made."""
 
     def apply(
         self, images: Tensor, labels: Tensor, plan: None, donors: Donors | None = None
     ) -> tuple[Tensor, MixedLabels]:
-        """Return ``(4 B, ...)`` pictures and their turns."""
+        """Return ``(4 B, ...)`` images and their rotations."""
         turned = torch.cat([torch.rot90(images, turn, (2, 3)) for turn in range(TURNS)])
         turns = torch.arange(TURNS, device=images.device).repeat_interleave(len(images))
         return turned, MixedLabels.hard(turns)
@@ -60,28 +60,28 @@ class Rotations:
         """Ask for none."""
 
     def made_of(self, plan: None, rows: int) -> Int[np.ndarray, "B"]:
-        """Return the row that each turned one is made of."""
+        """Return the row that each rotated one comes from."""
         return np.tile(np.arange(rows), TURNS)
 
 
 def train_encoder(config: Config, data: Data, folder: Path) -> Path:
-    """Train an encoder on a run's training pictures, their labels unseen; go on where it stopped.
+    """Train an encoder on a run's training images without their labels; continue where it stopped.
 
     Args:
-        config: Model, optimisation and data; four turned pictures count as one row of the batch size.
-        data: The data; pictures must be square.
+        config: Model, optimisation and data; four rotated images count as one row of the batch.
+        data: The data; images must be square.
         folder: Where the encoder is written.
 
     Returns:
         The encoder's file, named after data set, half and its content.
 
     Raises:
-        ConfigError: Pictures that are not square, or fewer than 256 dimensions.
+        ConfigError: The images are not square, or there are fewer than 256 dimensions.
         Interrupted: A signal came; a checkpoint was written.
     """
     height, width, channels = data.train.images.shape[1:]
     if height != width:
-        raise ConfigError(f"pictures of {height}x{width} cannot be turned by 90 degrees; give --image-size")
+        raise ConfigError(f"images of {height}x{width} cannot be rotated by 90 degrees; give --image-size")
     component = _wide_enough(config.model)
     device = find_device(config.device)
     network = build_network(
@@ -89,7 +89,7 @@ def train_encoder(config: Config, data: Data, folder: Path) -> Path:
     )
     if network.backbone.feature_dim < SMALLEST:
         raise ConfigError(
-            f"a common encoder needs D >= {SMALLEST}, {component.name} has {network.backbone.feature_dim}"
+            f"a common encoder needs D >= {SMALLEST}, but {component.name} has {network.backbone.feature_dim}"
         )
 
     def loader(part: Part) -> Loader:
@@ -100,7 +100,7 @@ def train_encoder(config: Config, data: Data, folder: Path) -> Path:
         )  # fmt: skip
 
     pictures = loader(data.train)
-    initial_network(network, pictures, data.own_pictures)
+    initial_network(network, pictures, data.own_images)
     facts = {
         "num_classes": TURNS, "labels": pictures.labels, "class_counts": torch.tensor([len(pictures.labels), 0, 0, 0]),
     }  # fmt: skip
@@ -125,14 +125,14 @@ def train_encoder(config: Config, data: Data, folder: Path) -> Path:
         "seed": config.seed, "train_accuracy": accuracy, "test_accuracy": held_out,
     }  # fmt: skip
     backbone: Any = network.cpu().eval().backbone
-    encoder = Encoder(backbone, manifest, np.unique(picture_digests(data.train)))
+    encoder = Encoder(backbone, manifest, np.unique(image_digests(data.train)))
     path = encoder.save(stem)
     part.unlink(missing_ok=True)
     return path
 
 
 def _wide_enough(model: Component) -> Component:
-    """Raise the last width of the compact network to 256 where a preset has it narrower for small pictures."""
+    """Raise the last width of the compact network to 256 if a preset makes it narrower for small images."""
     widths = model.options.get("widths")
     if model.name == "whitened_cnn" and widths is not None and widths[-1] < SMALLEST:
         return Component(model.name, {**model.options, "widths": [*widths[:-1], SMALLEST]})
@@ -140,12 +140,12 @@ def _wide_enough(model: Component) -> Component:
 
 
 def _fit(config: Config, state: checkpoint.State, pictures: Loader, part: Path) -> float:
-    """Train all epochs, going on from ``part`` where there is one; return the last epoch's share of turns told."""
+    """Train all epochs, continuing from ``part`` if there is one; return the last epoch's training accuracy."""
     progress, (stage,) = Progress(config.progress), state.stages
     first, totals = 0, None
     if part.exists():
         first, totals, _ = checkpoint.load(part, state)
-        progress.say(f"going on at epoch {first + 1}")
+        progress.say(f"resuming at epoch {first + 1}")
     size = len(pictures.labels)
     steps, accuracy = pictures.steps(size), float("nan")
     with StopRequest() as stop:
@@ -158,19 +158,23 @@ def _fit(config: Config, state: checkpoint.State, pictures: Loader, part: Path) 
             )  # fmt: skip
             if not finished:
                 checkpoint.save(part, state, epoch=epoch, totals=totals)
-                raise Interrupted(stop.signal_number or 2, f"stopped in epoch {epoch + 1}; the same command goes on")
+                raise Interrupted(stop.signal_number or 2, f"stopped in epoch {epoch + 1}; the same command resumes it")
             accuracy = totals.correct.item() / (TURNS * totals.rows)
             loss = totals.loss.item() / totals.rows
-            progress.say(f"epoch {epoch + 1}/{config.epochs}  loss {loss:.3f}  turns told {100 * accuracy:.1f} %")
+            progress.say(
+                f"epoch {epoch + 1}/{config.epochs}  loss {loss:.3f}  rotations predicted {100 * accuracy:.1f} %"
+            )
             totals = None
             checkpoint.save(part, state, epoch=epoch + 1)
             if stop() and epoch + 1 < config.epochs:
-                raise Interrupted(stop.signal_number or 2, f"stopped after epoch {epoch + 1}; the same command goes on")
+                raise Interrupted(
+                    stop.signal_number or 2, f"stopped after epoch {epoch + 1}; the same command resumes it"
+                )
     return accuracy
 
 
 def _accuracy(network: Network, pictures: Loader) -> float:
-    """Return the share of turns of unaugmented pictures that the network tells."""
+    """Return the share of rotations of unaugmented images that the network predicts correctly."""
     right = rows = 0
     with torch.no_grad(), evaluating(network):
         for images, labels in pictures.in_order():

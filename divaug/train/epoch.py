@@ -1,6 +1,6 @@
-"""One epoch: from draws to batches, from batches to views, from views to gradients. The only place where this happens.
+"""One epoch: from draws to batches, from batches to views, from views to gradients. This happens nowhere else.
 
-Runs, the encoder's training and every replay of what a run has seen go through ``views``; whatever trains goes through
+Runs, encoder training and every replay of a run's views go through ``views``; all training goes through
 ``train_epoch``.
 """
 
@@ -31,7 +31,7 @@ class View:
         labels: Their labels, on the device.
         images: The images after mixing, on the device.
         target: The labels after mixing.
-        made_of: Positions in the training cut of the image that each row is first made of, on the host.
+        made_of: Position in the training cut of each row's image before mixing, on the host.
     """
 
     step: int
@@ -46,7 +46,7 @@ def draw_rows(stage: Stage, images: int, *, seed: int, epoch: int, epochs: int) 
     """Return the positions in the training cut that an epoch visits, in order.
 
     Raises:
-        DivaugError: The sampler draws another number than there are images: every sampler must cost the same steps.
+        DivaugError: The sampler draws more or fewer rows than there are images: every sampler must cost the same steps.
     """
     drawn = stage.sampler.draw(stream(seed, "sampler", epoch), epoch / epochs).numpy()
     if len(drawn) != images:
@@ -60,12 +60,12 @@ def draw_rows(stage: Stage, images: int, *, seed: int, epoch: int, epochs: int) 
 def views(
     loader: Loader, stage: Stage, drawn: np.ndarray, *, seed: int, epoch: int, first_step: int = 0
 ) -> Iterator[View]:
-    """Yield what an epoch presents, step by step: rows drawn, augmented and mixed.
+    """Yield the views of an epoch, step by step: rows drawn, augmented and mixed.
 
     Args:
         loader: The training images.
         stage: The phase's components.
-        drawn: What ``draw_rows`` returned.
+        drawn: From ``draw_rows``.
         seed: The run's seed.
         epoch: Epoch from 0.
         first_step: Steps already done (resuming within an epoch).
@@ -97,22 +97,22 @@ def train_epoch(
     """Train through an epoch, from ``totals.steps`` on.
 
     Args:
-        model: A network, in training mode afterwards.
+        model: A network; left in training mode.
         loader: The training images.
         stage: The phase's components.
         optimizer: Any torch optimiser.
-        totals: Updated in place; on the device of the images.
-        learning_rate: Step within the epoch to learning rate.
+        totals: Counts, updated in place, on the device of the images.
+        learning_rate: Maps a step within the epoch to its learning rate.
         seed: The run's seed.
         epoch: Epoch from 0.
         epochs: Epochs of the whole training.
-        bf16: Run the backbone under bfloat16 autocast; the head and the loss stay in float32.
+        bf16: Run the backbone under bfloat16 autocast; head and loss stay in float32.
         monitor: A latent monitor, or None.
-        watch: Shown every batch's images and target after mixing (a common encoder's monitor), or None.
-        after_step: Called after every step; True stops the epoch there.
+        watch: Called with every batch's images and target after mixing (a common encoder's monitor), or None.
+        after_step: Called after every step; if it returns True, the epoch stops there.
 
     Returns:
-        Whether all steps of the epoch are done (False: ``after_step`` asked to stop before).
+        Whether all steps of the epoch are done (False: ``after_step`` stopped it).
 
     Raises:
         DivaugError: The gradient is not finite, or the labels seen are not those of the rows drawn.
@@ -125,7 +125,7 @@ def train_epoch(
             group["lr"] = learning_rate(view.step)
         torch.manual_seed(
             torch_seed(stream(seed, "layers", epoch, view.step))
-        )  # layers that draw by themselves: dropout
+        )  # for layers that draw by themselves, such as dropout
         if watch is not None:
             watch(view.images, view.target)
         with torch.autocast(loader.device.type, torch.bfloat16, enabled=bf16):

@@ -1,4 +1,4 @@
-"""A network in evaluation mode: outputs over a part, and the classes that it tells now."""
+"""A network in evaluation mode: outputs over a part, and the classes that it predicts now."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from divaug.models.network import Network
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Outputs over a part, in its order, as numpy arrays: logits, embeddings and labels."""
+    """Outputs over a part, in order, as numpy arrays: logits, embeddings and labels."""
 
     logits: Float[np.ndarray, "N C"]
     embeddings: Float[np.ndarray, "N D"]
@@ -22,7 +22,7 @@ class Evaluation:
 
 
 def evaluate(model: Network, batches: Iterable[tuple[Tensor, Tensor]], *, bf16: bool = False) -> Evaluation:
-    """Run a network in evaluation mode over images in order and put its mode back.
+    """Run a network in evaluation mode over images in order, then restore its mode.
 
     Args:
         model: The network.
@@ -46,7 +46,7 @@ def predictor(
     bf16: bool = False,
     batch_size: int = 500,
 ) -> Callable[[UInt8[Tensor, "M H W ch"]], Int[Tensor, "M"]]:
-    """Return a function from images to the classes that a network gives them as it is now."""
+    """Return a function from images to the classes that a network predicts in its current state."""
 
     def predict(images: UInt8[Tensor, "M H W ch"]) -> Int[Tensor, "M"]:
         with torch.no_grad(), evaluating(model):
@@ -58,7 +58,7 @@ def predictor(
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Put a network in evaluation mode and back, whatever happens between."""
+    """Put a network in evaluation mode, and restore its mode whatever happens."""
     was_training = model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""What a step is made of, what is counted of it, and what stops it."""
+"""The components of a step, what is counted, and what stops training."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +14,7 @@ from divaug.base.labels import MixedLabels
 
 @dataclass(frozen=True)
 class Stage:
-    """The components of a phase of training, built.
+    """The built components of a phase of training.
 
     Attributes:
         start: First epoch of the phase.
@@ -35,14 +35,14 @@ class Stage:
 class Totals:
     """What an epoch has seen so far; part of a checkpoint, so that an epoch can be resumed in its middle.
 
-    Tensors are counted where the images are and read once an epoch, so that no step waits for the device.
+    Tensors are on the device of the images and are read once per epoch, so that no step waits for the device.
 
     Attributes:
         steps: Steps done.
         rows: Rows seen.
-        loss: Sum of the losses of the steps, each times its rows, float64.
+        loss: Sum over steps of loss times rows, float64.
         correct: Rows whose dominant label was predicted.
-        seen: Rows of each label that the loop saw, ``(C,)``, before any mixing.
+        seen: Rows of each label before mixing, ``(C,)``.
         mass: Label mass of each class after mixing and feature augmentation, ``(C,)``.
         augmented: Rows of each label whose image the pixel component altered, ``(C,)``.
         receivers: Rows of each label that another image was mixed into, ``(C,)``.
@@ -69,7 +69,7 @@ class Totals:
 
     @classmethod
     def empty(cls, num_classes: int, images: int, device: torch.device | str = "cpu") -> "Totals":
-        """Return the totals of an epoch that has not begun, counted on ``device``."""
+        """Return the totals of an epoch that has not begun, on ``device``."""
 
         def zeros(*shape: int, kind: torch.dtype = torch.int64) -> Tensor:
             return torch.zeros(shape, dtype=kind, device=device)
@@ -111,7 +111,7 @@ class GradientCheck:
 
     Args:
         device: Where the network is. On the CPU every step is checked at once; elsewhere the first bad step is kept on
-            the device and told by ``settle``, so that no step waits for it.
+            the device and reported by ``settle``, so that no step waits for it.
         at_once: Overrides that.
     """
 
@@ -125,7 +125,7 @@ class GradientCheck:
         """Look at the gradients of a step.
 
         Raises:
-            DivaugError: Where steps are checked at once, and this one's gradient is not finite.
+            DivaugError: Steps are checked at once, and this one's gradient is not finite.
         """
         norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         if self.at_once:
@@ -139,7 +139,7 @@ class GradientCheck:
         self._steps.append((epoch, step, labels, lr))
 
     def settle(self) -> None:
-        """Tell of a bad step among those since the last call.
+        """Report a bad step among those since the last call.
 
         Raises:
             DivaugError: There was one; the message has the step, the labels and the learning rate.
@@ -162,9 +162,9 @@ def check_labels(totals: Totals, drawn: np.ndarray, labels: Tensor) -> None:
     """Compare the labels that the loop saw with those of the indices drawn, exactly.
 
     Raises:
-        DivaugError: They differ: some part of the pipeline swallowed, repeated or relabelled rows.
+        DivaugError: They differ: some part of the pipeline dropped, repeated or relabelled rows.
     """
     expected: Any = torch.bincount(labels[torch.from_numpy(drawn)], minlength=len(totals.seen))
     seen = totals.seen.cpu()
     if not torch.equal(expected, seen):
-        raise DivaugError(f"the loop saw labels {seen.tolist()}, the sampler drew {expected.tolist()}")
+        raise DivaugError(f"the loop saw labels {seen.tolist()}, but the sampler drew {expected.tolist()}")

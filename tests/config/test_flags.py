@@ -109,7 +109,7 @@ def test_information(capsys):
 
 @pytest.mark.parametrize("recipe", [cifar_lt, digits_lt, folder_lt])
 def test_dry_run_and_print_config(recipe, capsys):
-    extra = ["pictures.csv"] if recipe is folder_lt else []
+    extra = ["images.csv"] if recipe is folder_lt else []
     assert recipe.main([*extra, "--dry-run", "--method", "cmo"]) == 0
     assert "cmo  seed 0" in capsys.readouterr().out
     assert recipe.main([*extra, "--print-config", "--method", "cmo"]) == 0
@@ -137,7 +137,7 @@ def test_the_console_script(capsys, monkeypatch):
     assert recipes_main.main() == 0
     shown = capsys.readouterr().out
     assert {
-        "check_aug", "cifar_lt", "compare", "digits_lt", "encoder", "folder_lt", "fragility", "gallery", "posthoc", "upload",
+        "check", "cifar_lt", "compare", "digits_lt", "encoder", "folder_lt", "fragility", "gallery", "posthoc", "upload",
     } == set(recipes_main.recipes())  # fmt: skip
     assert "cifar_lt" in shown and "_compare_methods" not in shown
     monkeypatch.setattr(sys, "argv", ["divaug", "cifar"])
@@ -178,7 +178,7 @@ def test_a_method_named_twice_is_refused():
             "--imbalance-factor has no effect here; .*--profile exp",
         ),
         (["--test-frac", "0.3"], "--test-frac has no effect here"),
-        (["--milestones", "0.5"], "--milestones has no effect here; it goes with --schedule step"),
+        (["--milestones", "0.5"], "--milestones has no effect here; use it with --schedule step"),
         (["--workers", "2", "--loader", "resident"], "workers are for the streaming loader"),
     ],
 )
@@ -187,7 +187,7 @@ def test_flags_without_effect_are_refused(argv, message):
         parse("--method", "erm", *argv)
 
 
-def test_own_pictures_are_told_by_their_ending_wherever_the_path_stands():
+def test_own_images_are_told_by_their_ending_wherever_the_path_stands():
     def own(*argv):
         return parse(*argv, "--method", "erm", recipe={}, positional=("path", "pictures")).configs[0].dataset
 

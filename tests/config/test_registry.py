@@ -16,7 +16,7 @@ from divaug.config.registry import MIX
 
 @MIX.register("mine")
 class Mine:
-    """Darken every picture."""
+    """Darken every image."""
 
     def __init__(self, class_counts, *, strength: float = 0.5) -> None:
         self.strength = strength
@@ -66,7 +66,7 @@ def test_missing_facts_and_required_options():
         def __init__(self, encoder_features, *, size: int) -> None:
             self.size = size
 
-    with pytest.raises(ConfigError, match=r"needs encoder_features, not to be had here \(give --encoder\)"):
+    with pytest.raises(ConfigError, match=r"needs encoder_features, not available here \(give --encoder\)"):
         table.build("toy", facts={}, size=3)
     with pytest.raises(ConfigError, match="needs a value for size"):
         table.build("toy", facts={"encoder_features": 1})
@@ -79,7 +79,7 @@ def test_missing_facts_and_required_options():
 def test_a_users_file_is_listed_without_being_imported_and_built_when_asked(tmp_path, facts):
     (tmp_path / "my_augs.py").write_text(MINE)
     add_import(str(tmp_path / "my_augs.py"))
-    assert MIX.entry("mine").summary == "Darken every picture."
+    assert MIX.entry("mine").summary == "Darken every image."
     assert "divaug._user_my_augs" not in sys.modules
     assert MIX.build("mine", facts=facts, strength=0.25).strength == 0.25
     with pytest.raises(ConfigError, match="has no 'strenght'; did you mean 'strength'"):
@@ -120,9 +120,9 @@ class Outer:
 def test_what_authors_of_components_get_wrong_first(tmp_path, facts):
     (tmp_path / "positional.py").write_text(POSITIONAL)
     add_import(str(tmp_path / "positional.py"))
-    with pytest.raises(ConfigError, match=r"needs strength, not to be had.*hyperparameters stand after \*"):
+    with pytest.raises(ConfigError, match=r"needs strength, not available.*hyperparameters come after \*"):
         MIX.build("positional", facts=facts)
-    with pytest.raises(ConfigError, match=r"no 'strength'; strength is positional.*stand after \*"):
+    with pytest.raises(ConfigError, match=r"no 'strength'; strength is positional.*come after \*"):
         MIX.build("positional", facts=facts, strength=0.1)
     with pytest.raises(ConfigError, match="pixel 'outer': the default of inner must be a name or a table, written out"):
         PIXEL.build("outer", facts=facts)
@@ -145,7 +145,7 @@ def test_what_authors_of_components_get_wrong_first(tmp_path, facts):
 )
 def test_what_is_no_component_is_refused_before_anything_is_built(registry, name, options):
     (key,) = options
-    way = "one of (pixel|partners) is a name, or a table with a name"
+    way = "give (pixel|partners) by name, or as a table with a name"
     with pytest.raises(ConfigError, match=rf"{registry.family}\.{key} of '{name}' must be .*, got .*; {way}"):
         registry.check(name, options)
 

@@ -21,6 +21,10 @@ VARIANTS = [
     ("mix", "cmo", {"partner": {"name": "diverse", "k": 3}}),
     ("pixel", "by_class", {"policy": {"tail": "strong", "ant": 0.5}, "power": 0.5}),
     ("pixel", "default+cutout", {}),
+    ("pixel", "torchvision:RandomPosterize", {"options": {"bits": 2}}),
+    ("pixel", "timm:rand-m9-mstd0.5", {}),
+    ("pixel", "timm:augmix-m5", {}),
+    ("pixel", "timm:original", {}),
     ("feature", "isda", {"covariance": "low_rank"}),
     ("feature", "isda", {"covariance": "diagonal"}),
 ]
@@ -131,10 +135,10 @@ def failures(family, facts):
     [
         (Twin, "batched equals one by one", "differ for equal plans"),
         (Forgetful, "epochs and rows differ", "two epochs get the same"),
-        (Global, "replays", "something draws by itself"),
+        (Global, "replays", "something draws from another generator"),
         (Same, "epochs and rows differ", "all rows of a batch get the same"),
         (Floats, "shape and type", "must be uint8"),
-        (InPlace, "replays", "modifies the pictures"),
+        (InPlace, "replays", "modifies its input images"),
         (Rate, "rate", r"prob is 0.9, but 0\.\d+ of 1600 rows"),
         (Idle, "rate", "no row of 20 batches of 400 is changed"),
         (SeldomTwin, "batched equals one by one", "differ for equal plans"),
@@ -241,9 +245,9 @@ class PerRow(CutMix):
         (Often, "steps differ and rate", "all steps give the same batch"),
         (PerRow, "steps differ and rate", r"prob is 0.9, but 0\.\d+ of rows are mixed"),
         (TooMuch, "label weights", "sum to 1.5"),
-        (NoClass, "label weights", "a label is no class"),
+        (NoClass, "label weights", "a label is not a class"),
         (Dense, "shape and type", "labels of type Tensor"),
-        (Halves, "shape and type", r"returns pictures \(1, 3, 12, 9\)"),
+        (Halves, "shape and type", r"returns images \(1, 3, 12, 9\)"),
         (Drawn, "replays", "pure function of the draw"),
     ],
 )
@@ -297,7 +301,7 @@ class Foreign(torch.nn.Module):
 
 def test_synthetic_rows_of_no_class_are_found(facts, registered):
     registered(FEATURE, Foreign)
-    assert "a label is no class" in failures("feature", facts)["shape and labels"]
+    assert "a label is not a class" in failures("feature", facts)["shape and labels"]
 
 
 def test_broken_partner_rules_are_found(facts, registered):

@@ -17,8 +17,8 @@ EXPECTED = {
     "class_weights": ["effective_number", "inverse_frequency", "none"],
     "pixel": [
         "albumentations", "augmix", "autoaugment", "by_class", "chain", "color_jitter", "crop_flip", "cuda", "cutout",
-        "default", "gaussian_noise", "levels", "none", "randaugment", "random_erasing", "shift", "strong",
-        "trivialaugment", "weak",
+        "default", "gaussian_noise", "levels", "none", "randaugment", "random_erasing", "shift", "strong", "timm",
+        "torchvision", "trivialaugment", "weak",
     ],
     "mix": ["balanced_mixup", "cmo", "cutmix", "mixup", "none", "remix", "resizemix"],
     "partners": ["diverse", "minority", "redundant", "uniform", "within_group"],

@@ -14,8 +14,8 @@ from divaug.data.datasets.csv import csv
 from divaug.data.datasets.digits import digits
 from divaug.data.datasets.fashion_mnist import fashion_mnist
 from divaug.data.datasets.image_folder import image_folder
+from divaug.data.image_files import ImageFiles
 from divaug.data.images import Request
-from divaug.data.pictures import PictureFiles
 
 
 def md5(content):
@@ -36,7 +36,7 @@ def test_digits_are_embedded_and_halved():
 
 @pytest.fixture
 def fake_cifar(tmp_path):
-    """A CIFAR of eight pictures with the checksums that belong to it."""
+    """A CIFAR of eight images with the checksums that belong to it."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (8, 3072), dtype=np.uint8), [0, 1] * 4
     contents = {
@@ -142,7 +142,7 @@ def test_real_cifar10_and_fashion_mnist(real_data):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Three classes of 8, 6 and 4 pictures of odd sizes, as folders and as rows."""
+    """Three classes of 8, 6 and 4 images of odd sizes, as folders and as rows."""
     rng = np.random.default_rng(0)
     rows = []
     for label, count in (("cat", 8), ("dog", 6), ("emu", 4)):
@@ -183,7 +183,7 @@ def test_a_test_folder_of_its_own(pictures, tmp_path):
         Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(place / "x.png")
     dataset = image_folder(request(pictures[0], test=str(tmp_path / "test")))
     assert np.bincount(dataset.train.labels).tolist() == [8, 6, 4] and dataset.test.labels.tolist() == [0, 1]
-    assert "['emu'] have no test picture" in dataset.notes[0]
+    assert "['emu'] have no test image" in dataset.notes[0]
 
 
 def test_csv_with_split_and_source(pictures):
@@ -202,7 +202,7 @@ def test_csv_with_groups_keeps_them_whole(pictures):
 
 def test_large_sets_stay_on_disk(pictures, monkeypatch):
     monkeypatch.setattr("divaug.data.datasets._own.RESIDENT_BYTES", 100)
-    assert isinstance(image_folder(request(pictures[0])).train.images, PictureFiles)
+    assert isinstance(image_folder(request(pictures[0])).train.images, ImageFiles)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_large_sets_stay_on_disk(pictures, monkeypatch):
         ("path,label,grup", {}, "unknown column 'grup'; did you mean 'group'"),
         ("path,label", {3: ("cat/3.png", "")}, "line 5: empty label"),
         ("path,label", {3: ("", "cat")}, "line 5: empty path"),
-        ("path,label", {3: ("cat/99.png", "cat")}, r"line 5: no such picture .*99\.png"),
+        ("path,label", {3: ("cat/99.png", "cat")}, r"line 5: no such image .*99\.png"),
         (
             "path,label,split",
             {3: ("cat/3.png", "cat", "val")},
@@ -230,10 +230,10 @@ def test_bad_csvs_are_refused(pictures, header, change, message):
         csv(request(write(folder, header, cells)))
 
 
-def test_other_bad_own_pictures(pictures, tmp_path):
+def test_other_bad_own_images(pictures, tmp_path):
     folder, rows = pictures
     (folder / "fox").mkdir()
-    with pytest.raises(DataError, match="fox holds no picture"):
+    with pytest.raises(DataError, match="fox holds no image"):
         image_folder(request(folder))
     (folder / "fox").rmdir()
     with pytest.raises(DataError, match="is not a folder"):
@@ -241,7 +241,7 @@ def test_other_bad_own_pictures(pictures, tmp_path):
     with pytest.raises(DataError, match="at least two; found 0"):
         image_folder(request(folder / "cat"))
     (folder / "cat" / "0.png").write_bytes(b"broken")
-    with pytest.raises(DataError, match=r"cannot read picture .*0\.png"):
+    with pytest.raises(DataError, match=r"cannot read image .*0\.png"):
         image_folder(request(folder))
     (folder / "cat" / "0.png").unlink()
     file = write(
@@ -249,7 +249,7 @@ def test_other_bad_own_pictures(pictures, tmp_path):
         "path,label,split,group",
         [(p, y, "test" if i < 3 else "train", "same") for p, y, i in rows[1:]],
     )
-    with pytest.raises(DataError, match=r"groups \['same'\] .* are in the training and in the test part"):
+    with pytest.raises(DataError, match=r"groups \['same'\] .* are in both the training and the test part"):
         csv(request(file))
     file = write(folder, "path,label,split", [(p, y, "test" if y == "emu" else "train") for p, y, i in rows[1:]])
     with pytest.raises(DataError, match=r"classes \['emu'\] have no training image"):
@@ -270,7 +270,7 @@ def test_a_picture_is_never_on_both_sides(pictures):
         csv(request(file, test=str(file)))
     plain = folder / "plain.csv"
     plain.write_text("path,label\n" + "".join(f"{p},{y}\n" for p, y, _ in rows))
-    with pytest.raises(DataError, match="18 pictures are in the training and in the test part"):
+    with pytest.raises(DataError, match="18 images are in both the training and the test part"):
         csv(request(plain, test=str(plain)))
     twice = write(folder, "path,label,split", [(p, y, s) for p, y, _ in rows for s in ("train", "test")])
     with pytest.raises(DataError, match="is named twice"):

@@ -1,6 +1,6 @@
 import numpy as np
 
-from divaug.data.halves import half, picture_digests
+from divaug.data.halves import half, image_digests
 from divaug.data.images import Part
 
 RNG = np.random.default_rng(0)
@@ -17,7 +17,7 @@ def test_halves_are_disjoint_complete_even_and_always_the_same():
 
 def test_the_deal_follows_the_pictures_not_their_order():
     order = RNG.permutation(63)
-    assert set(picture_digests(Part(IMAGES, LABELS))) == set(picture_digests(Part(IMAGES[order], LABELS[order])))
+    assert set(image_digests(Part(IMAGES, LABELS))) == set(image_digests(Part(IMAGES[order], LABELS[order])))
     assert (half(Part(IMAGES[order], LABELS[order]), "a") == half(Part(IMAGES, LABELS), "a")[order]).all()
 
 

@@ -4,9 +4,9 @@ import torch
 from PIL import Image
 
 from divaug.config.registry import PIXEL
+from divaug.data.image_files import ImageFiles
 from divaug.data.images import Part
 from divaug.data.loaders import Loader
-from divaug.data.pictures import PictureFiles
 from divaug.mix.cmo import CMO
 from divaug.mix.none import NoMix
 from divaug.pixel.crop_flip import CropFlip
@@ -94,7 +94,7 @@ def test_epochs_and_slots_get_views_of_their_own_and_an_epoch_resumes_in_its_mid
     assert len(rest) == 2
     assert all(torch.equal(a.images, b.images) for a, b in zip(whole[3:], rest, strict=True))
     assert not torch.equal(whole[0].images, epoch(loader(), epoch=4)[0][0].images)
-    same = np.zeros(8, dtype=np.int64)  # one picture eight times, as over-sampling repeats it
+    same = np.zeros(8, dtype=np.int64)  # one image eight times, as over-sampling repeats it
     (batch,) = loader().epoch(same, pixel=CropFlip(), mix=NoMix(), seed=0, epoch=0)
     assert len(torch.unique(batch.images, dim=0)) > 4
 
@@ -110,7 +110,7 @@ def test_files_are_read_by_both_loaders(tmp_path):
     for i, image in enumerate(PART.images[:, :6, :6]):
         paths.append(tmp_path / f"{i:02}.png")
         Image.fromarray(image).save(paths[-1])
-    part = Part(PictureFiles(paths, 6), PART.labels)
+    part = Part(ImageFiles(paths, 6), PART.labels)
     resident, streaming = loader(part), loader(part, streaming=True)
     for a, b in zip(epoch(resident)[0], epoch(streaming)[0], strict=True):
         assert torch.equal(a.images, b.images)

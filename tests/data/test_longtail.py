@@ -79,10 +79,10 @@ def test_custom_counts_and_a_cap():
     ("kwargs", "message"),
     [
         ({"factor": 100.0}, "leaves classes .* with no image"),
-        ({"profile": "custom", "counts": (1, 2)}, "counts names 2 classes, the data have 4"),
+        ({"profile": "custom", "counts": (1, 2)}, "counts names 2 classes, but the data have 4"),
         (
             {"profile": "custom", "counts": (1, 2, 41, 3)},
-            r"classes \[2\] have only \[40\] images, \[41\] asked",
+            r"classes \[2\] have only \[40\] images, but \[41\] are wanted",
         ),
     ],
 )

@@ -27,7 +27,7 @@ def test_groups_stay_whole_and_rare_classes_are_covered(seed):
     rng = np.random.default_rng(seed)
     groups = rng.integers(0, 60, 900)
     labels = np.where(rng.random(900) < 0.9, 0, 1)
-    labels[:2] = 2  # two pictures in two groups
+    labels[:2] = 2  # two images in two groups
     groups[:2] = [3, 44]
     held = carve(labels, 0.2, seed, groups.astype(str))
     assert not set(groups[held]) & set(groups[~held])

@@ -1,4 +1,4 @@
-"""A problem of six pictures, three classes and four features, worked out by hand."""
+"""A problem of six images, three classes and four features, worked out by hand."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def bundle(**changes):
 
 
 def random_bundle(seed=0, n=60, d=12, c=4, counts=None, cosine=False, **changes):
-    """Pictures of classes that lean towards their weights, features >= 0 with many exact zeros."""
+    """Images of classes that lean towards their weights, features >= 0 with many exact zeros."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(c), counts) if counts is not None else rng.integers(0, c, n)
     weight = rng.normal(size=(c, d))

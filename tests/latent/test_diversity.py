@@ -107,7 +107,7 @@ def test_every_measure_grows_with_n_unless_matched():
     fair = [size_matched(x, 40, class_measures, rng)["effective_rank"] for x in (big, small)]
     assert fair[0][0] == pytest.approx(fair[1][0], rel=0.02)
     assert fair[0][1] <= fair[0][0] <= fair[0][2]
-    assert fair[1][1] == fair[1][0] == fair[1][2]  # exactly 40 pictures: nothing to draw
+    assert fair[1][1] == fair[1][0] == fair[1][2]  # exactly 40 images: nothing to draw
     with pytest.raises(ValueError, match="cannot draw 41 of 40"):
         size_matched(small, 41, class_measures, rng)
 

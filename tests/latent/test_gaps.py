@@ -42,8 +42,8 @@ def test_gap_against_a_loop_and_its_bounds(n, m, seed):
 
 
 def test_the_raw_gap_follows_from_size_alone_and_the_matched_one_does_not():
-    # The size bias as it was simulated for this library: 64.0, 19.9 and 2.8 for 50, 500 and 5000 training pictures of
-    # one and the same half-normal distribution with 1000 test pictures; sd over draws below 2.5.
+    # The size bias as it was simulated for this library: 64.0, 19.9 and 2.8 for 50, 500 and 5000 training images of
+    # one and the same half-normal distribution with 1000 test images; sd over draws below 2.5.
     for n, expected in ((50, 64.0), (500, 19.9), (5000, 2.8)):
         gaps = [range_gap(half_normal(n, seed), half_normal(1000, seed + 100)) for seed in range(20)]
         assert np.mean(gaps) == pytest.approx(expected, abs=2.0)
@@ -96,7 +96,7 @@ def test_magnitude_is_compared_over_all_members_in_forms_that_are_not_circular()
 
 
 def test_recognised_against_missed_is_lower_by_construction():
-    # Why TP against FN is not offered: with features drawn from one distribution for all pictures of a class, missed
+    # Why TP against FN is not offered: with features drawn from one distribution for all images of a class, missed
     # ones still have smaller CE, since that is what they were selected by.
     ours = random_bundle(3, n=2000)
     for c in range(4):

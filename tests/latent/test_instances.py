@@ -92,7 +92,7 @@ def test_one_picture_at_a_time_or_all_at_once():
 
 
 def test_rounding_does_not_run_a_recognised_picture_to_all_features():
-    # One recognised picture of the authors' published files took all 64 features: a sum in float32 that missed the
+    # One recognised image of the authors' published files took all 64 features: a sum in float32 that missed the
     # runner-up by rounding. Here the features are float32 and the rival comes so near that only the last bits differ.
     rng = np.random.default_rng(0)
     features = np.maximum(rng.normal(size=(500, 64)), 0).astype(np.float32)
@@ -105,7 +105,7 @@ def test_rounding_does_not_run_a_recognised_picture_to_all_features():
 
 
 def test_the_bias_is_of_the_class_whose_features_are_summed():
-    # With the true class's bias (the authors' code) the missed picture 3 would need other features.
+    # With the true class's bias (the authors' code) the missed image 3 would need other features.
     right = adaptive_top_k(CE_PRED[3:4], B[[2]], RUNNER_UP[3:4])
     wrong = adaptive_top_k(CE_PRED[3:4], B[[1]] + 0.6, RUNNER_UP[3:4])
     assert members(right) == [[1, 3]] and members(wrong) == [[3]]

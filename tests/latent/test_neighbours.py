@@ -22,7 +22,7 @@ def test_neighbours_against_all_distances():
 
 
 def test_a_picture_is_never_its_own_neighbour_even_among_duplicates():
-    # The authors' code drops the first neighbour, which after copying pictures is often another copy.
+    # The authors' code drops the first neighbour, which after copying images is often another copy.
     bank = np.repeat(OURS.features[:3], 8, axis=0)
     found = nearest(bank, np.arange(24), 5)
     assert (found != np.arange(24)[:, None]).all()

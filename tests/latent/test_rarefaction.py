@@ -108,7 +108,7 @@ def test_chao2_against_scikit_bio():
 
 
 def test_chao2_cannot_help_where_there_are_few_features():
-    # All 64 features are in use; five pictures show 29 of them. Chao2 may estimate at most 64 and says little.
+    # All 64 features are in use; five images show 29 of them. Chao2 may estimate at most 64 and says little.
     rng = np.random.default_rng(0)
     few = np.array([(np.argsort(-rng.random((5, 64)), axis=1)[:, :10] == d).sum() for d in range(64)])
     assert (few > 0).sum() < 45 and chao2(few, 5) <= 64
@@ -116,7 +116,7 @@ def test_chao2_cannot_help_where_there_are_few_features():
 
 def test_coverage_is_the_share_of_uses_that_belong_to_known_features():
     rng = np.random.default_rng(1)
-    truth = rng.dirichlet(np.full(40, 0.5)) * 4  # 40 features, each used by a share of all pictures
+    truth = rng.dirichlet(np.full(40, 0.5)) * 4  # 40 features, each used by a share of all images
     truth = np.minimum(truth, 1)
     errors = []
     for _ in range(400):
@@ -141,7 +141,7 @@ def test_common_sizes():
 
 
 def slow_between(sets, images, m):
-    """All m-subsets of pictures, all choices of one view each."""
+    """All m-subsets of images, all choices of one view each."""
     groups = [np.flatnonzero(images == i) for i in np.unique(images)]
     values = [
         np.mean([sets[list(views)].any(0).sum() for views in product(*chosen)]) for chosen in combinations(groups, m)
@@ -165,8 +165,8 @@ def test_richness_of_views_within_and_between_pictures():
 
 
 def test_views_of_one_picture_are_not_pictures():
-    # Twenty views each of five pictures that hardly change: rarefied over rows they look as rich as the pictures are,
-    # within one picture they are poor.
+    # Twenty views each of five images that hardly change: rarefied over rows they look as rich as the images are,
+    # within one image they are poor.
     rng = np.random.default_rng(0)
     own = rng.random((5, 30)) < 0.2
     images = np.repeat(np.arange(5), 20)
@@ -176,7 +176,7 @@ def test_views_of_one_picture_are_not_pictures():
 
 
 def test_saturation():
-    # Two distributions over 64 features, one with a third less spread among them: told apart in 5 pictures, both at
+    # Two distributions over 64 features, one with a third less spread among them: told apart in 5 images, both at
     # the ceiling in 50.
     rng = np.random.default_rng(0)
     found = {}

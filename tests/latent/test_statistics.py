@@ -20,7 +20,7 @@ COUNTS = np.array([7, 3, 1, 0, 1, 2, 0, 5, 1, 2])
 
 
 def test_golden_class_statistics():
-    # magnitude, top-2 and adaptive frequencies of the recognised pictures of each class, by hand
+    # magnitude, top-2 and adaptive frequencies of the recognised images of each class, by hand
     expected = [
         ([1.5, -0.25, 2, 0], [2, 0], [0, 0, 0.5, 0], 0.5, 1, 1),
         ([0, 3, 0, 1], [1, 3], [0, 1, 0, 1], 2, 2, 2),

@@ -75,7 +75,7 @@ def test_rarefied_numbers_come_with_their_ceiling_and_say_when_it_is_used_up():
             assert row["value"] == pytest.approx(rarefied_number(incidence, np.array(len(rows)), m), nan_ok=True)
             assert row["ceiling"] == min(20, 5 * m) and row["largest_common"] == (m == 6)
             assert row["saturated"] == (row["value"] > 0.9 * row["ceiling"])
-    assert np.isnan(value(table, "rarefied_20", 3)["value"])  # six pictures
+    assert np.isnan(value(table, "rarefied_20", 3)["value"])  # six images
     assert value(rarefaction_table(_bare(random_bundle(n=400)), 12), "rarefied_20", 0)["saturated"]
 
 
@@ -134,7 +134,7 @@ def test_a_k_above_d_is_left_out():
 
 
 def test_views_are_named_and_need_their_pictures():
-    with pytest.raises(ValueError, match="the picture of which each row is a view"):
+    with pytest.raises(ValueError, match="the image of which each row is a view"):
         views_table(TRAIN)
     views = replace(_bare(TRAIN), images=np.arange(108) // 6)
     table = views_table(views, 5, (3,))
@@ -143,4 +143,4 @@ def test_views_are_named_and_need_their_pictures():
     within, between = view_richness(sets, np.arange(60) // 6, 3)
     assert value(table, "within_3_views", 0)["value"] == pytest.approx(within)
     assert value(table, "between_3_views", 0)["value"] == pytest.approx(between)
-    assert np.isnan(value(table, "between_3_views", 3)["value"])  # one picture
+    assert np.isnan(value(table, "between_3_views", 3)["value"])  # one image

@@ -194,7 +194,7 @@ def test_cmo_pastes_donors_into_the_batch(boxes):
     assert torch.equal(target.ids, torch.stack([LABELS, donors.labels], 1))
     assert target.weights[:, 0].tolist() == pytest.approx(kept)
     partly = (np.array(kept) > 0) & (np.array(kept) < 1)
-    assert target.is_mixed().tolist() == (partly & (np.arange(5) != 2)).tolist()  # row 2 got its own picture
+    assert target.is_mixed().tolist() == (partly & (np.arange(5) != 2)).tolist()  # row 2 got its own image
 
 
 @pytest.mark.parametrize("mix", [CutMix, Mixup, ResizeMix])
@@ -273,7 +273,7 @@ def test_balanced_mixup_evens_out_the_batch():
         ),
         (
             lambda: CMO(LABELS, COUNTS, partner=rule()).apply(IMAGES, LABELS, BoxPlan(None, BOXES[:1])),
-            "needs the donors",
+            "needs donors from the loader",
         ),
     ],
 )

@@ -122,7 +122,7 @@ def test_a_chain_is_its_steps_in_order_and_its_first_draws_are_those_it_would_ha
     plan = slow.sample(LABELS, (32, 24), rng(3))
     apart = np.stack([slow.apply_one(image, plan, i) for i, image in enumerate(IMAGES.numpy())])
     assert (slow.apply(IMAGES, plan).numpy() == apart).all()
-    with pytest.raises(ValueError, match="steps holds Cuda, which learns its strengths by itself"):
+    with pytest.raises(ValueError, match="steps holds Cuda, which learns its own strengths"):
         Chain(steps=[Cuda(LABELS, 4, weak=CropFlip())])
 
 
@@ -163,7 +163,7 @@ def test_policies_by_group_name_and_strength():
     weak = CropFlip().apply(IMAGES, CropFlip().sample(LABELS, (32, 24), rng(1)))
     for i, label in enumerate(LABELS.tolist()):
         if label == 3:
-            assert (seen[i] == 7).float().mean() >= 0.25  # a square as large as the picture, centred within it
+            assert (seen[i] == 7).float().mean() >= 0.25  # a square as large as the image, centred within it
         elif label == 2:
             assert torch.equal(seen[i], IMAGES[i])
         else:
@@ -333,7 +333,7 @@ def test_what_is_wrong_with_a_pipeline_is_said(tmp_path):
     with pytest.raises(ValueError, match=r"file 'nowhere.json' does not exist; albumentations.save"):
         Albumentations(file="nowhere.json")
     (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(ValueError, match="is no pipeline of albumentations"):
+    with pytest.raises(ValueError, match="is not a pipeline of albumentations"):
         Albumentations(file=str(tmp_path / "bad.json"))
     file = saved_pipeline(tmp_path / "n.json", albumentations.Normalize())
     with pytest.raises(ValueError, match="must return uint8 arrays, got float32: leave out Normalize"):
@@ -373,3 +373,38 @@ def test_bad_values_are_named(build, message):
 
     with pytest.raises((ValueError, ConfigError), match=message):
         build()
+
+
+def test_names_of_other_libraries_are_their_policies():
+    from torchvision.transforms import v2
+
+    wide = PIXEL.build("torchvision:TrivialAugmentWide", facts={})
+    assert isinstance(wide.built, v2.TrivialAugmentWide)
+    plan = wide.sample(LABELS, (32, 24), rng(3))
+    own = PIXEL.build("trivialaugment", facts={})
+    assert torch.equal(wide.apply(IMAGES, plan), own.apply(IMAGES, plan))
+    jitter = PIXEL.build("torchvision:ColorJitter", facts={}, options={"brightness": 0.4})
+    assert jitter.built.brightness == (0.6, 1.4)
+    chain = PIXEL.build("crop_flip+timm:rand-m9", facts={})
+    assert [type(step).__name__ for step in chain.steps] == ["CropFlip", "Timm"] and chain.steps[1].policy == "rand-m9"
+    for name, options, said in (
+        ("torchvision:TrivialAugmentWid", {}, "did you mean 'TrivialAugmentWide'"),
+        ("torchvision:ColorJitter", {"options": {"bright": 1}}, "ColorJitter cannot be built with"),
+        ("timm:nonsense", {}, "timm knows no policy 'nonsense'"),
+        ("cutout:0.5", {}, "unknown pixel 'cutout:0.5'"),
+        ("timm:rand-m9", {"magnitude": 3}, "pixel 'timm:rand-m9' has no 'magnitude'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            PIXEL.build(name, facts={}, **options)
+    with pytest.raises(ValueError, match="ToImage returned Image, but only PIL images can be used here"):
+        PIXEL.build("torchvision:ToImage", facts={}).apply(IMAGES, np.arange(len(IMAGES)))
+
+
+def test_timm_moves_by_shares_of_the_image_and_leaves_the_global_generators_alone(global_rngs_untouched):
+    import random
+
+    pixel = PIXEL.build("timm:rand-m9", facts={})
+    state = random.getstate()
+    seen = pixel.apply(IMAGES, pixel.sample(LABELS, (32, 24), rng(3)))
+    assert seen.shape == IMAGES.shape and not torch.equal(seen, IMAGES) and random.getstate() == state
+    assert pixel._by_side.keys() == {32, 24}  # each side has its own

@@ -37,7 +37,7 @@ def test_every_class_becomes_as_large_as_the_largest(method):
     assert total.tolist() == [60] * 4 and made.dtype == np.float32 and made.shape[1] == 5
     assert not len(none(FEATURES, LABELS, neighbours=10, rng=rng())[1])
     assert not len(method(FEATURES[:20], np.arange(20) % 2, neighbours=3, rng=rng())[1])  # balanced already
-    assert (LABELS[bases] == classes).all()  # each is made from a picture of its class
+    assert (LABELS[bases] == classes).all()  # each is made from an image of its class
     again, *_ = method(FEATURES, LABELS, neighbours=10, rng=rng())
     assert (made == again).all()
 

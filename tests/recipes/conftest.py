@@ -1,4 +1,4 @@
-"""A tiny folder of pictures and the smallest run that goes through everything."""
+"""A tiny folder of images and the smallest run that goes through everything."""
 
 import json
 

@@ -70,7 +70,7 @@ def test_a_card_says_what_a_method_is_how_it_is_used_and_what_it_gave(rows, tmp_
     assert compare.main(["rows.csv", "--cards", "cards.txt"]) == 2
     assert compare.main(["rows.csv", "rows.csv", "--cards", "cards.md"]) == 2
     assert compare.main(["typo.csv"]) == 1
-    assert "--cards FILE.md is made of one CSV" in capsys.readouterr().err
+    assert "--cards FILE.md needs one CSV" in capsys.readouterr().err
 
 
 def test_the_card_of_a_new_head_has_the_command_of_its_options(rows, tmp_path):
@@ -112,7 +112,7 @@ def test_the_table_of_forty_epochs_in_the_readme_is_that_of_the_rows():
         *cells, common = shown[method]
         assert cells == wanted, method
         views = runs.loc[runs["encoder"] == "cifar10-b-58fbff23.pt", ["seed", "encoder_views_rarefied_20_tail"]]
-        if common.startswith("as "):  # another method showed the same pictures: where both were measured, they agree
+        if common.startswith("as "):  # another method showed the same images: where both were measured, they agree
             same = pooled[(pooled["method"] == common.removeprefix("as ")) & pooled["seed"].isin(views["seed"])]
             assert sorted(same["encoder_views_rarefied_20_tail"]) == sorted(views["encoder_views_rarefied_20_tail"])
         else:

@@ -13,7 +13,7 @@ from divaug.base.labels import MixedLabels
 from divaug.config import layers
 from divaug.config.schema import Component
 from divaug.config.tables import protocol_fingerprint
-from divaug.data.halves import picture_digests
+from divaug.data.halves import image_digests
 from divaug.data.load import load_data
 from divaug.latent.space import CommonSpace
 from divaug.models.encoder import Encoder
@@ -53,13 +53,13 @@ def test_it_learns_on_half_b_and_remembers_what_it_saw(trained):
     assert 0 < found.manifest["test_accuracy"] < 1 and not any(p.requires_grad for p in found.backbone.parameters())
     mean, std = data.dataset.mean, data.dataset.std
     shape = (8, 8, 1)
-    found.fits(shape, mean, std, picture_digests(load_data(config(data_part="a")).train))
-    with pytest.raises(ConfigError, match=r"trained on 200 of these 200 training pictures.*--data-part a"):
-        found.fits(shape, mean, std, picture_digests(data.train))
+    found.fits(shape, mean, std, image_digests(load_data(config(data_part="a")).train))
+    with pytest.raises(ConfigError, match=r"trained on 200 of these 200 training images.*--data-part a"):
+        found.fits(shape, mean, std, image_digests(data.train))
     found.fits(shape, mean, std, None)
     with pytest.raises(ConfigError, match="another normalisation"):
         found.fits(shape, (0.1,), std, None)
-    with pytest.raises(ConfigError, match=r"sees pictures of \[8, 8, 1\], these are \[9, 9, 1\]"):
+    with pytest.raises(ConfigError, match=r"sees images of \[8, 8, 1\], but these are \[9, 9, 1\]"):
         found.fits((9, 9, 1), mean, std, None)
 
 
@@ -93,16 +93,16 @@ def test_it_goes_on_bit_exactly_where_it_was_stopped(tmp_path, monkeypatch):
 
 def test_what_cannot_be_an_encoder_is_refused(tmp_path):
     data = load_data(config())
-    with pytest.raises(ConfigError, match="D >= 256, resnet20 has 64"):
+    with pytest.raises(ConfigError, match="D >= 256, but resnet20 has 64"):
         train_encoder(replace(config(), model=Component("resnet20")), data, tmp_path)
     narrow = config(model={"name": "whitened_cnn", "widths": [8, 16]})
     assert Encoder.load(train_encoder(narrow, data, tmp_path)).dimensions == 256  # the last width is raised
     oblong = replace(data, train=replace(data.train, images=data.train.images[:, :6]))
-    with pytest.raises(ConfigError, match="6x8 cannot be turned"):
+    with pytest.raises(ConfigError, match="6x8 cannot be rotated"):
         train_encoder(config(), oblong, tmp_path)
     (tmp_path / "bad.pt").write_bytes(b"x")
     torch.save({"a": 1}, tmp_path / "other.pt")
-    for name, message in (("bad", "cannot be read"), ("none", "cannot be read"), ("other", "is no encoder")):
+    for name, message in (("bad", "cannot be read"), ("none", "cannot be read"), ("other", "is not an encoder")):
         with pytest.raises(ConfigError, match=message):
             Encoder.load(tmp_path / f"{name}.pt")
 
@@ -127,7 +127,7 @@ def test_the_common_space_counts_largest_features(trained):
     clean = space.clean("train", lambda: [(images, torch.from_numpy(data.train.labels))])
     for c in range(10):
         tops = np.argsort(-bundle.features[data.train.labels == c], axis=1, kind="stable")[:, :10]
-        assert abs(values["number"][c] - len(np.unique(tops))) <= 1  # rounding of the picture's last bits may swap ties
+        assert abs(values["number"][c] - len(np.unique(tops))) <= 1  # rounding of the image's last bits may swap ties
         assert clean["number"][c] == values["number"][c] and "number_top3" in values
     assert space.clean("train", lambda: pytest.fail("computed twice")) is clean
 
@@ -184,7 +184,7 @@ def test_compared_in_the_common_space_runs_have_their_own_extra_pictures(tiny, t
     assert digits_lt.main([*tiny, "--method", "erm", *flags]) == 0
     assert compare.main(["runs", "--encoder", str(trained)]) == 0
     table = pd.read_csv("runs/tiny/report/common_space.csv")
-    for of in ("vendi", "within_5_views"):  # of pictures, and of what was made of them
+    for of in ("vendi", "within_5_views"):  # of images, and of what was made of them
         n = table[table["measure"] == of].pivot_table(index="class", columns="method", values="n")
         assert (n["erm+extra-train=made"] - n["erm"]).tolist() == [0] * 8 + [3, 0]
 
@@ -201,7 +201,7 @@ def test_replayed_views_are_those_that_were_presented(tiny, trained, method):
     seen = rows[3]["per_class"]
     assert views.counts.tolist() == seen["encoder_views/n"]  # mixed views too, by their larger label
     assert method == "balanced_mixup" or sorted(views.images) == list(range(len(data.train.labels)))
-    if method == "cuda":  # levels have risen: the same features only if the same pictures were made
+    if method == "cuda":  # levels have risen: the same features only if the same images were made
         assert max(levels[3]) >= 2
         for c in range(10):
             top = torch.from_numpy(views.features[views.labels == c]).topk(4)
@@ -242,7 +242,7 @@ def test_the_recipe(capsys):
         encoder.main(["--smoke", "--epochs", "1", "--quiet", "--progress", "none", "--model.widths", "[8, 256]"]) == 0
     )
     out = capsys.readouterr().out.splitlines()
-    assert Path(out[0]).exists() and "300 pictures of half b; turns told:" in out[1]
+    assert Path(out[0]).exists() and "300 images of half b; rotations predicted:" in out[1]
     assert json.dumps(Encoder.load(out[0]).manifest)
 
 
@@ -253,7 +253,7 @@ def test_partners_are_chosen_in_the_common_space(trained, tiny, monkeypatch):
         assert digits_lt.main([*flags, "--method", method, "--mix.prob", "1.0"]) == 0
     folders = {name: RunFolder(f"runs/tiny/{name}+mix.prob=1.0/seed0") for name in ("diverse", "redundant")}
     rows = {name: folder.metrics.rows() for name, folder in folders.items()}
-    for epoch in range(2):  # the same rows and the same classes of donors, other pictures
+    for epoch in range(2):  # the same rows and the same classes of donors, other images
         a, b = (rows[name][epoch]["per_class"] for name in ("diverse", "redundant"))
         assert a["aug/rows"] == b["aug/rows"] and a["aug/label_mass"] == b["aug/label_mass"]
         assert rows["diverse"][epoch]["metrics"]["aug/donors_effective"] > 1

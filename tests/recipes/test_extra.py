@@ -5,8 +5,8 @@ from PIL import Image
 
 from divaug.base.errors import DataError, DivaugError
 from divaug.config.layers import resolve
+from divaug.data.image_files import ImageFiles, decode
 from divaug.data.load import load_data
-from divaug.data.pictures import PictureFiles, decode
 from divaug.runs.folder import find_runs
 from divaug.train.build import build
 
@@ -17,7 +17,7 @@ def config(**flags):
 
 @pytest.fixture
 def made(tmp_path):
-    """Six pictures of two generators for two of the digits."""
+    """Six images of two generators for two of the digits."""
     lines = ["path,label,source"]
     for i in range(6):
         Image.fromarray(np.random.default_rng(i).integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(
@@ -37,7 +37,7 @@ def test_extra_pictures_join_the_cut_marked_by_source(made):
     assert more.counts.tolist() == (plain.counts + np.array([0] * 8 + [3, 3])).tolist()
     assert (more.cut.group_counts == plain.cut.group_counts).all()  # head, mid and tail stay those of the cut
     assert more.manifest["extra_counts"] == {"diffusion": [0] * 8 + [1, 1], "gan": [0] * 8 + [2, 2]}
-    assert f"extra training pictures: 2 of diffusion, 4 of gan, beside {n} of the cut" in more.notes
+    assert f"extra training images: 2 of diffusion, 4 of gan, added to {n} of the cut" in more.notes
     grey = np.asarray(Image.open(made.parent / "0.png").resize((8, 8), Image.Resampling.BILINEAR)) @ [
         0.299,
         0.587,
@@ -62,21 +62,21 @@ def test_a_file_that_is_refused_is_refused_before_the_first_run(made, tiny, caps
 
     write(made, "path,label\n0.png,ten\n")
     assert digits_lt.main([*tiny, "--method", "erm", "--extra-train", str(made)]) == 3
-    assert "labels ['ten'] are no classes of the data set" in capsys.readouterr().err
+    assert "labels ['ten'] are not classes of the data set" in capsys.readouterr().err
     with pytest.raises(DivaugError, match="no run folder"):
         find_runs(["runs"])
 
 
-def test_own_pictures_stay_files_with_extra_ones(pictures, made, monkeypatch):
+def test_own_images_stay_files_with_extra_ones(pictures, made, monkeypatch):
     monkeypatch.setattr("divaug.data.datasets._own.RESIDENT_BYTES", 100)
     made.write_text("path,label\n0.png,dark\n1.png,bright\n")
     flags = {"dataset": "image_folder", "path": str(pictures), "test_frac": 0.3, "image_size": 12}
     data = load_data(resolve(flags={**flags, "extra_train": str(made)}))
     plain = load_data(resolve(flags=flags))
-    assert isinstance(data.train.images, PictureFiles) and len(data.train.images) == len(plain.train.images) + 2
+    assert isinstance(data.train.images, ImageFiles) and len(data.train.images) == len(plain.train.images) + 2
     added = data.train.images[np.array([-1])][0]
     assert (added == decode(made.parent / "1.png", 12)).all() and data.train.labels[-2:].tolist() == [1, 0]
-    assert data.own_pictures == len(plain.train.labels) == plain.own_pictures
+    assert data.own_images == len(plain.train.labels) == plain.own_images
 
 
 def test_filters_and_their_start_are_those_without_extra_pictures(made):
@@ -91,18 +91,18 @@ def write(made, text):
 
 
 def test_what_is_wrong_is_said(made):
-    with pytest.raises(DataError, match=r"labels \['ten'\] are no classes of the data set; it has \['0', "):
+    with pytest.raises(DataError, match=r"labels \['ten'\] are not classes of the data set, which has \['0', "):
         load_data(config(extra_train=write(made, "path,label\n0.png,ten\n")))
     with pytest.raises(DataError, match="marked split = test"):
         load_data(config(extra_train=write(made, "path,label,split\n0.png,3,test\n")))
     test = load_data(config()).test
     Image.fromarray(np.repeat(test.images[5], 3, 2)).save(made.parent / "0.png")
-    with pytest.raises(DataError, match=r"1 extra pictures are test pictures, .*0\.png among them"):
+    with pytest.raises(DataError, match=r"1 extra images are test images, .*0\.png among them"):
         load_data(config(extra_train=write(made, "path,label\n0.png,3\n1.png,3\n")))
     held = load_data(config(val_frac=0.2)).val
     assert held is not None
     Image.fromarray(np.repeat(held.images[0], 3, 2)).save(made.parent / "1.png")
-    with pytest.raises(DataError, match=r"1 extra pictures are validation pictures, .*1\.png among them"):
+    with pytest.raises(DataError, match=r"1 extra images are validation images, .*1\.png among them"):
         load_data(config(val_frac=0.2, extra_train=write(made, "path,label\n1.png,3\n")))
-    with pytest.raises(DataError, match="no such picture"):
+    with pytest.raises(DataError, match="no such image"):
         load_data(config(extra_train=write(made, "path,label\nnowhere.png,3\n")))

@@ -10,7 +10,7 @@ from divaug.config.layers import resolve
 from divaug.config.registry import FEATURE, MIX, PARTNERS, PIXEL
 from divaug.data.load import load_data
 from divaug.recipes import gallery
-from divaug.report.gallery import POINTS, STRENGTHS, _made, clouds, pictures, strengths_of
+from divaug.report.gallery import POINTS, STRENGTHS, _made, clouds, images, strengths_of
 from divaug.train.build import build
 
 
@@ -34,7 +34,7 @@ def test_what_it_does_not_do(capsys):
 
 def test_two_strengths_are_refused(monkeypatch):
     monkeypatch.setattr(PIXEL.factory("cutout"), "strengths", ({}, {}))
-    with pytest.raises(ConfigError, match="pixel 'cutout' must have 3 strengths, weak to strong, it has 2"):
+    with pytest.raises(ConfigError, match="pixel 'cutout' must have 3 strengths, weak to strong, but has 2"):
         strengths_of("pixel", "cutout")
 
 
@@ -43,7 +43,7 @@ def test_a_mix_that_resamples_is_shown_for_the_wanted_pictures():
     data = load_data(config)
     built = build(config, data)
     built.facts["encoder_features"] = torch.rand(len(built.train.labels), 20)
-    plain, rows = pictures(data, built)
+    plain, rows = images(data, built)
     (row,) = [row for row in rows if row.name == "balanced_mixup"]
     for shown in row.shown:
         assert [s.caption.split()[0] for s in shown] == [s.caption for s in plain]

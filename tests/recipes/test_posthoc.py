@@ -46,14 +46,12 @@ def test_three_phases_on_a_run(tiny, capsys, monkeypatch):
     assert posthoc.main(["runs/tiny/erm", "--head-epochs", "0"]) == 2
     assert posthoc.main(["nowhere"]) == 1
 
-    with monkeypatch.context() as patch:  # embeddings in which every picture is its own neighbour: no enemies anywhere
+    with monkeypatch.context() as patch:  # embeddings in which every image is its own neighbour: no enemies anywhere
         patch.setattr("divaug.posthoc.oversample._nearest", lambda features, k: np.arange(len(features))[:, None])
         assert posthoc.main(["runs/tiny/erm", "--method", "eos", "--head-epochs", "1", "--neighbours", "7"]) == 0
     out = capsys.readouterr().out
     for c in np.flatnonzero(counts < 46):
-        assert (
-            f"eos: class '{c}' got no synthetic embeddings: none of its {counts[c]} pictures has one of another" in out
-        )
+        assert f"eos: class '{c}' got no synthetic embeddings: none of its {counts[c]} images has one of another" in out
     assert out.count("among its 7 nearest neighbours; more --neighbours") == (counts < 46).sum() > 5
     row = pd.read_csv(f"{folder}/posthoc/results.csv").set_index("head").loc["eos+neighbours=7+head-epochs=1"]
     assert row["synthetic"] == row["fewest_bases"] == 0

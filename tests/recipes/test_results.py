@@ -55,7 +55,7 @@ def test_comparisons_of_protocols_lie_apart_and_a_run_counts_once(tiny, capsys):
     assert "ros against erm, classes by test recall" in out and "imbalance factor" not in out
     shutil.copytree("runs/epochs1/erm/seed0", "runs/copy/erm/seed0")
     assert compare.main(["runs"]) == 1
-    assert "are one run twice, or two of one seed; name one" in capsys.readouterr().err
+    assert "are one run twice, or two runs of one seed; name one" in capsys.readouterr().err
 
 
 def test_a_file_that_holds_no_results(tmp_path):

@@ -16,8 +16,8 @@ import divaug
 from divaug.base.errors import ConfigError
 from divaug.base.stats import wilson_interval
 from divaug.config import layers
+from divaug.data.image_files import decode
 from divaug.data.load import load_data
-from divaug.data.pictures import decode
 from divaug.recipes import digits_lt, folder_lt
 from divaug.runs.folder import RunFolder, find_runs
 from divaug.runs.measure import costs
@@ -79,7 +79,7 @@ def test_a_run_folder_is_complete(tiny):
 def test_the_trained_network_comes_back(tiny):
     assert run(*tiny, "--method", "ldam_drw") == 0
     folder = divaug.open_run("runs/tiny/ldam_drw/seed0")
-    model = divaug.load("runs/tiny/ldam_drw/seed0")
+    model = divaug.load("runs/tiny/ldam_drw/seed0").network
     assert not model.training
     outputs = np.load(folder.path / "test_outputs.npz")
     from divaug.data.datasets.digits import digits
@@ -103,7 +103,7 @@ def test_the_same_command_again_does_nothing_and_another_configuration_is_refuse
     assert run(*tiny, "--method", "erm") == 0
     assert Path("runs/tiny/erm/seed0/metrics.jsonl").read_bytes() == before
     assert run(*tiny, "--method", "erm", "--lr", 0.01) == 2
-    assert "holds a run with lr = 0.05, this one has 0.01" in capsys.readouterr().err
+    assert "holds a run with lr = 0.05, but this one has 0.01" in capsys.readouterr().err
     assert Path("runs/tiny/erm/seed0/metrics.jsonl").read_bytes() == before
     config = "runs/tiny/erm/seed0/config.toml"
     assert digits_lt.main(["--config", config]) == 0  # the dump comes back to its own folder
@@ -162,7 +162,7 @@ def test_a_run_goes_on_bit_exactly_after_a_signal(tiny, untimed, uninterrupted, 
     process.send_signal(number)
     assert process.wait(120) == code, process.stderr.read()
     if number != signal.SIGKILL:
-        assert "the same command goes on" in process.stderr.read()
+        assert "the same command resumes it" in process.stderr.read()
     process.stderr.close()
     assert not (cut / "result.json").exists()
     assert run(*tiny, *argv, "--output-dir", "cut") == 0
@@ -210,7 +210,7 @@ def test_resume_with_a_path_and_resume_never(tiny, monkeypatch, capsys):
         patch.setattr(StopRequest, "__call__", lambda self: setattr(self, "signal_number", 15) or True)
         assert run(*tiny, "--method", "erm") == 143
     assert run(*tiny, "--method", "erm", "--resume", "never") == 2
-    assert "unfinished run and resume is never" in capsys.readouterr().err
+    assert "unfinished run, but resume is never" in capsys.readouterr().err
     moved = Path("elsewhere/exp/erm/seed0")
     moved.parent.mkdir(parents=True)
     Path("runs/tiny/erm/seed0").rename(moved)
@@ -253,7 +253,7 @@ def test_top_k_larger_than_d_and_a_missing_device(tiny, capsys):
     assert run(*tiny, "--method", "erm", "--device", "cuda:77") == 2
     assert "device 'cuda:77' cannot be used" in capsys.readouterr().err
     assert run(*tiny, "--method", "erm", "--device", "meta") == 2  # torch has it; nothing of a run works on it
-    assert "device 'meta' is not supported: auto, cpu, cuda and cuda:N are" in capsys.readouterr().err
+    assert "device 'meta' is not supported; use auto, cpu, cuda or cuda:N" in capsys.readouterr().err
 
 
 def test_a_loop_that_loses_rows_is_caught(tiny, capsys, monkeypatch):
@@ -278,9 +278,9 @@ def test_folder_lt_on_a_folder_and_on_a_csv(tiny, pictures, capsys):
     assert "erm, 1 seed:" in out and "class " in out and "bright" in out and "recall %" in out
     assert folder_lt.main([str(pictures), *options, "--method", "ros", "--image-size", "12", "--smoke"]) == 0
     assert RunFolder("runs/tiny/ros/seed0").manifest["image_shape"] == [12, 12, 3]
-    (pictures / "dark" / "3.png").write_bytes(b"no picture")
+    (pictures / "dark" / "3.png").write_bytes(b"no image")
     assert folder_lt.main([str(pictures), *options, "--method", "rus", "--image-size", "12"]) == 3
-    assert "cannot read picture" in capsys.readouterr().err
+    assert "cannot read image" in capsys.readouterr().err
 
 
 def test_the_table_of_classes_is_of_all_seeds(tiny):
@@ -373,7 +373,7 @@ def test_a_class_in_one_group_stays_in_training(pictures):
     )
     data = load_data(config)
     assert (data.counts > 0).all() and not set(data.train.groups) & set(data.val.groups)
-    assert any("no validation picture" in note for note in data.notes)
+    assert any("no validation image" in note for note in data.notes)
 
 
 def test_a_sampler_must_draw_an_epoch(tiny, capsys, monkeypatch):
@@ -419,7 +419,7 @@ def test_what_was_applied_is_counted(tiny):
     bound = lambda p, rows: 4.5 * np.sqrt(p * (1 - p) * rows)  # noqa: E731
     assert abs(total["augmented"].sum() - 0.3 * n) < bound(0.3, n) + 0.01 * n  # a square on black can change nothing
     mixed = total["receivers"].sum()
-    assert 0.33 * n - bound(0.4, n) < mixed < 0.4 * n + bound(0.4, n)  # boxes of an 8x8 picture are empty in 15 %
+    assert 0.33 * n - bound(0.4, n) < mixed < 0.4 * n + bound(0.4, n)  # boxes of an 8x8 image are empty in 15 %
     assert total["givers"].sum() == mixed
     assert (abs(total["givers"] - mixed / 10) < bound(0.1, mixed)).all()  # every class alike, whatever its count
     assert (total["rows"] == 2 * counts).all()  # by count, so givers and receivers are told apart
@@ -478,9 +478,9 @@ def test_learned_strengths_go_on_after_a_stop(tiny, untimed, monkeypatch):
 def test_a_slow_augmentation_says_what_it_costs(tiny, capsys):
     quiet = [a if a != "none" else "lines" for a in tiny]
     assert run(*quiet, "--pixel", "default+trivialaugment", "--epochs", 1) == 0
-    assert "works picture by picture: it makes" in capsys.readouterr().err
+    assert "works image by image: it makes" in capsys.readouterr().err
     assert run(*quiet, "--pixel", "default+cutout", "--epochs", 1) == 0
-    assert "picture by picture" not in capsys.readouterr().err
+    assert "image by image" not in capsys.readouterr().err
 
 
 def test_its_cost_counts_the_decoding_of_picture_files(pictures, monkeypatch):
@@ -493,15 +493,15 @@ def test_its_cost_counts_the_decoding_of_picture_files(pictures, monkeypatch):
         time.sleep(0.02)
         return decode(path, size)
 
-    monkeypatch.setattr("divaug.data.pictures.decode", slow)
+    monkeypatch.setattr("divaug.data.image_files.decode", slow)
     (note,) = costs(built)
-    with_it, without = (float(x.replace(",", "")) for x in re.findall(r"([\d,]+) (?:pict|with)", note))
+    with_it, without = (float(x.replace(",", "")) for x in re.findall(r"([\d,]+) (?:images|with)", note))
     assert 0 < max(with_it, without) < len(built.train.labels) / 0.02  # both wait for decoding, if in threads
 
 
 def test_partners_by_diversity_need_an_encoder_before_anything_is_trained(tiny, capsys):
     assert run(*tiny, "--methods", "erm,diverse") == 2
-    assert "mix 'cutmix' compares pictures in the space of a common encoder: give --encoder" in capsys.readouterr().err
+    assert "mix 'cutmix' compares images in the space of a common encoder: give --encoder" in capsys.readouterr().err
     assert not Path("runs/tiny/erm").exists()
 
 

@@ -49,7 +49,7 @@ def test_remarks_name_what_a_reader_must_know(data):
     space = replace(train, weight=None, bias=None, logits=None)  # with FE nearly every feature is in some top-10 of 16
     notes = remarks(space, all_tables(space, space))
     assert any("Saturated at m = 5" in note and "of the ceiling 16" in note for note in notes)
-    assert any("Fewer than five training pictures" in note for note in notes)
+    assert any("Fewer than five training images" in note for note in notes)
     negative = replace(space, features=space.features - 1)
     assert any("Features can be negative" in note for note in remarks(negative, all_tables(space, space)))
     assert not any("negative" in note for note in remarks(train, all_tables(train, train)))

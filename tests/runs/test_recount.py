@@ -66,7 +66,7 @@ def done(tmp_path_factory):
     folder = run(config)
     data = load_data(config)
     rows = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
-    model = divaug.load(folder)
+    model = divaug.load(folder).network
     return SimpleNamespace(data=data, rows=rows, folder=folder, model=model, encoder=Encoder.load(encoder).backbone, slow=recount(data, model, Encoder.load(encoder).backbone))  # fmt: skip
 
 
@@ -390,7 +390,7 @@ def test_a_folder_of_an_older_version_is_refused_by_name(done, tmp_path):
     shutil.copytree(done.folder.path, old)
     environment = json.loads((old / "environment.json").read_text()) | {"divaug": "0.1.0"}
     (old / "environment.json").write_text(json.dumps(environment))
-    said = r"was made by divaug 0\.1\.0; divaug 0\.2.* neither reads it nor goes on with it: use that version"
+    said = r"was made by divaug 0\.1\.0; divaug 0\.2.* can neither read nor resume it: use that version"
     for use in (lambda: divaug.load(old), lambda: RunFolder(old).adopt(done.folder.config, done.folder.manifest)):
         with pytest.raises(DivaugError, match=said):
             use()

@@ -23,7 +23,7 @@ class Learner:
     def apply_one(self, image, plan, i):
         return image
 
-    def update(self, pictures, predict, rng):
+    def update(self, images, predict, rng):
         pass
 
     def state_dict(self):

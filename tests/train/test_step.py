@@ -264,7 +264,7 @@ def test_labels_that_the_loop_did_not_draw_stop_it():
     network, loader, stage = made()
     totals = Totals.empty(3, 7)
     totals.seen[0] += 1
-    with pytest.raises(DivaugError, match=r"the loop saw labels \[4, 2, 2\], the sampler drew \[3, 2, 2\]"):
+    with pytest.raises(DivaugError, match=r"the loop saw labels \[4, 2, 2\], but the sampler drew \[3, 2, 2\]"):
         train(network, loader, stage, totals)
 
 

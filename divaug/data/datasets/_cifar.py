@@ -8,7 +8,7 @@ import numpy as np
 from divaug.data.images import Dataset, Part, Request
 from divaug.data.roots import locate, read_checked
 
-# The constants of the literature; LDAM-DRW and its descendants use CIFAR-10's for CIFAR-100 too.
+# The constants used in the literature; LDAM-DRW and its descendants use CIFAR-10's for CIFAR-100 too.
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 

@@ -1,4 +1,4 @@
-"""Reading MNIST-type ``.gz`` files as they are, checked against their official MD5s."""
+"""Reading MNIST-type ``.gz`` files directly, checked against their official MD5s."""
 
 import gzip
 from pathlib import Path
@@ -35,7 +35,7 @@ def read_mnist(
         folder: Folder below the data root.
         mirror: URL of the folder of the four files.
         md5s: MD5s of training images, training labels, test images and test labels.
-        class_names: One name a class.
+        class_names: One name per class.
         mean: Channel mean, 0-1 scale.
         std: Channel standard deviation, 0-1 scale.
     """
@@ -53,7 +53,7 @@ def read_mnist(
     )
 
     def part(images: np.ndarray, labels: np.ndarray) -> Part:
-        # The idx format: 16 bytes of header before the pictures, 8 before the labels.
+        # The idx format: 16 bytes of header before the images, 8 before the labels.
         return Part(images[16:].reshape(-1, 28, 28, 1).copy(), labels[8:].astype(np.int64))
 
     return Dataset(part(train_x, train_y), part(test_x, test_y), class_names, (mean,), (std,), pixel="shift")

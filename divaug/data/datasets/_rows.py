@@ -1,18 +1,18 @@
-"""A row a picture, from a CSV or from a folder of class folders."""
+"""One row per image, from a CSV or from a folder of class folders."""
 
 import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from divaug.base.errors import DataError, suggestion
-from divaug.data.pictures import list_pictures
+from divaug.data.image_files import list_images
 
 COLUMNS = {"path", "label", "split", "group", "source"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One picture: file, label, and where known the part, the group and the source it belongs to."""
+    """One image: file, label, and, if known, its part, group and source."""
 
     path: Path
     label: str
@@ -22,7 +22,7 @@ class Row:
 
 
 def rows_of_csv(file: Path) -> list[Row]:
-    """Return a row a picture of a CSV with the columns path, label and optionally split, group, source.
+    """Return one row per image of a CSV with the columns path, label and optionally split, group, source.
 
     Raises:
         DataError: No such file, a missing or unknown column, an empty path or label, an unknown split.
@@ -36,7 +36,7 @@ def rows_of_csv(file: Path) -> list[Row]:
         raise DataError(f"{file} has no rows")
     columns = set(table[0])
     if missing := {"path", "label"} - columns:
-        raise DataError(f"{file} lacks the column {sorted(missing)[0]!r}; it needs path,label")
+        raise DataError(f"{file} lacks the column {sorted(missing)[0]!r}; it needs the columns path and label")
     if unknown := sorted(columns - COLUMNS):
         raise DataError(f"{file} has an unknown column {unknown[0]!r}; {suggestion(unknown[0], COLUMNS)}")
     rows = []
@@ -48,7 +48,7 @@ def rows_of_csv(file: Path) -> list[Row]:
             raise DataError(f"{file}, line {number}: split must be train or test, got {split!r}")
         path = file.parent / line["path"].strip()
         if not path.is_file():
-            raise DataError(f"{file}, line {number}: no such picture {path}")
+            raise DataError(f"{file}, line {number}: no such image {path}")
         rows.append(
             Row(
                 path,
@@ -62,20 +62,20 @@ def rows_of_csv(file: Path) -> list[Row]:
 
 
 def rows_of_folder(folder: Path) -> list[Row]:
-    """Return a row a picture of a folder of class folders; the folder's name is the label.
+    """Return one row per image of a folder of class folders; a folder's name is the label.
 
     Raises:
-        DataError: No such folder, no class folder in it, or a class folder without pictures.
+        DataError: No such folder, no class folder in it, or a class folder without images.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder")
     classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(classes) < 2:
-        raise DataError(f"{folder} must hold a folder for each class, at least two; found {len(classes)}")
+        raise DataError(f"{folder} must hold one folder per class, at least two; found {len(classes)}")
     rows = []
     for place in classes:
-        pictures = list_pictures(place)
+        pictures = list_images(place)
         if not pictures:
-            raise DataError(f"class folder {place} holds no picture; remove it or fill it")
+            raise DataError(f"class folder {place} holds no image; remove it or fill it")
         rows += [Row(path, place.name) for path in pictures]
     return rows

@@ -5,7 +5,7 @@ from divaug.data.images import Dataset, Request
 
 @DATASETS.register("cifar10")
 def cifar10(request: Request) -> Dataset:
-    """CIFAR-10: 50,000 training and 10,000 test pictures, 32x32 colour, 10 classes.
+    """CIFAR-10: 50,000 training and 10,000 test images, 32x32 colour, 10 classes.
 
     Reference:
         Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.

@@ -5,7 +5,7 @@ from divaug.data.images import Dataset, Request
 
 @DATASETS.register("cifar100")
 def cifar100(request: Request) -> Dataset:
-    """CIFAR-100: 50,000 training and 10,000 test pictures, 32x32 colour, 100 classes.
+    """CIFAR-100: 50,000 training and 10,000 test images, 32x32 colour, 100 classes.
 
     Reference:
         Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.

@@ -11,10 +11,10 @@ from divaug.data.images import Dataset, Request
 
 @DATASETS.register("csv")
 def csv(request: Request) -> Dataset:
-    """Own pictures: a CSV with path,label and optionally split, group, source (--path).
+    """Your own images: a CSV with the columns path, label and optionally split, group, source (--path).
 
-    Paths are relative to the CSV. Test pictures come from --test, else from the column ``split``, else they are carved
-    off, stratified and by whole groups.
+    Paths are relative to the CSV. Test images come from --test, else from the column ``split``; else they are carved
+    off, stratified and in whole groups.
     """
     if request.path is None:
         raise DataError("csv needs a path: the CSV file")

@@ -10,7 +10,7 @@ from divaug.data.images import Dataset, Part, Request
 def digits(request: Request) -> Dataset:
     """Digits: scikit-learn's 1,797 real handwritten digits, 8x8 grey; embedded, no download.
 
-    Of every class each second picture, in the order of the file, is for testing: a fixed stratified half.
+    Every second image of each class, in file order, is for testing: a fixed stratified half.
 
     Reference:
         Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
@@ -18,7 +18,7 @@ def digits(request: Request) -> Dataset:
     from sklearn.datasets import load_digits
 
     table: Any = load_digits()
-    images = np.round(table.images * (255 / 16)).astype(np.uint8)[..., None]  # sixteen grey levels
+    images = np.round(table.images * (255 / 16)).astype(np.uint8)[..., None]  # from sixteen grey levels
     labels = table.target.astype(np.int64)
     test = np.zeros(len(labels), dtype=bool)
     for c in range(10):

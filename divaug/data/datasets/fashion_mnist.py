@@ -5,7 +5,7 @@ from divaug.data.images import Dataset, Request
 
 @DATASETS.register("fashion_mnist")
 def fashion_mnist(request: Request) -> Dataset:
-    """Fashion-MNIST: 60,000 training and 10,000 test pictures of clothes, 28x28 grey.
+    """Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28x28 grey.
 
     Reference:
         Xiao et al., Fashion-MNIST, 2017, arXiv:1708.07747.

@@ -11,7 +11,7 @@ from divaug.data.images import Dataset, Request
 
 @DATASETS.register("image_folder")
 def image_folder(request: Request) -> Dataset:
-    """Own pictures: a folder of class folders (--path); test pictures from --test or carved off, stratified."""
+    """Your own images: a folder of class folders (--path); test images from --test, or carved off, stratified."""
     if request.path is None:
         raise DataError("image_folder needs a path: the folder of class folders")
     rows = rows_of_folder(Path(request.path))

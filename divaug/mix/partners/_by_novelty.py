@@ -9,21 +9,21 @@ from divaug.base.rng import ClassDraw
 
 
 class ByNovelty:
-    """Draw a partner's class, then one of that class's pictures by its novelty for the row's class.
+    """Draw a partner's class, then one of that class's images by its novelty for the row's class.
 
-    The novelty of picture i for class c, in the space of a common encoder, is the mean over i's top-K features of
-    1 - f(c, d) / n_c, f counting the pictures of class c that have d in their top K: 1 where c lacks all of them, 0
-    where all pictures of c have them. Classes and positions are drawn before novelty is looked at, so rules that differ
-    in the end of the ranking they take draw the same classes.
+    The novelty of image i for class c, in the space of a common encoder, is the mean over i's top-K features of
+    1 - f(c, d) / n_c, where f counts the images of class c that have d in their top K: 1 if c lacks all of them, 0 if
+    all images of c have them. Classes and positions are drawn before novelty is used, so rules that take different
+    ends of the ranking draw the same classes.
 
     Args:
-        labels: Class of every picture of the training cut.
-        class_counts: Training pictures of each class.
-        encoder_features: FE of every training picture in the common space, ``(N, E)``.
+        labels: Class of every image of the training cut.
+        class_counts: Training images of each class.
+        encoder_features: FE of every training image in the common space, ``(N, E)``.
         k: K, in 1 to E.
-        share: Share of a class's ranking from which is drawn, in (0, 1]; 1 draws all alike.
-        power: Rarity exponent of the partner's class, >= 0: 0 draws as the data are, 1 every class alike.
-        novel: Take the pictures that add most; else those that add least.
+        share: Share of a class's ranking to draw from, in (0, 1]; 1 draws all images equally.
+        power: Rarity exponent of the partner's class, >= 0: 0 draws classes by size, 1 all classes equally.
+        novel: Take the images that add most; else those that add least.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ByNovelty:
         return torch.tensor(picked, dtype=torch.int64)
 
     def _ranking(self, receiver: int, giver: int) -> np.ndarray:
-        """Return the giver class's pictures, those to be preferred for the receiver first; ties by position."""
+        """Return the giver class's images, those preferred for the receiver first; ties by position."""
         if (receiver, giver) not in self.rankings:
             start, count = self.source.starts[giver], self.source.counts[giver]
             members = self.source.by_class[start : start + count]

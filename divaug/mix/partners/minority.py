@@ -9,17 +9,17 @@ from divaug.config.registry import PARTNERS
 
 @PARTNERS.register("minority")
 class Minority:
-    """Draw partners from the whole training cut with weight n_c ** -power a picture.
+    """Draw partners from the whole training cut with weight n_c ** -power per image.
 
     Args:
-        labels: Class of every picture of the training cut.
-        class_counts: Training pictures of each class.
-        power: Rarity exponent, >= 0: 1 draws every class alike, 0 as the data are.
+        labels: Class of every image of the training cut.
+        class_counts: Training images of each class.
+        power: Rarity exponent, >= 0: 1 draws all classes equally, 0 by size.
 
     Reference:
         Park et al., The Majority Can Help the Minority, CVPR 2022, arXiv:2112.00412 (the weights of CMO's foregrounds).
 
-    Differs from the paper: partners are drawn anew each step where the authors run a second loader; the weights are
+    Differs from the paper: partners are drawn anew each step, where the authors run a second loader; the weights are
     those of their code.
     """
 

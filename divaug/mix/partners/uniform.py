@@ -5,5 +5,5 @@ from divaug.config.registry import PARTNERS
 def uniform() -> None:
     """Mix within the batch: partners are a permutation of the rows, drawn each step; on average one row meets itself.
 
-    Differs from the paper: nothing; mixup and CutMix are defined so.
+    Differs from the paper: nothing; mixup and CutMix are defined this way.
     """

@@ -9,13 +9,13 @@ from divaug.config.registry import PARTNERS
 
 @PARTNERS.register("within_group")
 class WithinGroup:
-    """Draw partners from the pictures of the row's own group of classes: head, mid or tail.
+    """Draw partners from the images of the row's own group of classes: head, mid or tail.
 
-    Every picture of the group is drawn alike, so a tail picture is never mixed with a head one.
+    All images of the group are equally likely, so a tail image is never mixed with a head one.
 
     Args:
-        labels: Class of every picture of the training cut.
-        group_counts: Counts of the long-tailed cut that make the groups, ``(C,)``.
+        labels: Class of every image of the training cut.
+        group_counts: Counts of the long-tailed cut that define the groups, ``(C,)``.
 
     Differs from the paper: there is none; a control for rules that mix across groups.
     """
@@ -29,7 +29,7 @@ class WithinGroup:
         self.members = [np.flatnonzero(of_picture == number) for number in range(len(groups))]
 
     def draw(self, labels: Int[Tensor, "B"], rng: np.random.Generator) -> Int[Tensor, "B"]:
-        """Draw a picture of each row's group."""
+        """Draw an image of each row's group."""
         u = rng.random(len(labels))
         groups = self.group_of[labels].tolist()
         picked = [self.members[g][int(x * len(self.members[g]))] for g, x in zip(groups, u, strict=True)]

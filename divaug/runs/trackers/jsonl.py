@@ -1,4 +1,4 @@
-"""The metrics of a run, one JSON object an epoch: the record that everything else is made from."""
+"""The metrics of a run, one JSON object per epoch: the source of everything else."""
 
 import json
 import os
@@ -14,7 +14,7 @@ class JsonlLog:
     """Append-only rows, each on disk before the next step of training.
 
     Args:
-        path: The file, made on the first append.
+        path: The file, created by the first append.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +28,7 @@ class JsonlLog:
             os.fsync(file.fileno())
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return all rows, undefined numbers as NaN; a last line cut short by a crash is left out.
+        """Return all rows, with undefined numbers as NaN; a last line cut short by a crash is dropped.
 
         Raises:
             DivaugError: A line in the middle is damaged.
@@ -46,7 +46,7 @@ class JsonlLog:
         return rows
 
     def keep_before(self, epoch: int) -> list[dict[str, Any]]:
-        """Drop rows from ``epoch`` on, which a resumed run writes again; return what is left."""
+        """Drop rows from ``epoch`` on, which a resumed run writes again; return the rest."""
         rows = [row for row in self.rows() if row["epoch"] < epoch]
         if self.path.exists():
             write_text(self.path, "".join(json.dumps(to_json(row)) + "\n" for row in rows))

@@ -1,6 +1,6 @@
-"""The mirror of a run in MLflow; the only importer of mlflow.
+"""The mirror of a run in MLflow; the only module that imports mlflow.
 
-Everything goes through ``MlflowClient`` by run id, never through mlflow's global state. A tracking store in trouble
+Everything goes through ``MlflowClient`` by run id, never through mlflow's global state. A failing tracking store
 never stops training: the run folder is complete, and ``python -m divaug.recipes.upload`` mirrors it afterwards.
 """
 
@@ -47,16 +47,16 @@ def set_quiet_defaults() -> None:
 class MlflowTracker:
     """Mirror one run's main numbers and its files; a context manager.
 
-    It ends the MLflow run truthfully: FINISHED, FAILED, or KILLED when interrupted.
+    It ends the MLflow run with its true status: FINISHED, FAILED, or KILLED when interrupted.
 
     Args:
         uri: Tracking URI.
         output_dir: Folder of all runs; holds the lock of the store's first use, and the artifacts of a SQLite store.
         experiment: Name of the experiment.
         run_name: Name of the run.
-        folder: The run folder; remembers the run id, so that a resumed run goes on in the same MLflow run.
+        folder: The run folder; it stores the run id, so that a resumed run continues the same MLflow run.
         params: Configuration, logged once.
-        tags: More to filter by.
+        tags: Further values to filter by.
         say: Takes one line for the user.
     """
 
@@ -77,7 +77,7 @@ class MlflowTracker:
         self.run_id = ""
         self.owned = True
         self.steps: set[int] = set()  # epochs that the store has
-        self.status = "FINISHED"  # how the run ends unless an exception says otherwise
+        self.status = "FINISHED"  # how the run ends unless an exception occurs
         self._client: Any = None
 
     def __enter__(self) -> "MlflowTracker":
@@ -99,7 +99,7 @@ class MlflowTracker:
         return self._client is not None
 
     def _guard(self, action: Callable[[], Any]) -> Any:
-        """Do something with the store; the first failure is told and ends the mirroring, not the training."""
+        """Do something with the store; the first failure is reported and ends the mirroring, not the training."""
         if self._client is None and action != self._start:
             return None
         try:
@@ -108,7 +108,7 @@ class MlflowTracker:
             self._client = None
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             self.say(
-                f"tracking failed ({first}); training goes on, the run folder is complete. "
+                f"tracking failed ({first}); training continues and the run folder is complete. "
                 f"Mirror it afterwards with: python -m divaug.recipes.upload {self.folder}"
             )
             return None
@@ -139,7 +139,7 @@ class MlflowTracker:
                 client.restore_experiment(found.experiment_id)
             return found.experiment_id
         local = self.uri.startswith("sqlite:")
-        # Left to itself a SQLite store puts artifacts below the working directory of the moment.
+        # By default a SQLite store puts artifacts below the current working directory.
         place = (self.output_dir.resolve() / "mlartifacts" / self.experiment).as_uri() if local else None
         return client.create_experiment(self.experiment, artifact_location=place)
 
@@ -152,7 +152,7 @@ class MlflowTracker:
                 self._client.update_run(self.run_id, status="RUNNING")
                 history = self._client.get_metric_history(self.run_id, "train/loss")
                 self.steps = {point.step for point in history}
-            except MlflowException:  # another store, or deleted by hand: begin a new one
+            except MlflowException:  # another store, or the run was deleted by hand: begin a new one
                 self.run_id = ""
         if not self.run_id:
             run = self._client.create_run(experiment_id, run_name=self.run_name)
@@ -171,12 +171,12 @@ class MlflowTracker:
         return note.read_text(encoding="utf-8").strip() if note.exists() else None
 
     def _sweep(self, experiment_id: str) -> None:
-        """End runs whose process died without a word (kill -9, power cut) on this machine: KILLED, unless finished."""
+        """End runs whose process died suddenly (kill -9, power cut) on this machine: KILLED, unless finished."""
         query = f"attributes.status = 'RUNNING' and tags.`divaug.host` = '{socket.gethostname()}'"
         for run in self._client.search_runs([experiment_id], query):
             folder = Path(run.data.tags.get("divaug.folder", ""))
             lock = folder / "run.lock"
-            ours = folder == self.folder  # locked by this process: any run of it but the noted one is dead
+            ours = folder == self.folder  # locked by this process: any other run of this folder is dead
             if run.info.run_id != self._noted() and (ours or not (lock.exists() and is_locked(lock))):
                 finished = (folder / "result.json").exists()
                 self._client.set_terminated(run.info.run_id, status="FINISHED" if finished else "KILLED")
@@ -190,7 +190,7 @@ class MlflowTracker:
             self._client.log_batch(self.run_id, params=params[start : start + _BATCH_PARAMS])
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log the metrics of an epoch; an epoch that is logged already (before a resume) is left as it is."""
+        """Log the metrics of an epoch; an epoch that was logged before a resume is left unchanged."""
         if step not in self.steps:
             self._guard(lambda: self._log(metrics, step))
             self.steps.add(step)
@@ -216,7 +216,7 @@ class MlflowTracker:
 
     @staticmethod
     def _shown(key: str) -> bool:
-        """Tell whether a metric goes to MLflow; what the table of metric names does not know (a study's) does."""
+        """Return whether a metric goes to MLflow; one that the table of metric names lacks (a study's) does."""
         try:
             return mirrored(key)
         except KeyError:
@@ -229,7 +229,7 @@ class MlflowTracker:
 
 
 class NoTracker:
-    """The tracker of ``--tracking off``: the run folder is all there is."""
+    """The tracker of ``--tracking off``: there is only the run folder."""
 
     uri = ""
     status = "FINISHED"

@@ -1,8 +1,8 @@
 """The claims as numbers: each one's effect by seed, from the table of evidence.
 
-An effect is one number a seed, paired within the seed wherever two networks are compared: same class order, same
-pictures, same initial weights. Every claim has a row as it is usually computed ("raw") and one matched for size and
-scale ("matched"), so that it can be seen where that changes the answer.
+An effect is one number per seed. Where two networks are compared, they are paired within the seed: same class order,
+same images, same initial weights. Every claim has a row as it is usually computed ("raw") and one matched for size and
+scale ("matched"), which shows where matching changes the answer.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,18 +21,18 @@ class Row:
 
     Attributes:
         claim: C0, C1, C2, C2b or C4.
-        statement: What is asked, in words.
-        measure: Column of the evidence, or what is made of it.
+        statement: The question in words.
+        measure: Column of the evidence, or what is computed from it.
         kind: "raw" or "matched".
         method: Method of the networks.
-        direction: +1 or -1, the sign that the claim predicts; 0 where it says only that there is a difference.
+        direction: +1 or -1, the sign that the claim predicts; 0 if it predicts only that there is a difference.
         values: The effect by seed.
         primary: Whether the claim is judged by this row, and Holm's correction counts it.
-        null: What the same statistic is by seed where nothing differs but the seed; None where 0 is the null.
-        scale: What an effect is a share of, for reading it; NaN where it is a share already.
-        pair: Rows of one claim with the same word here ask the same, raw and matched; "" stands alone.
+        null: The same statistic by seed when nothing but the seed differs; None if 0 is the null.
+        scale: What an effect is a share of, for reading it; NaN if it is a share already.
+        pair: Rows of one claim with the same word here ask the same question, raw and matched; "" stands alone.
         caveat: Why the row says less than its verdict: its classes are not learned, it restates a trivial baseline, or
-            it cannot come out otherwise; "" where none of these was found.
+            it cannot fail; "" if none of these applies.
     """
 
     claim: str
@@ -60,11 +60,11 @@ class Evidence:
         self.seeds = sorted(table["seed"].unique())
 
     def has(self, arm: str) -> bool:
-        """Tell whether there are runs of an arm."""
+        """Return whether there are runs of an arm."""
         return bool((self.table["arm"] == arm).any())
 
     def per_seed(self, arm: str, measure: str, terciles: Sequence[str] = ("head", "mid", "tail")) -> np.ndarray:
-        """Return the mean over classes of a measure, one value a seed; NaN where there is none."""
+        """Return the mean over classes of a measure, one value per seed; NaN where there is none."""
         rows = self.table[(self.table["arm"] == arm) & self.table["tercile"].isin(terciles)]
         if measure not in rows:
             return np.full(len(self.seeds), np.nan)
@@ -82,9 +82,9 @@ class Evidence:
         return (ours - theirs).dropna().groupby("seed").mean().reindex(self.seeds).to_numpy(dtype=float)
 
     def floor(self, arm: str, terciles: Sequence[str]) -> str:
-        """Say so where the classes of an arm are not learned or not recognised; "" where they are."""
+        """Return a caveat if the classes of an arm are not learned or not recognised, else ""."""
         means = [_mean(self.per_seed(arm, f"{part}_recall", terciles)) for part in ("train", "test")]
-        if not (means[0] < LEARNED or means[1] < RECOGNISED):  # nor where nothing is known
+        if not (means[0] < LEARNED or means[1] < RECOGNISED):  # nor if nothing is known
             return ""
         return f"floor: training recall {means[0]:.2f}, test recall {means[1]:.2f} in {' and '.join(terciles)} classes"
 
@@ -101,7 +101,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def spearman(x: np.ndarray, y: np.ndarray, given: np.ndarray | None = None) -> float:
-    """Return the rank correlation over classes, with ``given`` a partial one; NaN where a ranking is constant."""
+    """Return the rank correlation over classes, a partial one with ``given``; NaN if a ranking is constant."""
     from scipy.stats import rankdata
 
     columns = [x, y] if given is None else [x, y, given]
@@ -123,7 +123,7 @@ def spearman(x: np.ndarray, y: np.ndarray, given: np.ndarray | None = None) -> f
 def rows_of(table: Any, methods: Sequence[str]) -> list[Row]:
     """Return all rows that the evidence allows; six of the first method's are primary.
 
-    Not more: the smallest p of eight seeds, 2 / 2^8, stays below 0.05 under Holm's correction for six, not for seven.
+    No more than six: the smallest p of eight seeds, 2 / 2^8, stays below 0.05 under Holm's correction for six only.
     """
     found = Evidence(table)
     rows: list[Row] = []
@@ -218,9 +218,9 @@ def _c2b(e: Evidence, method: str, first: bool) -> list[Row]:
         rows += [
             make(f"a planted patch's features enter a {where} class's top-K as its share grows",
                  f"slope of patch_in_top, {where}", values=slope, primary=first and where == "rare"),
-            make(f"a {where} class loses recall on clean pictures with the patch in {100 * p[-1]:.0f} % of its own",
+            make(f"a {where} class loses recall on clean images with the patch in {100 * p[-1]:.0f} % of its own",
                  f"recall lost, {where}", values=lost[where]),
-            make(f"the patch draws other classes' pictures to the {where} class", f"share drawn, {where}",
+            make(f"the patch draws other classes' images to the {where} class", f"share drawn, {where}",
                  values=drawn[:, -1]),
         ]  # fmt: skip
     more = "a rare class loses more by the patch than a frequent one"
@@ -264,7 +264,7 @@ def _c4(e: Evidence, method: str, first: bool) -> list[Row]:
 
 
 def _beyond_margin(e: Evidence, arm: str, measure: str) -> str:
-    """Say what a measure adds to the loss of logit margin, a trivial baseline: nothing, or something beside it."""
+    """Return what a measure adds to the loss of logit margin, a trivial baseline: nothing, or something besides it."""
 
     def partial_rho(classes: Any) -> float:
         drop = (classes["train_recall"] - classes["test_recall"]).to_numpy(dtype=float)

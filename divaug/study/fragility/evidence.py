@@ -1,4 +1,4 @@
-"""What one trained network says on the claims: one row a class, one column a measure. Pure functions of bundles."""
+"""Evidence on the claims from one trained network: one row per class, one column per measure. Only pure functions."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,13 +22,13 @@ Evidence = dict[int, dict[str, float]]  # class -> measure -> value
 
 
 def class_rows(embeddings: Embeddings, match: int, seed: int = 0, prefix: str = "") -> Evidence:
-    """Return how many features the classes' pictures use and how large they are, raw and in ``match`` pictures.
+    """Return how many features the classes' images use and how large they are, raw and in ``match`` images.
 
-    In an encoder's space the features are the largest FE, and nothing is relative to a logit.
+    In an encoder's space the features are the largest FE, and no value is relative to a logit.
 
     Args:
-        embeddings: Training pictures.
-        match: Pictures to which every class is brought; the smallest class's number in the long-tailed cut.
+        embeddings: Training images.
+        match: Number of images that every class is reduced to: the size of the smallest class in the long-tailed cut.
         seed: Seed of the subsets.
         prefix: Put before the measures' names.
     """
@@ -107,15 +107,15 @@ def recall_rows(train: Embeddings, test: Embeddings, seed: int = 0) -> Evidence:
 
 
 def patch_rows(train: Embeddings, clean: Embeddings, patched: Embeddings, classes: Iterable[int]) -> Evidence:
-    """Return what the patch does to classes: in their top-K, in their recall, and in drawing other pictures to them.
+    """Return what the patch does to classes: in their top-K, in their recall, and in attracting other classes' images.
 
     The patch's features are the three whose FE grow most with the patch, in standard deviations over clean test
-    pictures; that needs no head. ``patch_in_top`` is the share of them in the class's top-K (by chance K / D).
+    images; that needs no head. ``patch_in_top`` is the share of them in the class's top-K (by chance K / D).
 
     Args:
-        train: Training pictures, as trained on.
-        clean: Test pictures.
-        patched: The same test pictures, every one with the patch.
+        train: Training images, as trained on.
+        clean: Test images.
+        patched: The same test images, every one with the patch.
         classes: Which classes to look at.
     """
     out: Evidence = {}

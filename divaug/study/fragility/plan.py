@@ -10,20 +10,20 @@ from divaug.runs.folder import RunFolder
 
 CUTS = ("exp", "balanced_small", "balanced")
 SHARES = (0.1, 0.3, 0.6, 0.9)
-OTHER = 1000  # added to a seed for another one
+OTHER = 1000  # added to a seed to get another one
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One kind of run, trained once a seed.
+    """One kind of run, trained once per seed.
 
     Attributes:
         method: Named method (which fixes the loss).
         cut: Profile of the training cut; the long-tailed one comes first in a recipe's list of cuts.
-        repeat: "" or what alone differs from the plain arm, for the nulls: "seed" (initial weights, order,
-            augmentation) or "data" (which pictures are in the cut).
+        repeat: "" or the only difference from the plain arm, for the nulls: "seed" (initial weights, order,
+            augmentation) or "data" (which images are in the cut).
         planted: "" or the class that has the patch: "rare" or "frequent".
-        share: Share of that class's training pictures with the patch.
+        share: Share of that class's training images with the patch.
     """
 
     method: str
@@ -51,8 +51,8 @@ def arms(methods: Sequence[str], cuts: Sequence[str] = CUTS, shares: Sequence[fl
 def config_of(arm: Arm, base: Config) -> Config:
     """Return the configuration of an arm's run.
 
-    Which class is rare is another one with every seed (``class_order``), so that class and size are not confounded;
-    initial weights, order, augmentation and the pictures of the cut change with the seed too. All arms of one seed
+    Which classes are rare changes with every seed (``class_order``), so that class and size are not confounded.
+    Initial weights, order, augmentation and the images of the cut change with the seed too. All arms of one seed
     share them.
 
     Args:
@@ -75,7 +75,7 @@ def config_of(arm: Arm, base: Config) -> Config:
 
 
 def folder_of(arm: Arm, base: Config) -> RunFolder:
-    """Return where an arm's run lies: ``DIR/fragility/<experiment>/<arm>/seed<k>``."""
+    """Return the folder of an arm's run: ``DIR/fragility/<experiment>/<arm>/seed<k>``."""
     name = Path(base.output_dir) / "fragility" / experiment_name(base)
     changed = method_label(base).removeprefix(base.method)
     return RunFolder(name / f"{arm.name}{changed}" / f"seed{base.seed}")

@@ -14,25 +14,25 @@ from divaug.study.fragility.evidence import MASK_KS
 from divaug.study.fragility.verdicts import MIN_SEEDS, changes, judge, null_interval
 
 _ASKED = {
-    "C0": "What decides about a rare class sits in its top-K classification embeddings (CE).",
+    "C0": "What decides about a rare class lies in its top-K classification embeddings (CE).",
     "C1": "A network learns a limited number of class top-K CE per class.",
     "C2": "Number and magnitude of the class top-K CE differ between balanced and imbalanced training, at equal n.",
     "C2b": "The class top-K CE are frequent features of the sample rather than intrinsic ones of the class.",
-    "C4": "A train-test difference in the magnitude of top-K features goes with lost recall.",
+    "C4": "A train-test difference in the magnitude of top-K features goes along with lost recall.",
 }
 _NOTES = (
-    """Rare and frequent are the smallest and the largest third of classes. Which class is rare is another one with
+    """Rare and frequent are the smallest and the largest third of classes. Which classes are rare changes with
     every seed, so class identity and size are not confounded.""",
-    """C2: the null is the same difference between two long-tailed networks of one cut whose seeds differ; the column
-    reference of verdicts.csv is the balanced value that an effect compares with.""",
-    """C0 is nearly a matter of arithmetic, for features that carry a logit; the comparison with features as large in
-    FE and the one between rare and frequent classes say more.""",
-    """C4: comparing recognised with missed test pictures would be circular (a missed picture was selected for its low
-    CE), so all members are compared. The correlation is over the classes of one network, partial for class size where
-    said.""",
-    """C2b: the patch's features are the three whose FE rise most when test pictures get the patch; recall lost is on
-    clean test pictures, against the network of the same seed without any patch.""",
-    """Rows that are not primary are exploratory: their p is not corrected.""",
+    """C2: the null is the same difference between two long-tailed networks of one cut whose seeds differ. The column
+    reference of verdicts.csv is the balanced value that an effect is compared with.""",
+    """C0 is nearly a matter of arithmetic, because these features carry the logit. The comparison with features as
+    large in FE and the one between rare and frequent classes are more informative.""",
+    """C4: comparing recognised with missed test images would be circular (a missed image was selected for its low
+    CE), so all members are compared. The correlation is over the classes of one network, controlled for class size
+    where stated.""",
+    """C2b: the patch's features are the three whose FE rise most when test images get the patch. Recall lost is on
+    clean test images, against the network of the same seed without a patch.""",
+    """Rows that are not primary are exploratory, and their p is not corrected.""",
 )
 _EFFECT = ("n", "effect", "low", "high", "null_low", "null_high")
 
@@ -43,9 +43,9 @@ def write_study_report(
     """Judge the claims and write verdicts, figures, Markdown and one HTML file; return the verdicts and the files.
 
     Args:
-        folder: Where to.
+        folder: Output folder.
         table: Evidence.
-        methods: Methods, the first being the one by which claims are judged.
+        methods: Methods; claims are judged by the first.
         about: What was trained, in a paragraph.
         command: The command that made the report.
     """
@@ -57,27 +57,28 @@ def write_study_report(
     primary = verdicts[verdicts["primary"]]
     document.heading("Verdicts")
     document.text(
-        "One row a claim and primary measure: effect over seeds (mean), interval (BCa, nominally 95 %), p of the exact "
-        "sign-flip permutation, corrected over these rows (Holm). Supported and contradicted need a corrected p below "
-        f"0.05, an interval without 0, a mean outside the seed null where there is one, {MIN_SEEDS} seeds at least; "
-        "all else is not decided."
+        "One row per claim and primary measure: mean effect over seeds, interval (BCa, nominally 95 %), and p of the "
+        "exact sign-flip permutation, corrected over these rows (Holm). Supported and contradicted need a corrected p "
+        "below 0.05, an interval without 0, a mean outside the seed null if there is one, and at least "
+        f"{MIN_SEEDS} seeds. Everything else is not decided."
     )
     document.table(primary[["claim", "statement", "measure", *_EFFECT, "p_holm", "verdict", "caveat"]])
     document.text(
-        "A caveat takes the verdict back where it stands: *floor*, the classes judged are not learned (training recall "
+        "A caveat withdraws the verdict of its row. With *floor*, the classes judged are not learned (training recall "
         f"below {LEARNED}) or hardly recognised (test recall below {RECOGNISED}), so that they have little recall to "
-        "lose and the row is not measurable; *restates the logit margin*, the correlation is gone once the loss of "
-        "margin is given (*beside* it: some remains); *cannot fail*, untrained networks have it too. The interval "
-        "covers 86 to 90 % of the time at eight seeds, and the smallest corrected p that eight seeds can give is "
-        "0.0469, ten 0.0117: a supported row is one in which all seeds agree in sign, no more."
+        "lose and the effect cannot be measured. With *restates the logit margin*, the correlation disappears once "
+        "the loss of margin is controlled for (*beside* it: some remains). With *cannot fail*, untrained networks show "
+        "it too. "
+        "With eight seeds the interval covers 86 to 90 % of the time, and the smallest possible corrected p is 0.0469 "
+        "(with ten seeds 0.0117). So a supported row means that all seeds agree in sign, and no more."
     )
     document.heading("Where size-matching, scale and nulls change the answer")
-    document.text("Rows that ask the same, raw and matched, by their uncorrected p, where the answers differ:")
+    document.text("Pairs of rows that ask the same question, raw and matched, whose answers (by uncorrected p) differ:")
     changed = changes(verdicts)
     if changed:
         document.bullets(changed)
     else:
-        document.text("In no row.")
+        document.text("None.")
     figures = _figures(folder, table, methods)
     for path, caption in figures:
         document.figure(path, caption)
@@ -88,7 +89,7 @@ def write_study_report(
             judged = ["p", "p_holm", "verdict", "caveat"]
             document.table(rows[["statement", "measure", "kind", "method", *_EFFECT, *judged]])
         else:
-            document.text("No networks in this study speak to it.")
+            document.text("No networks in this study address it.")
     document.heading("How to read this")
     document.bullets([" ".join(note.split()) for note in _notes(table)])
     write_text(folder / "verdicts.csv", verdicts.to_csv(index=False, float_format="%.5g"))
@@ -136,8 +137,8 @@ def _figures(folder: Path, table: Any, methods: Sequence[str]) -> list[tuple[Pat
 
 def _patch_figure(folder: Path, found: Evidence, method: str, shares: list[float]) -> Path:
     titles = {
-        "patch_in_top": "patch features in the top-K", "patch_recall_clean": "recall, clean test pictures",
-        "patch_draws_others": "other pictures drawn by the patch",
+        "patch_in_top": "patch features in the top-K", "patch_recall_clean": "recall, clean test images",
+        "patch_draws_others": "other images drawn by the patch",
     }  # fmt: skip
     panels = {}
     for measure, title in titles.items():

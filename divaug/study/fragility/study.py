@@ -1,4 +1,4 @@
-"""Train the arms of the study and collect their evidence; what is in the table already is not trained again."""
+"""Train the arms of the study and collect their evidence; runs already in the table are not trained again."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,11 +24,11 @@ from divaug.train.build import load_encoder
 
 KEYS = ("protocol", "arm", "seed")
 TEXT = ("protocol", "arm", "method", "cut", "repeat", "planted", "class_name", "tercile")
-SMALLEST_MATCH = 3  # pictures; with fewer a mean is one picture's
+SMALLEST_MATCH = 3  # images; with fewer, one image dominates a mean
 
 
 def evidence_of(arm: Arm, base: Config) -> Any:
-    """Train one arm's run, or take it up where it stopped, and return its evidence (see ``evidence``)."""
+    """Train one arm's run, or resume it, and return its evidence (see ``evidence``)."""
     config = config_of(arm, base)
     data = load_data(config)
     whole = data
@@ -38,7 +38,7 @@ def evidence_of(arm: Arm, base: Config) -> Any:
     if base.encoder is not None:  # before anything is trained
         encoder = load_encoder(base.encoder, data, allow_overlap=base.allow_overlap)
     folder = run(replace(config, encoder=None), folder_of(arm, base), data)
-    model = load(folder)
+    model = load(folder).network
     train, test = embed(model, data, "train"), embed(model, data, "test")
     match = max(SMALLEST_MATCH, int(data.cut.group_counts.min()))
     parts = [class_rows(train, match, base.seed), recall_rows(train, test, base.seed)]
@@ -75,14 +75,14 @@ def collect(
     say: Callable[[str], None] = lambda line: None,
     jobs: int = 1,
 ) -> Any:
-    """Return the evidence of all arms and seeds, training what is missing and writing every finished run at once.
+    """Return the evidence of all arms and seeds, training what is missing and writing each run as soon as it finishes.
 
     Args:
         planned: Arms.
-        bases: A configuration of every method and seed.
-        file: CSV that rows are kept in.
-        known: Further CSVs with rows of earlier sessions or other machines; runs in them are not trained again.
-        say: Told of every run.
+        bases: One configuration per method and seed.
+        file: CSV that holds the rows.
+        known: Further CSVs with rows from earlier sessions or other machines; runs in them are not trained again.
+        say: Called with a line for every run.
         jobs: Runs at once, each in a process of one thread.
     """
     import pandas as pd
@@ -94,7 +94,7 @@ def collect(
     table = table.drop_duplicates([*KEYS, *(["class"] if "class" in table else [])])
     done = set(zip(*(table[key] for key in KEYS), strict=True))
     wanted = [(arm, base) for base in bases for arm in planned if arm.method == base.method]
-    wanted.sort(key=lambda pair: pair[1].seed)  # whole seeds first: a study that is cut short has complete pairs
+    wanted.sort(key=lambda pair: pair[1].seed)  # seed by seed, so that a study that is cut short has complete pairs
     missing = [(arm, base) for arm, base in wanted if (protocol, arm.name, base.seed) not in done]
     say(f"{len(wanted) - len(missing)} of {len(wanted)} runs are in {file.name}")
 
@@ -113,7 +113,7 @@ def read(path: Path) -> Any:
     """Read a table of evidence.
 
     Raises:
-        DataError: It is not one.
+        DataError: The file is not a table of evidence.
     """
     import pandas as pd
 
@@ -122,7 +122,7 @@ def read(path: Path) -> Any:
     except (OSError, ValueError) as error:
         raise DataError(f"evidence {path} cannot be read: {error}") from error
     if missing := [key for key in (*KEYS, "class", *TEXT) if key not in table]:
-        raise DataError(f"{path} is no table of evidence: columns {missing} are missing")
+        raise DataError(f"{path} is not a table of evidence: columns {missing} are missing")
     return table
 
 

@@ -1,7 +1,7 @@
-"""From effects to verdicts: interval, null, p, and the words that a claim earns.
+"""From effects to verdicts: interval, null, p and the verdict on a claim.
 
-The p-value is the exact sign-flip permutation's over seeds, corrected by Holm over the claims' primary rows; the
-interval is BCa's, which covers 0.86 to 0.90 of the time with eight seeds where it promises 0.95.
+The p-value is from the exact sign-flip permutation over seeds, corrected by Holm over the claims' primary rows. The
+interval is BCa; with eight seeds it covers 0.86 to 0.90 of the time instead of the nominal 0.95.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "not decided"
 def verdict(
     mean: float, low: float, high: float, p: float, direction: int, n: int, null: tuple[float, float] | None = None
 ) -> str:
-    """Return the words for an effect.
+    """Return the verdict on an effect.
 
-    *supported*: p < 0.05 (corrected) with the predicted sign, and outside the null's interval where there is one;
+    *supported*: p < 0.05 (corrected) with the predicted sign, and outside the null's interval if there is one;
     *contradicted*: the same with the other sign; *not decided*: anything else, and always with fewer than six seeds.
     """
     if n < MIN_SEEDS or not p < ALPHA or not (low > 0 or high < 0):
@@ -33,7 +33,7 @@ def verdict(
 
 
 def judge(table: Any, methods: Sequence[str]) -> Any:
-    """Return the verdict table: a row an effect, with n, mean, interval, null, p, corrected p and verdict."""
+    """Return the verdict table: one row per effect, with n, mean, interval, null, p, corrected p and verdict."""
     import pandas as pd
 
     rows = rows_of(table, methods)
@@ -60,22 +60,22 @@ def judge(table: Any, methods: Sequence[str]) -> Any:
 
 
 def null_interval(values: np.ndarray) -> tuple[float, float] | None:
-    """Return where the mean of so many seeds lies, 19 times of 20, when nothing but the seed differs."""
+    """Return the interval that holds the mean over seeds 19 times out of 20 when nothing but the seed differs."""
     from scipy.stats import t
 
     known = values[~np.isnan(values)]
     if len(known) < 3:
         return None
-    # The sign of a difference of two seeds is arbitrary, so its mean is 0 by right.
+    # The sign of a difference of two seeds is arbitrary, so its true mean is 0.
     half = float(t.ppf(0.975, len(known)) * np.sqrt((known**2).mean() / len(known)))
     return -half, half
 
 
 def changes(verdicts: Any) -> list[str]:
-    """Return a sentence for every raw answer that is another once it is matched for size and scale.
+    """Return a sentence for every raw answer that changes when matched for size and scale.
 
-    Both by their uncorrected p: Holm's correction is for the primary rows alone and would pass for an effect of
-    matching.
+    Both are judged by their uncorrected p: Holm's correction covers the primary rows only and would look like an effect
+    of matching.
     """
     sentences = []
     paired = verdicts[verdicts["pair"] != ""]

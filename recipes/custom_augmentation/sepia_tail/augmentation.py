@@ -7,11 +7,11 @@ SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0
 
 @PIXEL.register("sepia_tail")
 class SepiaTail:
-    """Tint pictures, the rarer their class the more often.
+    """Tint images, the rarer their class the more often.
 
     Args:
-        class_counts: Training pictures of each class.
-        rate: Share of the smallest class's pictures that are tinted, in [0, 1]; class c has rate * n_min / n_c.
+        class_counts: Training images of each class.
+        rate: Share of the smallest class's images that are tinted, in [0, 1]; class c has rate * n_min / n_c.
 
     Differs from the paper: there is none.
     """
@@ -29,6 +29,6 @@ class SepiaTail:
         return np.where(rng.random(len(labels)) < self.share[labels.numpy()], rng.uniform(0.3, 1.0, len(labels)), 0.0)
 
     def apply_one(self, image, plan, i):
-        """Tint row ``i``'s picture; grey ones become lighter."""
+        """Tint row ``i``'s image; grey ones become lighter."""
         tinted = image @ SEPIA.T if image.shape[2] == 3 else image * 1.2
         return ((1 - plan[i]) * image + plan[i] * tinted).round().clip(0, 255).astype(np.uint8)

@@ -89,7 +89,7 @@ def test_with_the_whole_share_both_are_one_uniform_draw_and_power_evens_classes(
     drawn = draws(Diverse(LABELS, COUNTS, FEATURES, k=4, share=1.0))
     assert len(drawn.unique()) == 140
     counts = torch.bincount(drawn, minlength=140).double()
-    # 12,800 draws over 140 pictures: mean 91, sd 9.5; the extremes of 140 lie within 4.5 sd
+    # 12,800 draws over 140 images: mean 91, sd 9.5; the extremes of 140 lie within 4.5 sd
     assert counts.min() > 48 and counts.max() < 135
     even = draws(Redundant(LABELS, COUNTS, FEATURES, k=4, power=1.0))
     assert (torch.bincount(LABELS[even], minlength=3) / len(even)).tolist() == pytest.approx([1 / 3] * 3, abs=0.017)

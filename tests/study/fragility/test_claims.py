@@ -90,7 +90,7 @@ def test_the_opposite_effect_contradicts():
 
 def test_the_raw_number_differs_by_size_alone_and_the_report_says_that_matching_changes_it():
     found = judge(evidence(), ["erm"])
-    # 33 to 37 pictures against 100: log n alone moves the raw number
+    # 33 to 37 images against 100: log n alone moves the raw number
     assert of(found, "C2", "number_raw, balanced_small")["verdict"] == "supported"
     assert of(found, "C2", "effective_matched, balanced_small")["verdict"] == "not decided"
     assert any(
@@ -132,7 +132,7 @@ def test_null_interval_covers_means_of_noise():
 
 def test_differences_are_over_classes_that_both_arms_have():
     table = evidence()
-    table.loc[(table["arm"] == "erm_exp") & (table["class"] == 8), "rarefied_5"] = np.nan  # too few pictures
+    table.loc[(table["arm"] == "erm_exp") & (table["class"] == 8), "rarefied_5"] = np.nan  # too few images
     table.loc[(table["arm"] == "erm_balanced_small") & (table["class"] == 8), "rarefied_5"] = 1e9
     assert np.abs(Evidence(table).difference("erm_exp", "erm_balanced_small", "rarefied_5", "tail")).max() < 1
 
@@ -190,3 +190,49 @@ def test_what_untrained_networks_have_too_cannot_fail():
     table["untrained_effective_raw"] = 20.0
     said = of(judge(table, ["erm"]), "C1", "effective_raw - D / 2")["caveat"]
     assert said == "cannot fail: 20.0 of 64 in untrained networks"
+
+
+def test_a_planted_confounder_is_controlled_for():
+    """Small classes lose recall, and have a large loss of FE for their size alone: given size nothing is left."""
+    rng, table = np.random.default_rng(5), evidence()
+    size = -np.log(table["n"])
+    table["test_recall"] = 0.9 - 0.15 * (size - size.min()) - 0.05 * rng.random(len(table))
+    table["fe_loss"] = size + rng.normal(size=len(table)) * 0.2
+    found = judge(table, ["erm"])
+    assert of(found, "C4", "fe_loss")["verdict"] == "supported"  # 8 of 8 seeds: the classes' size
+    primary = of(found, "C4", "fe_loss | log n")
+    assert primary["primary"] and primary["verdict"] == "not decided" and abs(primary["effect"]) < 0.35
+
+
+def test_every_effect_has_the_sign_of_what_is_asked():
+    """Literals: one value in each arm, so that an exchanged arm, group or sign gives another number."""
+    table = evidence()
+    noise = ["lost_top_10", "lost_random_10", "lost_matched_10", "effective_raw", "effective_matched", "rarefied_5", "magnitude_raw",
+             "untrained_effective_matched", "number_raw", "magnitude_matched", "top_share_matched", "patch_recall_clean", "patch_in_top"]  # fmt: skip
+    plain = {"head": 1.0, "mid": 2.0, "tail": 4.0}
+    for number, column in enumerate(noise):
+        table[column] = table["tercile"].map(plain) * 10 ** (number % 3)
+    table["lost_matched_10"] *= 0.5
+    table.loc[table["arm"] == "erm_balanced_small", "rarefied_5"] += 0.25
+    table.loc[table["arm"] == "erm_exp_other-seed", "rarefied_5"] -= 3.0
+    for which, share, value in (("rare", 0.1, 0.8), ("rare", 0.9, 0.3), ("frequent", 0.1, 0.7), ("frequent", 0.9, 0.5)):
+        table.loc[table["arm"] == f"erm_exp_patch-{which}-{round(100 * share)}", "patch_recall_clean"] = value
+    table.loc[table["arm"] == "erm_exp", "patch_recall_clean"] = 0.9
+    rows = {(row.claim, row.measure): row for row in rows_of(table, ["erm"])}
+
+    def value(claim, measure):
+        (only,) = set(np.round(rows[claim, measure].values, 9))
+        return only
+
+    # top 1, random 10, matched 50 times the tercile's number; number % 3 gives the powers of ten
+    assert value("C0", "lost_top - lost_random") == 4 - 40
+    assert value("C0", "lost_top - lost_matched") == 4 - 200 and value("C0", "tail - head") == (4 - 200) - (1 - 50)
+    assert rows["C1", "effective_matched"].direction == -1
+    mean = (1 + 2 + 4) / 3
+    assert value("C1", "effective_matched") == pytest.approx(10 * mean - 10 * mean)
+    assert value("C2", "rarefied_5, balanced_small") == -0.25
+    assert set(np.round(rows["C2", "rarefied_5, balanced_small"].null, 9)) == {3.0}
+    assert value("C2b", "recall lost, rare") == pytest.approx(0.6) and value(
+        "C2b", "recall lost, frequent"
+    ) == pytest.approx(0.4)
+    assert value("C2b", "recall lost, rare - frequent") == pytest.approx(0.2)

@@ -77,7 +77,7 @@ def test_shares_are_of_one_class_and_nested():
             planted = with_patch(data, which, share, 0)
             changed = np.flatnonzero((planted.train.images != data.train.images).any((1, 2, 3)))
             members = np.flatnonzero(data.train.labels == c)
-            # A picture whose corner happens to be the chequerboard already would not count; digits have none.
+            # An image whose corner happens to be the chequerboard already would not count; digits have none.
             assert len(changed) == round(share * len(members)) and set(changed) <= set(members)
             assert before <= set(changed)
             before = set(changed)
@@ -137,7 +137,7 @@ def test_a_study_goes_on_from_its_table(monkeypatch):
 
 def test_a_table_that_is_none_is_refused():
     Path("x.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match="no table of evidence"):
+    with pytest.raises(DataError, match="not a table of evidence"):
         read(Path("x.csv"))
     with pytest.raises(DataError, match="cannot be read"):
         read(Path("none.csv"))

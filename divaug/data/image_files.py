@@ -1,4 +1,4 @@
-"""Picture files: decoding any common format to uint8 RGB of one size."""
+"""Image files: decoding any common format to uint8 RGB of one size."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,13 +11,13 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 
 
 def decode(path: Path, size: int) -> np.ndarray:
-    """Read a picture as uint8 ``(size, size, 3)``.
+    """Read an image as uint8 ``(size, size, 3)``.
 
     EXIF orientation is applied; grey becomes three equal channels; transparent parts turn white; 16-bit grey keeps its
     upper eight bits; the sides are resized separately (bilinear, antialiased), so the aspect ratio is not kept.
 
     Raises:
-        DataError: The file is missing, damaged or of a format that cannot be read.
+        DataError: The file is missing, damaged or in an unknown format.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -27,7 +27,7 @@ def decode(path: Path, size: int) -> np.ndarray:
             if picture.mode.startswith("I;16") or (picture.mode == "I" and file.format == "PNG"):
                 picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
             elif picture.mode in ("I", "F"):
-                raise ValueError("grey values of 32 bits have no agreed range; save it with 8 or 16 bits")
+                raise ValueError("grey values of 32 bits have no agreed range; store the image with 8 or 16 bits")
             if "A" in picture.getbands() or "transparency" in picture.info:
                 picture = picture.convert("RGBA")
                 white = Image.new("RGBA", picture.size, "white")
@@ -37,14 +37,14 @@ def decode(path: Path, size: int) -> np.ndarray:
                 picture = picture.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(picture)
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot read picture {path}: {error}") from error
+        raise DataError(f"cannot read image {path}: {error}") from error
 
 
-class PictureFiles:
-    """Pictures that are decoded when asked for.
+class ImageFiles:
+    """Images that are decoded on access.
 
     Args:
-        files: One path a picture.
+        files: One path per image.
         size: Side in pixels.
     """
 
@@ -54,20 +54,20 @@ class PictureFiles:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """The shape that decoding everything would give."""
+        """The shape that decoding everything would produce."""
         return len(self.files), self.size, self.size, 3
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
-        """Decode the pictures at an index array to uint8 ``(n, size, size, 3)``."""
+        """Decode the images at an index array to uint8 ``(n, size, size, 3)``."""
         return np.stack([decode(self.files[i], self.size) for i in np.asarray(indices)])
 
-    def take(self, keep: np.ndarray) -> "PictureFiles":
+    def take(self, keep: np.ndarray) -> "ImageFiles":
         """Return only the files at a boolean mask or an index array."""
         keep = np.flatnonzero(keep) if keep.dtype == bool else keep
-        return PictureFiles([self.files[i] for i in keep], self.size)
+        return ImageFiles([self.files[i] for i in keep], self.size)
 
     def load(self) -> np.ndarray:
         """Decode everything, in threads: decoding and resizing release the interpreter lock."""
@@ -75,8 +75,8 @@ class PictureFiles:
             return np.stack(list(pool.map(lambda path: decode(path, self.size), self.files)))
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """Return the picture files anywhere below a folder, sorted; hidden files and folders are left out."""
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files anywhere below a folder, sorted; hidden files and folders are left out."""
     return sorted(
         path
         for path in folder.rglob("*")

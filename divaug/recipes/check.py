@@ -1,13 +1,13 @@
 """Check an augmentation, ours or yours, against its family's contract: pass or fail for each part, with the reason.
 
-    python -m divaug.recipes.check_aug cutmix
-    python -m divaug.recipes.check_aug mine --import my_augs.py --mix.rate 0.25
-    python -m divaug.recipes.check_aug pixel/none
+    python -m divaug.recipes.check cutmix
+    python -m divaug.recipes.check mine --import my_augs.py --mix.rate 0.25
+    python -m divaug.recipes.check pixel/none
 
-NAME is [FAMILY/]NAME; a bare name means all augmentations that bear it (families pixel, mix, feature, partners). What
+NAME is [FAMILY/]NAME; a bare name means all augmentations of that name (families pixel, mix, feature, partners). What
 is tested: shapes and types, label weights, replay of draws, the rate applied, one row, throughput, and how many more
-features the views of a picture show than the picture, in the space of --encoder FILE or else of fixed random whitened
-patches.
+features the views of an image show than the image itself. The space is that of --encoder FILE or, without it, of fixed
+random whitened patches.
 """
 
 import sys
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work(arguments: list[str]) -> int:
         wanted = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
         rest, options = flags.take_component_options(arguments, FAMILIES)
-        request = flags.parse("divaug.recipes.check_aug NAME", __doc__ or "", rest, RECIPE, methods=("erm",))
+        request = flags.parse("divaug.recipes.check NAME", __doc__ or "", rest, RECIPE, methods=("erm",))
         if request is None:
             return 0
         config = replace(request.only, device="cpu")
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for item in config.imports:
             add_import(item)
         if wanted is None:
-            raise ConfigError("the argument NAME is missing: a registered augmentation, as cutmix or pixel/cutout")
+            raise ConfigError("the argument NAME is missing: a registered augmentation, such as cutmix or pixel/cutout")
         found = _find(wanted)
         if idle := set(options) - {family for family, _ in found}:
             raise ConfigError(f"options of {', '.join(sorted(idle))} have no effect: {wanted} is no such component")
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return max([_check(config, family, name, options.get(family, {})) for family, name in found])
 
-    return flags.main("check_aug", argv, work)
+    return flags.main("check", argv, work)
 
 
 def _find(wanted: str) -> list[tuple[str, str]]:
@@ -83,9 +83,7 @@ def _check(config: object, family: str, name: str, options: dict[str, object]) -
     checks = check_component(family, name, built.facts, options)
     component = REGISTRIES[family].build(name, facts=built.facts, **options)
     checks.append(diversity_per_view(family, component, built.train, built.train.labels, encode))
-    print(
-        f"{family}/{name}, facts of {config.dataset} with {data.counts.max()} to {data.counts.min()} pictures a class"
-    )
+    print(f"{family}/{name} on {config.dataset} with {data.counts.max()} to {data.counts.min()} images per class")
     for check in checks:
         print(f"  {check.outcome}  {check.name:<26}  {check.reason}")
     failed = [check.name for check in checks if check.outcome == "fail"]

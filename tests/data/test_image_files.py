@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from divaug.base.errors import DataError
-from divaug.data.pictures import PictureFiles, decode, list_pictures
+from divaug.data.image_files import ImageFiles, decode, list_images
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -48,26 +48,26 @@ def test_cmyk_and_resizing(tmp_path):
     assert (decode(path, 8) == 255).all()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", None])
+@pytest.mark.parametrize("content", [b"", b"not an image", None])
 def test_unreadable_files_are_named(tmp_path, content):
     path = tmp_path / "broken.jpg"
     if content is None:
         whole = saved(tmp_path, Image.fromarray(np.tile(RGB, (9, 9, 1))), "whole.jpg").read_bytes()
         content = whole[: len(whole) // 2]
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"cannot read picture .*broken\.jpg"):
+    with pytest.raises(DataError, match=r"cannot read image .*broken\.jpg"):
         decode(path, 8)
 
 
 def test_files_are_read_when_asked_for(tmp_path):
     paths = [saved(tmp_path, Image.fromarray((RGB + i).astype(np.uint8)), f"{i}.png") for i in range(5)]
-    files = PictureFiles(paths, 8)
+    files = ImageFiles(paths, 8)
     assert files.shape == (5, 8, 8, 3) == files.load().shape and len(files) == 5
     assert (files[np.array([3, 1])] == files.load()[[3, 1]]).all()
     assert (files.take(np.array([False, True, False, False, True])).load() == files.load()[[1, 4]]).all()
     (tmp_path / ".hidden.png").write_bytes(b"")
-    (tmp_path / "notes.txt").write_text("no picture")
-    assert list_pictures(tmp_path) == paths
+    (tmp_path / "notes.txt").write_text("no image")
+    assert list_images(tmp_path) == paths
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
@@ -80,4 +80,4 @@ def test_grey_of_32_bits_is_refused(tmp_path, mode):
 def test_hidden_folders_are_left_out(tmp_path):
     (tmp_path / ".ipynb_checkpoints").mkdir()
     Image.fromarray(RGB).save(tmp_path / ".ipynb_checkpoints" / "a.png")
-    assert list_pictures(tmp_path) == []
+    assert list_images(tmp_path) == []

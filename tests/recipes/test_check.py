@@ -1,6 +1,6 @@
 import pytest
 
-from divaug.recipes import check_aug
+from divaug.recipes import check
 
 MINE = '''
 from divaug.base.labels import MixedLabels
@@ -29,15 +29,15 @@ def outcomes(capsys):
 
 
 def test_ours_pass(capsys):
-    assert check_aug.main(["cutmix", "--mix.prob", "1.0"]) == 0
+    assert check.main(["cutmix", "--mix.prob", "1.0"]) == 0
     out = capsys.readouterr().out
-    assert "mix/cutmix, facts of digits with 87 to 4 pictures a class" in out and "7 checks, 0 failed" in out
+    assert "mix/cutmix on digits with 87 to 4 images per class" in out and "7 checks, 0 failed" in out
     assert "100 % of batches changed" not in out.split("rate")[0] and "distinct top-10 features in 16 views" in out
-    assert check_aug.main(["diverse", "--partners.k", "5"]) == 0  # its encoder: fixed random patches
+    assert check.main(["diverse", "--partners.k", "5"]) == 0  # its encoder: fixed random patches
 
 
 def test_a_bare_name_means_all_that_bear_it(capsys):
-    assert check_aug.main(["none"]) == 0
+    assert check.main(["none"]) == 0
     out = capsys.readouterr().out
     assert all(f"{family}/none" in out for family in ("pixel", "mix", "feature"))
     assert out.count("+0.0 distinct") == 2  # views of nothing show nothing new
@@ -45,10 +45,10 @@ def test_a_bare_name_means_all_that_bear_it(capsys):
 
 def test_a_users_component_is_judged(tmp_path, capsys):
     (tmp_path / "my_augs.py").write_text(MINE)
-    assert check_aug.main(["mine", "--import", str(tmp_path / "my_augs.py"), "--mix.share", "0.25"]) == 0
+    assert check.main(["mine", "--import", str(tmp_path / "my_augs.py"), "--mix.share", "0.25"]) == 0
     assert outcomes(capsys) == ["pass", "pass", "note", "pass", "pass", "pass", "pass"]
     (tmp_path / "worse.py").write_text(MINE.replace("mine", "worse").replace("int(rng.integers(1, 9))", "1"))
-    assert check_aug.main(["worse", "--import", str(tmp_path / "worse.py")]) == 1
+    assert check.main(["worse", "--import", str(tmp_path / "worse.py")]) == 1
     assert "all steps give the same batch" in capsys.readouterr().out
 
 
@@ -65,5 +65,5 @@ def test_a_users_component_is_judged(tmp_path, capsys):
     ],
 )
 def test_mistakes_are_named(argv, message, capsys):
-    assert check_aug.main(argv) == 2
+    assert check.main(argv) == 2
     assert message in capsys.readouterr().err

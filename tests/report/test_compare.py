@@ -1,0 +1,108 @@
+"""The comparison on runs whose numbers are literals."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from divaug.base.errors import DivaugError
+from divaug.base.stats import wilson_interval
+from divaug.config.layers import configure
+from divaug.config.tables import dump
+from divaug.report.compare import class_table, compare, mean_sd
+from divaug.runs.folder import RunFolder
+
+NAMES = ["ant", "bee", "cat"]
+RECALLS = {
+    ("erm", 0): [0.90, 0.50, 0.20],
+    ("erm", 1): [0.80, 0.60, 0.40],
+    ("cmo", 0): [0.85, 0.50, 0.60],
+    ("cmo", 1): [0.75, 0.60, 0.40],
+}
+MANIFEST = {
+    "class_names": NAMES, "counts": [90, 30, 9], "cut_counts": [100, 40, 10], "group_counts": [100, 40, 10], "test_counts": [50, 40, 20],
+    "train_sha256": "x",
+}  # fmt: skip
+
+
+def made(root, method, seed, **more):
+    config = configure(
+        dataset="digits", method=method, seed=seed, epochs=2, experiment="e", output_dir=str(root), **more
+    )
+    folder = RunFolder.of(config)
+    folder.path.mkdir(parents=True)
+    recall = RECALLS[method, seed]
+    (folder.path / "config.toml").write_text(dump(config))
+    (folder.path / "manifest.json").write_text(json.dumps(MANIFEST))
+    rows = [
+        {"epoch": e, "metrics": {}, "per_class": {"test/recall": r}} for e, r in ((0, [0.0, 0.0, 0.0]), (1, recall))
+    ]
+    (folder.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = {
+        "final/test_acc": 0.5 + seed / 10, "final/test_bal_acc": float(np.mean(recall)), "final/test_prior_corrected_bal_acc": 0.7,
+        "final/test_acc_head": recall[0], "final/test_acc_mid": recall[1], "final/test_acc_tail": recall[2],
+        "final/test_worst_class_acc": min(recall), "final/test_macro_f1": 0.25, "final/feature_dim": 64, "final/train_seconds": 12.0,
+        "final/train_clean_rarefied_5_tail": 20.0 + seed,
+    }  # fmt: skip
+    (folder.path / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return [made(tmp_path, *key) for key in RECALLS]
+
+
+def test_the_table_has_every_number_in_its_column(folders):
+    (comparison,) = compare(folders)
+    lines = {
+        line.split()[0]: line.split()
+        for line in comparison.text.splitlines()
+        if line.startswith(("method", "erm ", "cmo ")) and " against " not in line
+    }
+    assert lines["method"] == [
+        "method", "seeds", "acc", "bal", "prior-corr.", "head", "mid", "tail", "worst", "macro-F1", "top-K", "tail", "m=5", "seconds",
+    ]  # fmt: skip
+    # sd of two values is their difference over the square root of 2
+    assert " ".join(lines["erm"]) == (
+        "erm 2 55.0 ± 7.1 56.7 ± 4.7 70.0 ± 0.0 85.0 ± 7.1 55.0 ± 7.1 30.0 ± 14.1 30.0 ± 14.1 25.0 ± 0.0 20.5 ± 0.7 12 ± 0"
+    )
+    assert " ".join(lines["cmo"]).startswith("cmo 2 55.0 ± 7.1 61.7 ± 4.7 70.0 ± 0.0 80.0 ± 7.1")
+    assert "3 classes of 90 to 9" in comparison.text and "train 129, test 110 images" in comparison.text
+
+
+def test_which_classes_a_method_helped_and_hurt(folders):
+    (comparison,) = compare(folders)
+    line = next(line for line in comparison.text.splitlines() if line.startswith("cmo against erm"))
+    # ant: -5 and -5; bee: 0 and 0; cat: +40 and 0
+    assert line.endswith("better in 1 (cat +20.0); worse in 1 (ant -5.0).")
+
+
+def test_classes_have_their_mean_recall_with_wilsons_interval_of_their_test_images(folders):
+    rows = [line.split() for line in class_table(folders[:2]).splitlines()[1:]]
+    assert [row[:4] for row in rows] == [
+        ["ant", "90", "50", "85.0"],
+        ["bee", "30", "40", "55.0"],
+        ["cat", "9", "20", "30.0"],
+    ]
+    low, high = wilson_interval(0.3, 20)
+    assert rows[2][4:] == [f"{100 * low:.1f}", "to", f"{100 * high:.1f}"]
+
+
+def test_a_seed_twice_is_refused_and_protocols_are_apart(folders, tmp_path):
+    twice = made(tmp_path / "again", "erm", 0)
+    with pytest.raises(DivaugError, match="are one run twice, or two runs of one seed"):
+        compare([*folders, twice])
+    other = made(tmp_path / "other", "erm", 0, lr=0.01)
+    assert [list(c.runs) for c in compare([*folders, other])] == [["erm", "cmo"], ["erm"]]
+    (tmp_path / "other/e/erm/seed0/result.json").unlink()
+    assert len(compare([*folders, other])) == 1  # not finished
+    with pytest.raises(DivaugError, match="no finished run to compare"):
+        compare([other])
+    assert replace(folders[0].config, seed=9).seed == 9
+
+
+def test_means_with_their_deviation():
+    assert mean_sd([0.5]) == "50.0" and mean_sd([0.5, float("nan")]) == "50.0" and mean_sd([float("nan")]) == "-"
+    assert mean_sd([1.0, 2.0, 4.0], scale=1.0, digits=2) == "2.33 ± 1.53"

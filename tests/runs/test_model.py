@@ -1,0 +1,78 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import divaug
+from divaug.base.errors import ConfigError, DataError
+from divaug.data.datasets.digits import digits
+from divaug.data.images import Request
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    config = divaug.configure(
+        dataset="digits", method="erm", epochs=3, max_per_class=40, tracking="off", progress="none", precision="fp32",
+        output_dir=str(tmp_path_factory.mktemp("model")), **{"model.widths": [8], "top_k": 4},
+    )  # fmt: skip
+    return divaug.run(config)
+
+
+def test_a_model_predicts_what_the_run_did(trained):
+    model, images = divaug.load(trained), digits(Request()).test.images
+    outputs = np.load(trained.path / "test_outputs.npz")["logits"]
+    table = model.predict(images)
+    wanted = torch.from_numpy(outputs).double().softmax(1).numpy()
+    assert list(table.columns) == ["label", "probability", *(f"p_{c}" for c in range(10))]
+    np.testing.assert_allclose(table.filter(like="p_").to_numpy(), wanted, atol=1e-4)
+    assert table["label"].tolist() == [model.classes[c] for c in outputs.argmax(1)]
+    np.testing.assert_allclose(table["probability"], wanted.max(1), atol=1e-4)
+    assert model.classes == tuple(str(c) for c in range(10)) and not model.network.training
+    features = model.features(images)
+    with torch.no_grad():
+        logits = model.network.head(torch.from_numpy(features))
+    np.testing.assert_allclose(logits, outputs, atol=1e-4)
+
+
+def test_files_images_and_arrays_are_one(trained, tmp_path):
+    model, images = divaug.load(trained.path), digits(Request()).test.images[:3]
+    paths = []
+    for i, image in enumerate(images):
+        Image.fromarray(image[:, :, 0]).save(tmp_path / f"{i}.png")
+        paths.append(tmp_path / f"{i}.png")
+    wanted = model.predict(images)
+    found = model.predict(paths)
+    assert found["path"].tolist() == [str(path) for path in paths]
+    pd.testing.assert_frame_equal(found.drop(columns="path"), wanted)
+    pd.testing.assert_frame_equal(model.predict([Image.open(path) for path in paths]), wanted)
+    colour = np.repeat(images, 3, axis=3)
+    pd.testing.assert_frame_equal(model.predict(colour), wanted)  # grey of three equal channels
+    one = model.predict(paths[0])
+    assert len(one) == 1 and len(model.predict(images[0])) == 1 and len(model.predict(images[0, :, :, 0])) == 1
+    assert model.transform(Image.new("L", (40, 30))).shape == (1, 8, 8)  # another size is resized
+
+
+def test_what_is_no_image_is_refused(trained, tmp_path):
+    model = divaug.load(trained)
+    (tmp_path / "broken.png").write_bytes(b"no")
+    for wrong, said in (
+        (tmp_path / "broken.png", "cannot read image"), (np.zeros((8, 8, 1)), "expected uint8"),
+        (np.zeros((8, 8, 4), np.uint8), "expected uint8"), ([], "no image was given"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=said):
+            model.predict(wrong)
+    with pytest.raises(ConfigError, match="cannot read"):
+        divaug.load(tmp_path)
+
+
+def test_configure_takes_what_flags_take(monkeypatch):
+    one = divaug.configure(dataset="digits", mix="cutmix", **{"mix.alpha": 0.5, "model.widths": [8]})
+    assert one.mix.name == "cutmix" and one.mix.options == {"alpha": 0.5} and one.model.options == {"widths": [8]}
+    assert divaug.configure(dataset="digits", **{"mix.alpha": 0.5}, mix="cutmix") == divaug.configure(
+        dataset="digits", mix={"name": "cutmix", "alpha": 0.5}
+    )
+    monkeypatch.setenv("DIVAUG_EPOCHS", "7")
+    assert divaug.configure(dataset="digits").epochs == 7 and divaug.configure(dataset="digits", epochs=2).epochs == 2
+    with pytest.raises(ConfigError, match="unknown key 'epoch'"):
+        divaug.configure(epoch=3)
