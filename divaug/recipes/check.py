@@ -17,6 +17,7 @@ from dataclasses import replace
 from divaug.base.errors import ConfigError, suggestion
 from divaug.config import flags
 from divaug.config.registry import REGISTRIES, add_import
+from divaug.config.schema import Config
 from divaug.config.tables import dump
 
 RECIPE = {"dataset": "digits", "imbalance_factor": 20.0}
@@ -63,26 +64,12 @@ def _find(wanted: str) -> list[tuple[str, str]]:
     return found
 
 
-def _check(config: object, family: str, name: str, options: dict[str, object]) -> int:
-    import torch
-
-    from divaug.config.schema import Config
+def _check(config: Config, family: str, name: str, options: dict[str, object]) -> int:
     from divaug.data.load import load_data
-    from divaug.latent.patches import RandomPatches
-    from divaug.testing import check_component
-    from divaug.testing.diversity import diversity_per_view
-    from divaug.train.build import build
+    from divaug.testing.on_images import check_on_images
 
-    assert isinstance(config, Config)
     data = load_data(config)
-    built = build(config, data)
-    encode = built.space.encoder if built.space is not None else RandomPatches(torch.cat(list(built.train.evenly(500))))
-    if built.space is None:
-        pictures = (images for images, _ in built.train.in_order())
-        built.facts.late["encoder_features"] = lambda: torch.cat([encode(images) for images in pictures])
-    checks = check_component(family, name, built.facts, options)
-    component = REGISTRIES[family].build(name, facts=built.facts, **options)
-    checks.append(diversity_per_view(family, component, built.train, built.train.labels, encode))
+    checks = check_on_images(config, data, family, name, options)
     print(f"{family}/{name} on {config.dataset} with {data.counts.max()} to {data.counts.min()} images per class")
     for check in checks:
         print(f"  {check.outcome}  {check.name:<26}  {check.reason}")

@@ -14,12 +14,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from divaug.base.errors import ConfigError, DivaugError
 from divaug.config import flags
-
-EPOCHS = 5  # whose views are replayed; an image needs several views to have a richness
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from divaug.config.tables import protocol_fingerprint
         from divaug.report import results
         from divaug.report.cards import write_cards
+        from divaug.report.common_space import common_space, summary
         from divaug.report.compare import compare, write_report
         from divaug.runs.folder import find_runs
 
@@ -71,55 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 folder /= protocol_fingerprint(first.config)
             files = write_report(folder, comparison)
             if chosen.encoder is not None:
-                table = _in_common_space(comparison.runs, chosen.encoder, chosen.allow_overlap)
+                table = common_space(comparison.runs, chosen.encoder, chosen.allow_overlap)
                 files.append(folder / "common_space.csv")
                 table.to_csv(files[-1], index=False, float_format="%.5g")
-                print(f"\nin the space of {os.path.basename(chosen.encoder)}\n{_summary(table)}")
+                print(f"\nin the space of {os.path.basename(chosen.encoder)}\n{summary(table)}")
             print("\nfiles: " + "  ".join(os.path.relpath(file) for file in files) + "\n")
         return 0
 
     return flags.main("compare", argv, work)
-
-
-def _in_common_space(runs: dict[str, list[Any]], file: str, allow_overlap: bool) -> Any:
-    """Return tidy tables of all runs in the encoder's space, with columns for method and seed."""
-    import pandas as pd
-
-    from divaug.data.load import load_data
-    from divaug.latent.tables import diversity_table, rarefaction_table, views_table
-    from divaug.runs.embed import encode, encode_views
-    from divaug.train.build import load_encoder
-
-    tables = []
-    known: dict[Any, Any] = {}  # in one protocol, data differ only by extra images
-    for label, folders in runs.items():
-        for folder in folders:
-            config = folder.config
-            if config.extra_train not in known:
-                data = load_data(config)
-                encoder = load_encoder(file, data, allow_overlap=allow_overlap)
-                clean, held_out = encode(encoder, data, "train"), encode(encoder, data, "test")
-                of_pictures = [rarefaction_table(clean, config.top_k), diversity_table(clean, held_out)]
-                known[config.extra_train] = encoder, data, held_out, of_pictures
-            encoder, data, held_out, of_pictures = known[config.extra_train]
-            logs = [row for row in folder.metrics.rows() if "aug/level" in row["per_class"]]
-            levels = {row["epoch"]: row["per_class"]["aug/level"] for row in logs}
-            last = range(max(0, config.epochs - EPOCHS), config.epochs)
-            views = encode_views(encoder, config, data, last, levels)
-            of_views = diversity_table(views, held_out, size=20)
-            of_views["measure"] += "_views"
-            found = [*of_pictures, views_table(views, config.top_k), of_views]
-            tables += [table.assign(method=label, seed=config.seed) for table in found]
-    return pd.concat(tables, ignore_index=True)
-
-
-def _summary(table: Any) -> str:
-    """Return means over seeds and tail classes: one row per method, one column per measure."""
-    shown = ["rarefied_5", "vendi", "rarefied_5_views", "within_5_views", "between_5_views", "vendi_views",
-             "coverage_views"]  # fmt: skip
-    tail = table[(table["tercile"] == "tail") & table["measure"].isin(shown)]
-    wide = tail.pivot_table(index="method", columns="measure", values="value", sort=False)
-    return "tail classes, mean over seeds\n" + wide[[m for m in shown if m in wide]].round(2).to_string()
 
 
 if __name__ == "__main__":

@@ -30,16 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if request is None:
             return 0
         os.environ.setdefault("MPLBACKEND", "Agg")
-        import pandas as pd
-        import torch
-
         from divaug.base.files import make_folder
         from divaug.data.load import load_data
-        from divaug.figures.gallery import draw_gallery
-        from divaug.latent.patches import RandomPatches
-        from divaug.report import gallery
-        from divaug.report.document import Document
-        from divaug.train.build import build
+        from divaug.report.gallery import write_gallery
 
         config = replace(request.only, device="cpu")
         folder = Path(config.output_dir) / "gallery"
@@ -47,31 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(dump(config) if request.print_config else folder / f"{config.dataset}.png")
             return 0
         make_folder(folder)
-        data = load_data(config)
-        built = build(config, data)
-        encode = built.space.encoder if built.space is not None else None
-        if encode is None:
-            encode = RandomPatches(torch.cat(list(built.train.evenly(500))))
-            features = (encode(images) for images, _ in built.train.in_order())
-            built.facts.late["encoder_features"] = lambda: torch.cat(list(features))
-        plain, rows = gallery.images(data, built)
-        clouds = gallery.clouds(data, built, encode)
-        heading = f"{config.dataset}: {plain[0].caption} ({data.counts.max()} images) and {plain[1].caption} "
-        heading += f"({data.counts.min()})"
-        png = draw_gallery(folder / f"{config.dataset}.png", plain, rows, clouds, heading)
-        page = Document(f"Augmentations on {config.dataset}")
-        page.text("Every registered augmentation at three strengths, with label weights. The table lists the options.")
-        page.figure(png, heading)
-        shown = [(row.family, row) for row in rows] + [("feature", cloud) for cloud in clouds]
-        page.table(pd.DataFrame([
-            {"family": family, "name": row.name, "what it does": row.summary, **{
-                title: ", ".join(f"{k} {v}" for k, v in options.items()) or "default"
-                for title, options in zip(("weak", "medium", "strong"), row.options, strict=True)
-            }}
-            for family, row in shown
-        ]))  # fmt: skip
-        files = page.write(folder, config.dataset)
-        print("gallery: " + "  ".join(os.path.relpath(file) for file in (png, *files)))
+        files = write_gallery(folder, config, load_data(config))
+        print("gallery: " + "  ".join(os.path.relpath(file) for file in files))
         return 0
 
     return flags.main("gallery", argv, work)

@@ -61,103 +61,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         folders = [folder for folder in find_runs(chosen.runs) if folder.finished]
         if not folders:
             raise DivaugError(f"no finished run at or below {', '.join(chosen.runs)}")
+        options = {key: getattr(chosen, key) for key in DEFAULTS}
         for folder in folders:
-            _one_run(folder, methods, chosen)
+            _one_run(folder, methods, options, chosen.results)
         return 0
 
     return flags.main("posthoc", argv, work)
 
 
-def _label(name: str, chosen: Any) -> str:
+def _label(name: str, options: dict[str, Any]) -> str:
     """Return the method with the options that are not the defaults: they set its rows apart."""
-    options = {key: getattr(chosen, key) for key in DEFAULTS if key != "neighbours" or name in ("smote", "eos")}
-    changed = [f"+{key.replace('_', '-')}={value}" for key, value in options.items() if value != DEFAULTS[key]]
+    own = {key: value for key, value in options.items() if key != "neighbours" or name in ("smote", "eos")}
+    changed = [f"+{key.replace('_', '-')}={value}" for key, value in own.items() if value != DEFAULTS[key]]
     return "".join([name, *changed])
 
 
-def _one_run(folder: Any, methods: list[str], chosen: Any) -> None:
-    import numpy as np
-    import pandas as pd
-
-    from divaug.base.files import make_folder, write_tensors, write_text
-    from divaug.data.load import load_data
+def _one_run(folder: Any, methods: list[str], options: dict[str, Any], results_file: str | None) -> None:
     from divaug.report import results
-    from divaug.runs.embed import embed
-    from divaug.runs.model import load
-    from divaug.train.build import build_model
+    from divaug.runs.new_heads import keep_rows, new_heads
 
-    config, names = folder.config, folder.manifest["class_names"]
-    data = load_data(config)
-    network = load(folder).network
-    train, test = embed(network, data, "train"), embed(network, data, "test")
-    out = make_folder(folder.path / "posthoc")
-    found, _ = _measure(network, test, data)
-    rows: list[dict[str, Any]] = [{"head": "as trained", "synthetic": 0, "fewest_bases": None, **found}]
-    notes = []
-    counts = np.bincount(train.labels, minlength=len(names))
-    smaller = np.flatnonzero((counts > 0) & (counts < counts.max()))
-    for name in methods:
-        network.head = build_model(config, folder.manifest).head  # new weights, not the run's
-        classes, base = _train_on_oversampled(name, network.head, train, config.seed, chosen)
-        label = _label(name, chosen)
-        write_tensors(out / f"{label}.pt", network.state_dict())
-        fewest = None
-        if name != "none":
-            bases = {int(c): len(np.unique(base[classes == c])) for c in smaller}
-            fewest = min(bases.values(), default=None)
-            notes += [
-                f"{name}: class {names[c]!r} got no synthetic embeddings: none of its {counts[c]} images has "
-                f"one of another class among its {chosen.neighbours} nearest neighbours; "
-                "more --neighbours may find some"
-                for c, number in bases.items()
-                if not number
-            ]
-        found, of_class = _measure(network, test, data)
-        rows.append({"head": label, "synthetic": len(classes), "fewest_bases": fewest, **found})
-        if chosen.results is not None:
-            file = Path(chosen.results)
+    print(f"\n{folder.experiment}: {folder.label}, seed {folder.config.seed}; test recall in %")
+    heads = []
+    for head in new_heads(folder, {_label(name, options): name for name in methods}, **options):
+        if heads and results_file is not None:  # the first is the run's own head: a row of training
+            file = Path(results_file)
             results.append(file, {
-                **results.key_beside(file, folder), "method": f"{folder.label}+posthoc={label}",
-                **{f"test_{key}": value for key, value in found.items()},
-                **{f"recall_{c}": value for c, value in zip(names, of_class, strict=True)},
+                **results.key_beside(file, folder), "method": f"{folder.label}+posthoc={head.label}",
+                **{f"test_{key}": value for key, value in head.accuracies.items()},
+                **{f"recall_{name}": value for name, value in head.recalls.items()},
             })  # fmt: skip
-    table: Any = pd.DataFrame(rows)
-    kept: Any = pd.read_csv(out / "results.csv") if (out / "results.csv").exists() else table[:0]
-    kept = kept[~kept["head"].isin(table["head"])]  # from earlier calls with other methods or options
-    write_text(out / "results.csv", pd.concat([kept, table]).to_csv(index=False, float_format="%.6g"))
-    print(f"\n{folder.experiment}: {folder.label}, seed {config.seed}; test recall in %")
-    _show(table)
-    print("\n".join(notes), end="\n" if notes else "")
-    print(f"files: {os.path.relpath(out)}")
-
-
-def _train_on_oversampled(name: str, head: Any, train: Any, seed: int, chosen: Any) -> tuple[Any, Any]:
-    """Train the head; return the synthetic embeddings' classes and the rows that they start from."""
-    import numpy as np
-
-    from divaug.base.rng import stream
-    from divaug.posthoc.head import train_head
-    from divaug.posthoc.oversample import METHODS as OVERSAMPLE
-
-    rng = stream(seed, f"posthoc/{name}")
-    synthetic, classes, base = OVERSAMPLE[name](train.features, train.labels, neighbours=chosen.neighbours, rng=rng)
-    features, labels = np.concatenate([train.features, synthetic]), np.concatenate([train.labels, classes])
-    train_head(head, features, labels, epochs=chosen.head_epochs, lr=chosen.head_lr, seed=seed)
-    return classes, base
-
-
-def _measure(network: Any, test: Any, data: Any) -> tuple[dict[str, float], list[float]]:
-    """Return a head's accuracies on the test embeddings, and its recall of each class."""
-    import torch
-
-    from divaug.base.metrics import confusion_matrix, from_confusion, prior_corrected, recall
-
-    with torch.no_grad():
-        logits = network.head(torch.from_numpy(test.features)).numpy()
-    matrix = confusion_matrix(test.labels, logits.argmax(1), logits.shape[1])
-    corrected, _ = prior_corrected(test.labels, logits, data.cut.counts / data.cut.counts.sum())
-    found = from_confusion(matrix, data.cut.group_counts)
-    return {**found, "prior_corrected_bal_acc": corrected}, recall(matrix).tolist()
+        heads.append(head)
+    _show(keep_rows(folder, heads))
+    print("".join(f"{note}\n" for head in heads for note in head.notes), end="")
+    print(f"files: {os.path.relpath(folder.path / 'posthoc')}")
 
 
 def _show(table: Any) -> None:

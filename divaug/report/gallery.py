@@ -3,9 +3,11 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -14,13 +16,17 @@ from divaug.base.errors import ConfigError
 from divaug.base.labels import MixedLabels
 from divaug.base.rng import stream
 from divaug.config.registry import FEATURE, MIX, PIXEL, REGISTRIES
+from divaug.config.schema import Config
 from divaug.data.load import Data
+from divaug.figures.gallery import draw_gallery
 from divaug.latent.patches import RandomPatches
-from divaug.train.build import Built
+from divaug.report.document import Document
+from divaug.train.build import Built, build
 
 STRENGTHS = 3
 BATCH = 96
 DRAWS = 25
+PATCHED = 500  # images whose patches make the space, if there is no encoder
 POINTS = 40  # of the small class; more would hide one another
 LEARNED = (2, 5, 10)  # levels shown of a component that learns them
 LEFT_OUT = {"pixel": ("chain",), "partners": ("uniform",), "mix": (), "feature": ()}  # a chain is what its steps are
@@ -69,6 +75,38 @@ class Cloud:
     originals: np.ndarray
     enemies: np.ndarray
     made: list[np.ndarray]
+
+
+def write_gallery(folder: Path, config: Config, data: Data) -> tuple[Path, ...]:
+    """Draw every registered augmentation on a data set's cut; return the PNG and the page's files.
+
+    Args:
+        folder: An existing folder.
+        config: A run on these data; its encoder, if it has one, gives the space of the feature augmentations.
+        data: Its data.
+    """
+    built = build(config, data)
+    encode = built.space.encoder if built.space is not None else None
+    if encode is None:
+        encode = RandomPatches(torch.cat(list(built.train.evenly(PATCHED))))
+        features = (encode(images) for images, _ in built.train.in_order())
+        built.facts.late["encoder_features"] = lambda: torch.cat(list(features))
+    plain, rows = images(data, built)
+    planes = clouds(data, built, encode)
+    heading = f"{config.dataset}: {plain[0].caption} ({data.counts.max()} images) and {plain[1].caption} "
+    heading += f"({data.counts.min()})"
+    png = draw_gallery(folder / f"{config.dataset}.png", plain, rows, planes, heading)
+    page = Document(f"Augmentations on {config.dataset}")
+    page.text("Every registered augmentation at three strengths, with label weights. The table lists the options.")
+    page.figure(png, heading)
+    page.table(pd.DataFrame([
+        {"family": family, "name": row.name, "what it does": row.summary, **{
+            title: ", ".join(f"{k} {v}" for k, v in options.items()) or "default"
+            for title, options in zip(("weak", "medium", "strong"), row.options, strict=True)
+        }}
+        for family, row in [*((row.family, row) for row in rows), *(("feature", plane) for plane in planes)]
+    ]))  # fmt: skip
+    return png, *page.write(folder, config.dataset)
 
 
 def strengths_of(family: str, name: str) -> list[dict[str, Any]]:
@@ -130,7 +168,7 @@ def _pixel(built: Built, name: str, options: Mapping[str, Any], rows: np.ndarray
         pixel.levels[:] = LEARNED[strength]
     images, labels = built.train.take(rows), built.train.labels_of(rows)
     plan = pixel.sample(labels, (images.shape[1], images.shape[2]), stream(strength, "gallery/pixel"))
-    return [Shown(picture, "") for picture in pixel.apply(images, plan)[:2].cpu().numpy()]
+    return [Shown(image, "") for image in pixel.apply(images, plan)[:2].cpu().numpy()]
 
 
 def _mix(
@@ -172,7 +210,7 @@ def clouds(data: Data, built: Built, encode: Any = None) -> list[Cloud]:
         built: What is built on them.
         encode: Maps normalised images to embeddings; by default fixed random whitened patches.
     """
-    encode = encode or RandomPatches(torch.cat(list(built.train.evenly(500))))
+    encode = encode or RandomPatches(torch.cat(list(built.train.evenly(PATCHED))))
     features = torch.cat([encode(images).cpu() for images, _ in built.train.in_order()])
     labels = built.train.labels
     order = np.argsort(data.counts, kind="stable")

@@ -8,15 +8,20 @@ import torch
 
 from divaug.base.errors import DivaugError
 from divaug.base.files import make_folder, write_text
-from divaug.data.load import Data
+from divaug.data.load import Data, load_data
 from divaug.figures import latent as plots
 from divaug.latent.embeddings import Embeddings
 from divaug.latent.rarefaction import SATURATED
 from divaug.latent.statistics import ADAPTIVE, class_statistics, class_top_k
 from divaug.latent.tables import all_tables
-from divaug.runs.embed import embed, loader_of
+from divaug.report.document import Document
+from divaug.runs.embed import embed, encode, loader_of
+from divaug.runs.folder import RunFolder
+from divaug.runs.model import load
+from divaug.train.build import load_encoder
 
-CARD_FEATURES, CARD_PICTURES = 5, 5
+CARD_FEATURES, CARD_IMAGES = 5, 5
+SHOWN_DIVERSITY = ["class_name", "tercile", "n", "size", "measure", "value", "low", "high"]
 
 
 def write_latent_report(
@@ -53,6 +58,50 @@ def write_latent_report(
             (card, f"Feature card of {train.class_names[c]}: its top features, and the images that use each most.")
         )
     return tables, figures
+
+
+def write_run_report(
+    folder: RunFolder,
+    *,
+    command: str,
+    cards: tuple[str, ...] = ("largest", "smallest"),
+    encoder: str | None = None,
+    allow_overlap: bool = False,
+) -> tuple[Path, Path]:
+    """Write the latent report of a finished run into its folder ``latent``; return Markdown and HTML.
+
+    Args:
+        folder: The run.
+        command: The command that makes the report.
+        cards: As for `write_latent_report`.
+        encoder: Common encoder in whose space to measure as well; its tables are ``*_encoder.csv``.
+        allow_overlap: Accept an encoder that has seen images of the run.
+    """
+    config = folder.config
+    data = load_data(config)
+    common = load_encoder(encoder, data, allow_overlap=allow_overlap) if encoder is not None else None
+    out = folder.path / "latent"
+    tables, figures = write_latent_report(out, load(folder).network, data, k=config.top_k, cards=cards)
+    document = Document(f"Latent features of {folder.experiment}, {folder.label}, seed {config.seed}")
+    document.code(command)
+    document.bullets(remarks(Embeddings.load(out / "embeddings" / "train"), tables))
+    document.text("The claims are about differences between networks. To test them, run the recipe without RUN.")
+    for path, caption in figures:
+        document.figure(path, caption)
+    shown = tables["rarefaction"]
+    document.heading("Rarefied numbers")
+    document.table(shown[shown["m"].notna()][
+        ["class_name", "tercile", "split", "n", "K", "m", "value", "ceiling", "used", "saturated", "largest_common"]
+    ])  # fmt: skip
+    document.heading("Diversity of embeddings at equal size")
+    document.table(tables["diversity"][SHOWN_DIVERSITY])
+    if common is not None:
+        in_space = all_tables(encode(common, data, "train"), encode(common, data, "test"), config.top_k)
+        for name, table in in_space.items():
+            write_text(out / f"{name}_encoder.csv", table.to_csv(index=False, float_format="%.6g"))
+        document.heading(f"In the space of {Path(str(encoder)).name} (top-K FE; there are no class weights)")
+        document.table(in_space["diversity"][SHOWN_DIVERSITY])
+    return document.write(out, "latent_report")
 
 
 def _class_of_card(wanted: str, data: Data) -> int:
@@ -167,7 +216,7 @@ def draw_feature_card(path: Path, model: Any, data: Data, train: Embeddings, c: 
     pictures, heats, titles = [], [], []
     try:
         for d in top:
-            chosen = rows[np.argsort(-contributions[:, d], kind="stable")[:CARD_PICTURES]]
+            chosen = rows[np.argsort(-contributions[:, d], kind="stable")[:CARD_IMAGES]]
             part = data.train.take(chosen)
             images, _ = next(iter(loader_of(data, part, torch.device("cpu")).in_order()))
             maps.clear()

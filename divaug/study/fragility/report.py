@@ -1,5 +1,8 @@
 """The report of the fragility study: verdicts, what size-matching changes, figures, and how to read it."""
 
+import math
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from divaug.base.files import make_folder, write_text
+from divaug.config.schema import Config
 from divaug.figures import fragility as plots
 from divaug.report.document import Document
+from divaug.runs.trackers.mlflow import MlflowTracker
+from divaug.runs.tracking import tracking_uri
 from divaug.study.fragility.claims import LEARNED, RECOGNISED, Evidence, rows_of
 from divaug.study.fragility.evidence import MASK_KS
 from divaug.study.fragility.verdicts import MIN_SEEDS, changes, judge, null_interval
@@ -35,6 +41,28 @@ _NOTES = (
     """Rows that are not primary are exploratory, and their p is not corrected.""",
 )
 _EFFECT = ("n", "effect", "low", "high", "null_low", "null_high")
+
+
+def about(table: Any, config: Config, arm: str, methods: Sequence[str]) -> str:
+    """Return in a paragraph what was trained.
+
+    Args:
+        table: Evidence.
+        config: The configuration of any run.
+        arm: The arm whose long-tailed cuts are described.
+        methods: Methods.
+    """
+    seeds = sorted(table["seed"].unique())
+    rows = table[(table["cut"] == "exp") & (table["arm"] == arm)]
+    one = rows[rows["seed"] == seeds[0]]
+    balanced = table[table["cut"] == "balanced"]["n_train"].max()
+    return (
+        f"{config.dataset}, {config.model.name} (D = {one['dimensions'].iloc[0]:.0f}), {config.epochs} epochs; "
+        f"{len(seeds)} seeds, each with its own class order, cut and initial weights; long-tailed cut with "
+        f"{one['n'].max():.0f} to {one['n'].min():.0f} training images per class (imbalance factor "
+        f"{config.imbalance_factor:g}, {one['n_train'].iloc[0]:.0f} in all), balanced_small with as many in all, "
+        f"balanced with {balanced:.0f}. Losses: {', '.join(methods)}."
+    )
 
 
 def write_study_report(
@@ -148,3 +176,23 @@ def _patch_figure(folder: Path, found: Evidence, method: str, shares: list[float
             values = np.column_stack([found.per_seed(arm, measure, [tercile]) for arm in arms])
             panels[title][which] = values[~np.isnan(values).any(1)]
     return plots.patches(folder / "patches.png", [0.0, *shares], panels)
+
+
+def log_study(config: Config, folder: Path, verdicts: Any, files: Sequence[Path]) -> None:
+    """Log the effects, the primary verdicts and the files as one MLflow run, unless tracking is off."""
+    uri = tracking_uri(config, Path(config.output_dir))
+    if uri is None:
+        return
+    measured = {
+        f"{row['claim']}/{row['method']}/" + re.sub(r"[^\w.-]+", "_", row["measure"]): float(row["effect"])
+        for _, row in verdicts.iterrows()
+    }
+    with MlflowTracker(
+        uri, output_dir=Path(config.output_dir), experiment="fragility", run_name=folder.name, folder=folder,
+        params={"dataset": config.dataset, "epochs": config.epochs, "imbalance_factor": config.imbalance_factor},
+        tags={str(row["claim"]): row["verdict"] for _, row in verdicts[verdicts["primary"]].iterrows()},
+        say=lambda line: print(line, file=sys.stderr),
+    ) as tracker:  # fmt: skip
+        tracker.log_final({name: value for name, value in measured.items() if not math.isnan(value)})
+        for file in files:
+            tracker.artifact(file)
