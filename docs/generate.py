@@ -99,7 +99,7 @@ def components() -> str:
     ]
     for family, about in FAMILIES.items():
         entries = REGISTRIES[family].entries()
-        parts += [f"## {family}", about, table(["name", ""], [(f"`{name}`", e.summary) for name, e in entries.items()])]
+        parts += [f"## {family}", about, table(["name", "what it does"], [(f"`{name}`", e.summary) for name, e in entries.items()])]
         for name, entry in entries.items():
             parts += [f"### {family}/{name}", prose(entry.doc)]
             if entry.options:
@@ -171,7 +171,7 @@ def configuration() -> str:
 
 def command_line() -> str:
     """Return the page of recipes with their --help."""
-    listed = table(["recipe", ""], [(f"`{name}`", text) for name, text in recipes().items()])
+    listed = table(["recipe", "what it does"], [(f"`{name}`", text) for name, text in recipes().items()])
     parts = ["# Command line", "`divaug NAME` is `python -m divaug.recipes.NAME`.", listed]
     os.environ["COLUMNS"] = "100"
     for name in recipes():
