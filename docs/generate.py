@@ -99,7 +99,11 @@ def components() -> str:
     ]
     for family, about in FAMILIES.items():
         entries = REGISTRIES[family].entries()
-        parts += [f"## {family}", about, table(["name", "what it does"], [(f"`{name}`", e.summary) for name, e in entries.items()])]
+        parts += [
+            f"## {family}",
+            about,
+            table(["name", "what it does"], [(f"`{name}`", e.summary) for name, e in entries.items()]),
+        ]
         for name, entry in entries.items():
             parts += [f"### {family}/{name}", prose(entry.doc)]
             if entry.options:
@@ -139,7 +143,7 @@ def metrics() -> str:
     return "\n\n".join([
         "# Metric names",
         ("What a run writes into `metrics.jsonl` (numbers of an epoch), `per_class.parquet` (numbers of a class) and "
-        "`result.json` (`final/...`: the last epoch's, with `_` for the stroke). *MLflow* says whether the number is "
+        "`result.json` (`final/...`: the last epoch's, with `_` for the slash). *MLflow* says whether the number is "
         "mirrored there. Group means have `_head`, `_mid` or `_tail` behind the name; a second and further K has "
         "`_topK`; rows made of several images are apart, with `_mixed`."),
         table(["name", "meaning", "unit", "what it is", "MLflow"], rows),
@@ -151,9 +155,10 @@ def configuration() -> str:
     parts = [
         "# Configuration keys",
         (
-            "Every key is a flag (dashes for underscores), a TOML key and a keyword of `divaug.configure`. Precedence, "
-            "lowest first: defaults, recipe, preset, method, `--config`, `DIVAUG_*`, flags. *protocol* keys tell which "
-            "runs can be compared; *method* keys are what is compared; *where* keys change no result."
+            "Every key is a TOML key and a keyword of `divaug.configure`, and nearly all are flags (dashes for "
+            "underscores). Precedence, lowest first: defaults, recipe, preset, method, `--config`, `DIVAUG_*`, flags. "
+            "*protocol* keys tell which runs can be compared; *method* keys are what is compared; *where* "
+            "keys change no result."
         ),
     ]
     groups: dict[str, list[tuple[object, ...]]] = {}

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from divaug.base.errors import ConfigError
 from divaug.base.labels import MixedLabels
@@ -240,7 +240,16 @@ class Backbone(Protocol):
 
 
 @runtime_checkable
-class Head(Protocol):
+class Factors(Protocol):
+    """Says what classification embeddings are made of."""
+
+    def factors(self, z: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "C D"]]:
+        """Return (FE, weights) whose elementwise product is the classification embedding."""
+        ...
+
+
+@runtime_checkable
+class Head(Factors, Protocol):
     """Embeddings to final logits: ``scale`` times the sum of the classification embedding, plus the bias."""
 
     weight: Tensor
@@ -251,16 +260,12 @@ class Head(Protocol):
         """Return the logits."""
         ...
 
-    def factors(self, z: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "C D"]]:
-        """Return (FE, weights) whose elementwise product is the classification embedding."""
-        ...
-
 
 @runtime_checkable
 class Monitor(Protocol):
     """Measures embeddings over a stream of batches; memory does not depend on their number."""
 
-    def update(self, z: Float[Tensor, "B D"], target: MixedLabels, head: Any) -> None:
+    def update(self, z: Float[Tensor, "B D"], target: MixedLabels, head: Factors | nn.Linear | None) -> None:
         """Count a batch; ``head`` is None if there are no class weights."""
         ...
 
@@ -360,7 +365,8 @@ def complete(component: Component) -> Component:
         try:
             object.__setattr__(component, name, value)  # frozen dataclasses too
         except AttributeError as error:
-            raise ConfigError(f"{kind.__name__} must not have __slots__: divaug completes it ({error})") from error
+            said = f"{kind.__name__} must take new attributes, with which divaug completes it (no __slots__): {error}"
+            raise ConfigError(said) from error
     return component
 
 

@@ -1,6 +1,7 @@
 """Writing files so that a crash leaves the old or the new one intact; and locks between processes."""
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -22,6 +23,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; NaN and infinities become null."""
     write_text(path, json.dumps(to_json(value), indent=1, allow_nan=False) + "\n")
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_tensors(path: Path, state: Any) -> None:

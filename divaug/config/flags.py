@@ -6,14 +6,13 @@ Nothing heavy is imported here: ``--help``, ``--list`` and a misspelt name answe
 import argparse
 import os
 import re
-import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
-from divaug.base.errors import ConfigError, DivaugError, suggestion
+from divaug.base.errors import ConfigError, suggestion
 from divaug.config import layers
+from divaug.config.command import Parser
 from divaug.config.registry import REGISTRIES, add_import
 from divaug.config.schema import FAMILY_OF, Component, Config, config_fields, default_of
 
@@ -51,38 +50,6 @@ class Request:
         return self.configs[0]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See --help")
-
-
-def main(program: str, argv: Sequence[str] | None, work: Callable[[list[str]], int]) -> int:
-    """Run a recipe's work and turn errors into messages and exit codes (0, 1, 2, 3, 130, 143).
-
-    Args:
-        program: Name shown in messages.
-        argv: Arguments; None takes those of the process.
-        work: Takes the arguments and returns the exit code.
-    """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return work(arguments)
-    except (DivaugError, KeyboardInterrupt) as error:
-        if "-v" in arguments:
-            traceback.print_exc()
-        code = error.exit_code if isinstance(error, DivaugError) else 130
-        print(f"{program}: {error or 'interrupted'}", file=sys.stderr)
-        return code
-    except BrokenPipeError:  # the reader of the pipe has exited, as head does
-        sys.stderr.close()
-        return 1
-    except Exception as error:
-        if "-v" in arguments:
-            traceback.print_exc()
-        print(f"{program}: {type(error).__name__}: {error} (-v shows where)", file=sys.stderr)
-        return 1
-
-
 def parse(
     program: str,
     description: str,
@@ -113,10 +80,7 @@ def parse(
     parser = _build_parser(program, description, recipe, methods, positional)
     shared = {action.dest for action in parser._actions}
     own_flags(parser)
-    known, unknown = parser.parse_known_args(argv)
-    if unknown:
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        raise ConfigError(f"unknown argument {unknown[0]!r}; {_near_flag(unknown[0], flags)}")
+    known = parser.read(argv)
     given = {key: value for key, value in vars(known).items() if value is not None}
     if "imports" in given:  # absolute, so that the run's own record of them works from anywhere
         given["imports"] = [os.path.abspath(i) if i.endswith(".py") else i for i in given["imports"]]
@@ -276,13 +240,8 @@ def _build_parser(
     recipe: Mapping[str, Any],
     methods: Sequence[str],
     positional: tuple[str, str] | None,
-) -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=program,
-        description=description,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+) -> Parser:
+    parser = Parser(program, description)
     if positional:
         parser.add_argument(positional[0], metavar=positional[0].upper(), nargs="?", help=positional[1])
     first = parser.add_argument_group("what to run")
@@ -345,12 +304,6 @@ def _list_of(kind: type) -> Callable[[str], list[Any]]:
 
     read.__name__ = f"list of {kind.__name__}"
     return read
-
-
-def _near_flag(argument: str, flags: list[str]) -> str:
-    if not argument.startswith("-"):
-        return "this recipe takes no such positional argument"
-    return suggestion(argument.split("=", maxsplit=1)[0], flags).split("Allowed:")[0] + "see --help"
 
 
 def _families() -> list[str]:

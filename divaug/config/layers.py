@@ -167,8 +167,14 @@ def configure(**keys: Any) -> Config:
     """
     flags: dict[str, Any] = {}
     file = keys.pop("config", None)
-    for item in keys.get("imports", ()):
-        add_import(str(item))
+    if "import" in keys:  # its name in TOML, which Python reserves
+        keys["imports"] = keys.pop("import")
+    if isinstance(keys.get("imports"), str):
+        keys["imports"] = [keys["imports"]]
+    if "imports" in keys:  # absolute, as flags make it, so that the run's record of it works from anywhere
+        keys["imports"] = [os.path.abspath(i) if str(i).endswith(".py") else str(i) for i in keys["imports"]]
+        for item in keys["imports"]:
+            add_import(item)
     for key, value in keys.items():
         slot, _, option = key.partition(".")
         if not option:

@@ -91,7 +91,7 @@ class Registry:
         if name not in entries:
             raise ConfigError(
                 f"unknown {self.family} {name!r}; {suggestion(name, entries)} "
-                "If it is your own, name its file with --import."
+                "If it is your own, name its file with --import (from Python: imports=[FILE])."
             )
         return entries[name]
 

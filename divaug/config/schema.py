@@ -82,7 +82,7 @@ def _key(
 
 @dataclass(frozen=True)
 class Config:
-    """One run. Every key is a flag (dashes for underscores), a TOML key and a keyword of this class.
+    """One run. Every key is a TOML key and a keyword of this class, and nearly all are flags (dashes for underscores).
 
     Raises:
         ConfigError: A value is out of range, or a component or one of its hyperparameters is unknown.

@@ -1,12 +1,16 @@
 """Long-tailed training cuts: from labels to indices, pure functions with a manifest."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from divaug.base.errors import DataError
+from divaug.base.errors import ConfigError, DataError, suggestion
 from divaug.base.rng import stream
+
+PROFILES = ("exp", "step", "custom", "balanced", "balanced_small", "natural")
+SUBSETS = ("literature", "nested")
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,18 @@ def cut(
         max_per_class: Use at most this many images per class of the data set; the profile applies to these.
 
     Raises:
+        ConfigError: An argument is not among those allowed.
         DataError: A class would keep no image, or a class has fewer than ``counts`` asks for.
     """
+    for key, value, allowed in (("profile", profile, PROFILES), ("subset", subset, SUBSETS)):
+        if value not in allowed:
+            raise ConfigError(f"unknown {key} {value!r}; {suggestion(value, allowed)}")
+    if not re.fullmatch(r"native|reversed|permuted:\d+", order):
+        raise ConfigError(f"class_order must be native, reversed or permuted:SEED, got {order!r}")
+    if not factor >= 1:
+        raise ConfigError(f"imbalance_factor must be >= 1, got {factor:g}")
+    if bool(counts) != (profile == "custom"):
+        raise ConfigError("counts go with profile custom, which needs them")
     labels = np.asarray(labels)
     available = np.bincount(labels, minlength=num_classes)
     if max_per_class is not None:

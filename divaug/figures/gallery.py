@@ -1,21 +1,72 @@
 """The gallery: one row per augmentation, two images at three strengths each; and clouds of embeddings."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from divaug.figures.style import COLORS, save
 
 _TITLES = ("weak", "medium", "strong")
 
 
-def draw_gallery(path: Path, plain: Any, rows: Any, clouds: Any, heading: str) -> Path:
+@dataclass(frozen=True)
+class Shown:
+    """One image with its caption: the label weights, or nothing if there is a single label."""
+
+    image: np.ndarray
+    caption: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One augmentation of images.
+
+    Attributes:
+        family, name, summary: What it is.
+        options: What was set at each strength.
+        shown: ``[large, small]`` classes by strength.
+    """
+
+    family: str
+    name: str
+    summary: str
+    options: list[dict[str, Any]]
+    shown: list[list[Shown]]
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """One augmentation of embeddings: points of a plane, by strength.
+
+    Attributes:
+        name, summary: What it is.
+        options: What was set at each strength.
+        originals: Embeddings of the small class, up to 40, ``(n, 2)``.
+        enemies: The nearest embeddings of other classes, ``(m, 2)``.
+        made: Moved or synthetic embeddings labelled (mostly) as the small class, ``(k, 2)``, by strength.
+    """
+
+    name: str
+    summary: str
+    options: list[dict[str, Any]]
+    originals: np.ndarray
+    enemies: np.ndarray
+    made: list[np.ndarray]
+
+
+def draw_gallery(
+    path: Path, plain: Sequence[Shown], rows: Sequence[Row], clouds: Sequence[Cloud], heading: str
+) -> Path:
     """Draw one tall figure.
 
     Args:
         path: Output file.
         plain: The two original images.
-        rows: Augmentations of images (``divaug.report.gallery.Row``).
-        clouds: Augmentations of embeddings (``divaug.report.gallery.Cloud``).
+        rows: Augmentations of images.
+        clouds: Augmentations of embeddings.
         heading: What images these are.
     """
     from matplotlib.figure import Figure
@@ -30,7 +81,7 @@ def draw_gallery(path: Path, plain: Any, rows: Any, clouds: Any, heading: str) -
     )  # fmt: skip
     made.suptitle(heading, fontsize=12, y=1 - 0.15 * top)
 
-    def picture(line: int, column: int, shown: Any) -> Any:
+    def image(line: int, column: int, shown: Shown) -> Any:
         axis = made.add_subplot(grid[line, column])
         grey = shown.image.shape[-1] == 1
         axis.imshow(shown.image[..., 0] if grey else shown.image, cmap="gray", vmin=0, vmax=255)
@@ -42,7 +93,7 @@ def draw_gallery(path: Path, plain: Any, rows: Any, clouds: Any, heading: str) -
 
     for line, row in enumerate(rows):
         for column, shown in enumerate(plain):
-            axis = picture(line, column, shown)
+            axis = image(line, column, shown)
             if column == 0:
                 axis.text(
                     -0.15,
@@ -57,7 +108,7 @@ def draw_gallery(path: Path, plain: Any, rows: Any, clouds: Any, heading: str) -
                 axis.set_title("original", fontsize=8)
         for strength, pair in enumerate(row.shown):
             for which, shown in enumerate(pair):
-                axis = picture(line, 3 + 2 * strength + which, shown)
+                axis = image(line, 3 + 2 * strength + which, shown)
                 if line == 0:
                     axis.set_title(f"{_TITLES[strength]}\n{('large', 'small')[which]} class", fontsize=8)
     for number, cloud in enumerate(clouds):

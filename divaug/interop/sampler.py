@@ -12,7 +12,9 @@ class Sampler(torch.utils.data.Sampler[int]):
     """Hand a divaug sampler's draws to a ``torch.utils.data.DataLoader``.
 
     Every epoch draws anew; call ``set_epoch`` before each, as with torch's ``DistributedSampler``. The ranks share one
-    draw: rank r takes its positions r, r + world_size, ... and their union is the draw of a single process.
+    draw: rank r takes its positions r, r + world_size, ... and their union is the draw of a single process. If its
+    length is no multiple of world_size, its first positions come again at the end, as in ``DistributedSampler``: all
+    ranks do as many steps.
 
     Args:
         sampler: Any component of the family ``samplers``.
@@ -49,7 +51,9 @@ class Sampler(torch.utils.data.Sampler[int]):
 
     def _draw(self) -> torch.Tensor:
         rng = stream(self.seed, "sampler", self.epoch)
-        return self.sampler.draw(rng, min(self.epoch, self.epochs - 1) / self.epochs)[self.rank :: self.world_size]
+        draw = self.sampler.draw(rng, min(self.epoch, self.epochs - 1) / self.epochs)
+        positions = torch.arange(-(-len(draw) // self.world_size) * self.world_size) % len(draw)
+        return draw[positions][self.rank :: self.world_size]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._draw().tolist())

@@ -10,7 +10,7 @@ from divaug.data.longtail import Cut, cut
 
 
 class LongTail(Subset[Any]):
-    """A cut of a data set, with what a stranger needs to check it.
+    """A cut of a data set, with what is needed to verify it.
 
     Attributes:
         labels: Class of every image of the cut, int64 ``(N,)``.
@@ -26,11 +26,11 @@ class LongTail(Subset[Any]):
         (141, (141,), [100, 31, 10])
     """
 
-    def __init__(self, dataset: Any, labels: np.ndarray, chosen: Cut, said: dict[str, Any]) -> None:
+    def __init__(self, dataset: Any, labels: np.ndarray, chosen: Cut, settings: dict[str, Any]) -> None:
         super().__init__(dataset, chosen.indices.tolist())
         self.labels = labels[chosen.indices]
         self.counts = chosen.counts.tolist()
-        self.manifest = {**said, "counts": self.counts, "cut_indices_sha256": chosen.sha256}
+        self.manifest = {**settings, "counts": self.counts, "cut_indices_sha256": chosen.sha256}
 
 
 def long_tail(
@@ -47,8 +47,8 @@ def long_tail(
     """Cut a data set so that its classes fall off in size, as ``cifar_lt`` does.
 
     Args:
-        dataset: Any data set of (image, label) with ``targets`` or ``labels`` (torchvision's have one of them); of one
-            with neither every item is loaded once to see its label.
+        dataset: Any data set of (image, label) with ``targets`` or ``labels`` (torchvision's have one of them, and
+            their ``target_transform`` is applied); of one with neither every item is loaded once to see its label.
         imbalance_factor: Largest over smallest class, >= 1.
         profile: exp, step, balanced, balanced_small, natural, or custom with ``counts``.
         counts: Images per class, profile custom only.
@@ -61,6 +61,7 @@ def long_tail(
         A ``torch.utils.data.Subset`` with ``labels``, ``counts`` and ``manifest``.
 
     Raises:
+        ConfigError: An argument is not among those allowed.
         DataError: A class would keep no image, or has fewer than ``counts`` asks for.
         ValueError: Labels are not whole numbers from 0.
 
@@ -94,9 +95,13 @@ def _labels(dataset: Any) -> np.ndarray:
     for name in ("targets", "labels"):  # what torchvision's data sets call them
         if name in dir(dataset):
             found = np.asarray(getattr(dataset, name))
+            if (transform := vars(dataset).get("target_transform")) is not None:  # items have it applied, these not
+                found = np.array([transform(label) for label in found.tolist()])
             break
     else:
         found = np.array([int(dataset[i][1]) for i in range(len(dataset))])
+    if len(found) != len(dataset):
+        raise ValueError(f"the data set has {len(dataset)} items but {len(found)} labels: those of a parent?")
     if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer) or not len(found) or found.min() < 0:
         raise ValueError(f"labels must be whole numbers >= 0, one per image, got {found.dtype} {found.shape}")
     return found.astype(np.int64)

@@ -1,5 +1,6 @@
 """Any pixel component as a transform of torchvision v2."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ class Transform(nn.Module):
     """Augment single images with a pixel component, wherever torchvision's transforms go (``v2.Compose`` too).
 
     Takes a PIL image or uint8 ``(ch, H, W)``, ch 1 or 3, and gives the same back; ``transform(image, label)`` also
-    hands the label on, for components that treat classes differently. Draws from torch's global generator, as
+    hands the label on; components that treat classes differently need it. Draws from torch's global generator, as
     torchvision's do, so the seeds of ``DataLoader`` workers hold.
 
     Args:
@@ -22,6 +23,7 @@ class Transform(nn.Module):
 
     Raises:
         TypeError: Neither a PIL image nor a uint8 tensor.
+        ValueError: No label for a component that was built from the labels or counts of classes.
 
     Example:
         >>> import torch
@@ -35,9 +37,16 @@ class Transform(nn.Module):
         super().__init__()
         whole: Any = complete(pixel)
         self.pixel: WholePixel = whole
+        facts = {"labels", "class_counts", "group_counts"} & set(inspect.signature(type(pixel)).parameters)
+        self._needs_label = bool(facts)
 
     def forward(self, image: Any, label: Any = None) -> Any:
         """Augment one image; with a label, return both."""
+        if label is None and self._needs_label:
+            raise ValueError(
+                f"{type(self.pixel).__name__} treats classes differently: call transform(image, label), as "
+                "transforms= of torchvision's data sets does (transform= gets the image alone)"
+            )
         array = _to_array(image)
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         labels = torch.tensor([0 if label is None else int(label)])

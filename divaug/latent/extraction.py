@@ -92,7 +92,7 @@ def extract(
     ).verify()  # fmt: skip
 
 
-def find_head(model: nn.Module, layer: str | None = None) -> Any:
+def find_head(model: nn.Module, layer: str | None = None) -> Any:  # a module that is a Head too
     """Return a classifier's last linear layer: the one named, a divaug network's head, timm's, or the only one.
 
     Raises:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from divaug.base.contracts import Factors
 from divaug.base.labels import MixedLabels
 from divaug.latent.counts import TopKCounts
 from divaug.latent.rarefaction import rarefied_number
@@ -57,7 +58,7 @@ class TopKMonitor:
         self.counts = TopKCounts(2 * num_classes, feature_dim, self.ks)
 
     @torch.no_grad()
-    def update(self, z: Float[Tensor, "B D"], target: MixedLabels, head: Any) -> None:
+    def update(self, z: Float[Tensor, "B D"], target: MixedLabels, head: Factors | nn.Linear | None) -> None:
         """Count a batch.
 
         Args:

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from divaug.base.errors import ConfigError, suggestion
 from divaug.config import flags
+from divaug.config.command import main as run_main
 from divaug.config.registry import REGISTRIES, add_import
 from divaug.config.schema import Config
 from divaug.config.tables import dump
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return max([_check(config, family, name, options.get(family, {})) for family, name in found])
 
-    return flags.main("check", argv, work)
+    return run_main("check", argv, work)
 
 
 def _find(wanted: str) -> list[tuple[str, str]]:

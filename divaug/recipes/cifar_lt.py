@@ -9,7 +9,7 @@ Default: CIFAR-10, imbalance factor 100, methods erm, ros, cutmix and cmo, one s
 import sys
 from collections.abc import Sequence
 
-from divaug.config.flags import main as run_main
+from divaug.config.command import main as run_main
 from divaug.recipes._compare_methods import train_and_compare
 
 RECIPE = {"dataset": "cifar10", "profile": "exp", "imbalance_factor": 100.0}

@@ -9,23 +9,21 @@ runs' training images. In its space all numbers are of top-K FE. They describe c
 same for all methods on one cut, and the views of each run's last five epochs, which differ.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from divaug.base.errors import ConfigError, DivaugError
-from divaug.config import flags
+from divaug.config.command import Parser
+from divaug.config.command import main as run_main
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe; see the module's docstring."""
 
     def work(arguments: list[str]) -> int:
-        parser = argparse.ArgumentParser(
-            "divaug.recipes.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        parser = Parser("divaug.recipes.compare", __doc__)
         parser.add_argument(
             "runs", nargs="+", metavar="RUN", help="run folders, folders that hold them, or a CSV written by --results"
         )
@@ -35,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("--cards", metavar="FILE.md", help=text)
         parser.add_argument("--report", metavar="DIR", help="folder for figures (default: report, beside the methods)")
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
-        chosen = parser.parse_args(arguments)
+        chosen = parser.read(arguments)
         os.environ.setdefault("MPLBACKEND", "Agg")
 
         from divaug.config.tables import protocol_fingerprint
@@ -76,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\nfiles: " + "  ".join(os.path.relpath(file) for file in files) + "\n")
         return 0
 
-    return flags.main("compare", argv, work)
+    return run_main("compare", argv, work)
 
 
 if __name__ == "__main__":

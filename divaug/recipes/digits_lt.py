@@ -9,7 +9,7 @@ Default: imbalance factor 20 (87 to 4 images per class), methods erm, ros, cutmi
 import sys
 from collections.abc import Sequence
 
-from divaug.config.flags import main as run_main
+from divaug.config.command import main as run_main
 from divaug.recipes._compare_methods import train_and_compare
 
 RECIPE = {"dataset": "digits"}

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from divaug.config import flags
+from divaug.config.command import main as run_main
 from divaug.config.tables import dump
 
 RECIPE = {"dataset": "cifar10", "profile": "natural", "data_part": "b"}
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 0
 
-    return flags.main("encoder", argv, work)
+    return run_main("encoder", argv, work)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ and without a column split, a test part is carved off: stratified, and by whole 
 import sys
 from collections.abc import Sequence
 
-from divaug.config.flags import main as run_main
+from divaug.config.command import main as run_main
 from divaug.recipes._compare_methods import train_and_compare
 
 METHODS = ("erm", "ros", "cutmix", "cmo")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from divaug.config import flags
+from divaug.config.command import main as run_main
 
 RECIPE = {"dataset": "digits", "profile": "exp"}
 METHODS = ("erm", "focal", "ldam_drw")
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = shlex.join(["python", "-m", "divaug.recipes.fragility", *runs, *arguments])
         return _report_runs(request, runs, command) if runs else _study(request, command)
 
-    return flags.main("fragility", argv, work)
+    return run_main("fragility", argv, work)
 
 
 def _flags(parser: Any) -> None:

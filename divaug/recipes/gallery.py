@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from divaug.config import flags
+from divaug.config.command import main as run_main
 from divaug.config.tables import dump
 
 RECIPE = {"dataset": "digits", "imbalance_factor": 10.0}
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("gallery: " + "  ".join(os.path.relpath(file) for file in files))
         return 0
 
-    return flags.main("gallery", argv, work)
+    return run_main("gallery", argv, work)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ method's name.
 fewest. EOS starts from images near another class; in a network that fits its training images these are few.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,8 @@ from typing import Any
 
 from divaug.base.errors import ConfigError, suggestion
 from divaug.base.record import TITLES
-from divaug.config import flags
+from divaug.config.command import Parser
+from divaug.config.command import main as run_main
 
 METHODS = ("none", "ros", "smote", "eos")
 DEFAULTS = {"neighbours": 10, "head_epochs": 10, "head_lr": 0.1}
@@ -32,9 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe; see the module's docstring."""
 
     def work(arguments: list[str]) -> int:
-        parser = argparse.ArgumentParser(
-            "divaug.recipes.posthoc", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        parser = Parser("divaug.recipes.posthoc", __doc__)
         parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders that hold them")
         parser.add_argument("--method", default=",".join(METHODS), help="over-sampling methods, separated by commas")
         parser.add_argument("--neighbours", type=int, help="nearest neighbours of smote and eos (default: %(default)s)")
@@ -44,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("--results", metavar="CSV", help=text)
         parser.set_defaults(**DEFAULTS)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
-        chosen = parser.parse_args(arguments)
+        chosen = parser.read(arguments)
         methods = chosen.method.split(",")
         for name in methods:
             if name not in METHODS:
@@ -66,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _one_run(folder, methods, options, chosen.results)
         return 0
 
-    return flags.main("posthoc", argv, work)
+    return run_main("posthoc", argv, work)
 
 
 def _label(name: str, options: dict[str, Any]) -> str:

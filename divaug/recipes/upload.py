@@ -4,24 +4,22 @@ python -m divaug.recipes.upload runs/cifar10-exp100-fast
 python -m divaug.recipes.upload RUN --tracking http://tracking.example:5000
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from divaug.config.flags import main as run_main
+from divaug.config.command import Parser
+from divaug.config.command import main as run_main
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe; see the module's docstring."""
 
     def work(arguments: list[str]) -> int:
-        parser = argparse.ArgumentParser(
-            "divaug.recipes.upload", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        parser = Parser("divaug.recipes.upload", __doc__)
         parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders that hold them")
         parser.add_argument("--tracking", metavar="URI", help="tracking URI (default: the run's own)")
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
-        chosen = parser.parse_args(arguments)
+        chosen = parser.read(arguments)
 
         from divaug.runs.folder import find_runs
         from divaug.runs.tracking import upload

@@ -1,8 +1,7 @@
 """What every registered augmentation does, at three strengths, to real images of a large and a small class."""
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from divaug.base.rng import stream
 from divaug.config.registry import FEATURE, MIX, PIXEL, REGISTRIES
 from divaug.config.schema import Config
 from divaug.data.load import Data
-from divaug.figures.gallery import draw_gallery
+from divaug.figures.gallery import Cloud, Row, Shown, draw_gallery
 from divaug.latent.patches import RandomPatches
 from divaug.report.document import Document
 from divaug.train.build import Built, build
@@ -30,51 +29,6 @@ PATCHED = 500  # images whose patches make the space, if there is no encoder
 POINTS = 40  # of the small class; more would hide one another
 LEARNED = (2, 5, 10)  # levels shown of a component that learns them
 LEFT_OUT = {"pixel": ("chain",), "partners": ("uniform",), "mix": (), "feature": ()}  # a chain is what its steps are
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One image with its caption: the label weights, or nothing if there is a single label."""
-
-    image: np.ndarray
-    caption: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """One augmentation of images.
-
-    Attributes:
-        family, name, summary: What it is.
-        options: What was set at each strength.
-        shown: ``[large, small]`` classes by strength.
-    """
-
-    family: str
-    name: str
-    summary: str
-    options: list[dict[str, Any]]
-    shown: list[list[Shown]]
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """One augmentation of embeddings: points of a plane, by strength.
-
-    Attributes:
-        name, summary: What it is.
-        options: What was set at each strength.
-        originals: Embeddings of the small class, up to 40, ``(n, 2)``.
-        enemies: The nearest embeddings of other classes, ``(m, 2)``.
-        made: Moved or synthetic embeddings labelled (mostly) as the small class, ``(k, 2)``, by strength.
-    """
-
-    name: str
-    summary: str
-    options: list[dict[str, Any]]
-    originals: np.ndarray
-    enemies: np.ndarray
-    made: list[np.ndarray]
 
 
 def write_gallery(folder: Path, config: Config, data: Data) -> tuple[Path, ...]:
@@ -202,7 +156,7 @@ def _caption(target: MixedLabels, i: int, names: list[str]) -> str:
     return "\n".join(f"{name[:11]} {weight:.2f}" for name, weight in weights.items() if weight > 0.005)
 
 
-def clouds(data: Data, built: Built, encode: Any = None) -> list[Cloud]:
+def clouds(data: Data, built: Built, encode: Callable[[Tensor], Tensor] | None = None) -> list[Cloud]:
     """Return what the feature components make of a small class's embeddings, in the plane of its principal axes.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 
 from divaug import __version__
 from divaug.base.errors import ConfigError, DataError, DivaugError
-from divaug.base.files import exclusive, make_folder, write_json, write_text
+from divaug.base.files import exclusive, file_digest, make_folder, write_json, write_text
 from divaug.config.layers import experiment_name, method_label, read_toml
 from divaug.config.registry import add_import
 from divaug.config.schema import Config, keys_of_kind
@@ -130,6 +130,8 @@ class RunFolder:
             ConfigError: The folder holds a run that differs in a key that matters.
             DataError: The data are not those of the folder's run.
         """
+        code = {Path(item).name: file_digest(Path(item)) for item in config.imports if item.endswith(".py")}
+        manifest = {**manifest, "imports_sha256": code}
         if not self.checkpoint.exists() and not self.finished:  # nothing was trained here yet
             if (self.path / "config.toml").exists() and to_table(self.config) != to_table(
                 replace(config, experiment=self.experiment)
@@ -153,6 +155,12 @@ class RunFolder:
         for key in ("train_sha256", "test_counts", "class_names"):
             if self.manifest[key] != manifest[key]:
                 raise DataError(f"{self.path}: the data have changed since this run began ({key} differs)")
+        for name, sha256 in self.manifest.get("imports_sha256", code).items():
+            if code.get(name, sha256) != sha256:
+                raise ConfigError(
+                    f"{self.path}: {name} has changed since this run began; choose another --experiment or "
+                    "--output-dir, or delete the folder"
+                )
         if config.resume == "never" and not self.finished:
             raise ConfigError(f"{self.path} holds an unfinished run, but resume is never; use --resume auto")
 

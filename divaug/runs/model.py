@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from divaug.base.errors import DataError, DivaugError
-from divaug.data.image_files import decode
+from divaug.data.image_files import decode, upright_rgb
 from divaug.models.network import Network
-from divaug.runs.folder import RunFolder
+from divaug.runs.folder import RunFolder, find_runs
 from divaug.train.build import build_model
 from divaug.train.checkpoint import read_checkpoint
 from divaug.train.evaluate import evaluating
@@ -57,7 +57,10 @@ class Preprocess:
                 raise DataError(f"files are made square, but this network was trained on {height}x{width}; give arrays")
             array = decode(Path(image), height)
         else:
-            array = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
+            try:
+                array = np.asarray(upright_rgb(image) if isinstance(image, Image.Image) else image)
+            except ValueError as error:
+                raise DataError(f"cannot use the image: {error}") from error
         if array.ndim == 2:
             array = array[:, :, None]
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3):
@@ -137,6 +140,8 @@ class Model:
 
 
 def _items(images: Images) -> list[Any]:
+    if isinstance(images, Tensor) or (isinstance(images, list | tuple) and any(isinstance(i, Tensor) for i in images)):
+        raise DataError("tensors may be normalised or not, (ch, H, W) or not: give uint8 arrays (H, W, ch), or files")
     if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
         return [images]
     return list(images)
@@ -152,11 +157,17 @@ def load(source: str | Path | RunFolder) -> Model:
         DivaugError: There is no run, it has not finished its first epoch, or it was made by another version.
     """
     folder = source if isinstance(source, RunFolder) else RunFolder(source)
+    if not (folder.path / "config.toml").exists():
+        below = [str(run.path) for run in find_runs([str(folder.path)])]
+        raise DivaugError(f"{folder.path} is not a run, but runs lie below it: {', '.join(below[:5])}")
     config, manifest = folder.config, folder.manifest
     if not folder.checkpoint.exists():
         raise DivaugError(f"{folder.path} has no checkpoint: the run has not finished its first epoch")
+    content = read_checkpoint(folder.checkpoint)
+    if content["epoch"] == 0:  # stopped in the middle of the first
+        raise DivaugError(f"{folder.path}: the run has not finished its first epoch")
     network = build_model(config, manifest)
-    network.load_state_dict(read_checkpoint(folder.checkpoint)["model"])
+    network.load_state_dict(content["model"])
     height, width, channels = manifest["image_shape"]
     transform = Preprocess((height, width, channels), tuple(manifest["mean"]), tuple(manifest["std"]))
     return Model(network, manifest["class_names"], transform)

@@ -23,7 +23,7 @@ from divaug.train.build import build_model
 
 @dataclass(frozen=True)
 class NewHead:
-    """What became of a run's network with one head.
+    """Results of a run's network with one head.
 
     Attributes:
         label: The head's name: "as trained", or that of its over-sampling.

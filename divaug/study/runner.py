@@ -5,10 +5,12 @@ Finished runs are known by their row or folder, so the same command resumes a st
 """
 
 import os
+import pickle
 import queue
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -45,16 +47,16 @@ def run_tasks(
 
     Args:
         tasks: In order.
-        jobs: Processes, >= 1. With 1 everything is done in this process. More are spawned, each with one thread: their
-            results equal those of one job with one thread (``OMP_NUM_THREADS=1``).
+        jobs: Processes, >= 1. With 1 everything is done in this process. With more each task has a process of its own
+            with one thread, however many tasks there are: results equal those of one job with one thread
+            (``OMP_NUM_THREADS=1``).
         say: Called with a line for every task as it begins.
         finished: Called in this process with number and result of every task as it ends.
 
     Raises:
         Interrupted: A signal came; tasks in progress were asked to stop and have stopped.
-        DivaugError: A task failed, or its process died.
+        DivaugError: A task failed, or its process died or was stopped by itself.
     """
-    jobs = min(jobs, len(tasks))
     if jobs <= 1:
         for number, task in enumerate(tasks):
             say(f"[{number + 1}/{len(tasks)}] {task.name}")
@@ -94,8 +96,12 @@ def _in_processes(
                 workers.pop(number).join()
                 if ok:
                     finished(number, result)
+                elif isinstance(result, Interrupted) and not stop():  # a signal to this process alone
+                    failure = failure or DivaugError(f"the process of {tasks[number].name} was stopped: {result}")
                 elif failure is None and not isinstance(result, Interrupted):
                     failure = result
+                elif not isinstance(result, Interrupted):
+                    say(f"{tasks[number].name}: {result}")  # one failure is raised, none is lost
     finally:
         for worker in workers.values():  # only if this process itself fails
             worker.terminate()
@@ -110,14 +116,16 @@ def _in_processes(
 
 def _next(told: Any, workers: dict[int, Any]) -> tuple[int, bool, Any] | None:
     """Return the number of a task that has ended, whether it succeeded, and its result or error; None on timeout."""
+    dead = [number for number, worker in workers.items() if worker.exitcode is not None]  # before the queue is read
     try:
-        return told.get(timeout=_POLL)
+        number, ok, packed = told.get(timeout=_POLL)
+        return number, ok, pickle.loads(packed)
     except queue.Empty:
-        for number, worker in workers.items():
-            if worker.exitcode is not None and worker.exitcode != 0:  # silently: it was killed
-                if worker.exitcode in (-signal.SIGTERM, -signal.SIGINT):
-                    return number, False, Interrupted(-worker.exitcode)
-                return number, False, DivaugError(f"the process of task {number + 1} died ({worker.exitcode})")
+        for number in dead:  # it has said nothing
+            code = workers[number].exitcode
+            if code in (-signal.SIGTERM, -signal.SIGINT):
+                return number, False, Interrupted(-code)
+            return number, False, DivaugError(f"the process of task {number + 1} died ({code})")
         return None
 
 
@@ -126,16 +134,23 @@ def _work(number: int, do: Callable[[], Any], told: Any, parent: int) -> None:
     os.setpgid(0, 0)  # Ctrl-C reaches only the parent, which asks once
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     try:
-        ended: tuple[int, bool, Any] = number, True, do()
+        ended = number, True, pickle.dumps(do())  # here, since the queue's own thread would lose the error
     except DivaugError as error:
-        ended = number, False, error
+        ended = number, False, pickle.dumps(_with_trace(error))
     except KeyboardInterrupt:
-        ended = number, False, Interrupted(signal.SIGINT)
+        ended = number, False, pickle.dumps(Interrupted(signal.SIGINT))
     except Exception as error:
-        ended = number, False, DivaugError(f"task {number + 1}: {type(error).__name__}: {error}")
+        known = DivaugError(f"task {number + 1}: {type(error).__name__}: {error}")
+        ended = number, False, pickle.dumps(_with_trace(known))
     told.put(ended)
     told.close()
     told.join_thread()
+
+
+def _with_trace(error: DivaugError) -> DivaugError:
+    """Add the traceback of the exception being handled as a note: a pickled error has lost its own, which -v shows."""
+    error.add_note(traceback.format_exc())
+    return error
 
 
 def _follow(parent: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from divaug.base.contracts import Donors
+from divaug.data.loaders import Loader
 from divaug.testing.kit import Check, rng
 
 PICTURES, VIEWS, K = 40, 16, 10
@@ -20,7 +21,7 @@ def distinct(features: Tensor) -> int:
 
 
 def diversity_per_view(
-    family: str, component: Any, loader: Any, labels: Tensor, encode: Callable[[Tensor], Tensor]
+    family: str, component: Any, loader: Loader, labels: Tensor, encode: Callable[[Tensor], Tensor]
 ) -> Check:
     """Compare the features that views of one image show with those that the image itself shows.
 

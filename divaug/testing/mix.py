@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from divaug.base.contracts import Donors, complete
+from divaug.base.contracts import Donors, WholeMix, complete
 from divaug.base.labels import MixedLabels
 from divaug.testing.kit import SIGMAS, Subject, demand, pictures, rng, speed
 
 
-def _mixed(mix: Any, images: Tensor, labels: Tensor, number: int, of_class: Any = None) -> tuple[Tensor, Any, Any]:
+def _mixed(mix: WholeMix, images: Tensor, labels: Tensor, number: int, of_class: Any = None) -> tuple[Tensor, Any, Any]:
     """Mix a batch; donors are images like the batch's, or made for their labels by ``of_class``."""
     draws, donors = rng(number), None
     if (index := mix.donors(labels, draws)) is not None:

@@ -1,19 +1,18 @@
 """The contract of the family ``pixel``."""
 
 import pickle
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from divaug.base.contracts import complete
+from divaug.base.contracts import WholePixel, complete
 from divaug.testing.kit import SIGMAS, Subject, demand, pictures, rng, speed
 
 DRAWS = 20
 
 
-def _views(pixel: Any, images: Tensor, labels: Tensor, number: int = 0) -> Tensor:
+def _views(pixel: WholePixel, images: Tensor, labels: Tensor, number: int = 0) -> Tensor:
     plan = pixel.sample(labels, (images.shape[1], images.shape[2]), rng(number))
     return pixel.apply(images, plan)
 

@@ -105,7 +105,7 @@ def test_a_backbone_of_anyones_starts_as_it_is():
 
 
 def test_slots_and_half_a_learner_are_refused():
-    with pytest.raises(ConfigError, match="Slots must not have __slots__"):
+    with pytest.raises(ConfigError, match="Slots must take new attributes"):
         complete(Slots())
 
     class Learner(Plus):

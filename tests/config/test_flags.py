@@ -1,12 +1,15 @@
+import importlib
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from divaug import __main__ as recipes_main
 from divaug.base.errors import ConfigError
 from divaug.config import flags
+from divaug.config.command import main as run_main
 from divaug.recipes import cifar_lt, digits_lt, folder_lt, upload
 
 
@@ -127,8 +130,8 @@ def test_exit_codes_and_messages(capsys, monkeypatch):
     def interrupted(arguments):
         raise KeyboardInterrupt
 
-    assert flags.main("x", [], interrupted) == 130
-    assert flags.main("x", ["-v"], lambda arguments: 1 // 0) == 1
+    assert run_main("x", [], interrupted) == 130
+    assert run_main("x", ["-v"], lambda arguments: 1 // 0) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
@@ -210,3 +213,23 @@ def test_a_wrong_value_is_a_usage_error_whoever_sees_it(capsys):
     assert digits_lt.main([*flags, "[0]"]) == 2  # which only the factory sees
     assert "models 'whitened_cnn': widths must be a list of whole numbers >= 1" in capsys.readouterr().err
     assert digits_lt.main(["--import", "no_such_package.augs", "--list", "mix"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "argv", "meant"),
+    [
+        ("cifar_lt", ["--epoch", "3"], "--epochs"), ("folder_lt", ["x", "--epoch", "3"], "--epochs"),
+        ("digits_lt", ["--epoch", "3"], "--epochs"), ("encoder", ["--epoch", "3"], "--epochs"),
+        ("check", ["cutmix", "--importe", "f.py"], "--import"), ("gallery", ["--importe", "f.py"], "--import"),
+        ("fragility", ["--evidense", "x.csv"], "--evidence"), ("compare", ["x", "--encod", "f"], "--encoder"),
+        ("posthoc", ["x", "--head-epoch", "3"], "--head-epochs"), ("upload", ["x", "--track", "off"], "--tracking"),
+    ],
+)  # fmt: skip
+def test_every_recipe_names_the_flag_that_was_meant(recipe, argv, meant, capsys):
+    module = importlib.import_module(f"divaug.recipes.{recipe}")
+    assert module.main(argv) == 2
+    said = capsys.readouterr().err
+    assert f"did you mean '{meant}'" in said or f"did you mean {meant}" in said
+    assert {path.stem for path in Path(module.__file__).parent.glob("[!_]*.py")} == {
+        "cifar_lt", "folder_lt", "digits_lt", "encoder", "check", "gallery", "fragility", "compare", "posthoc", "upload"
+    }  # fmt: skip

@@ -131,8 +131,114 @@ def test_what_does_not_fit_is_said():
         model(images)
         with pytest.raises(ValueError, match=r"labels must be \(B,\) integers or \(B, 4\) weights"):
             monitor.step(torch.rand(5, 3))
+        for wrong, said in (
+            (labels - 4, "labels must lie in 0 to 3, got -3 to -1"), (labels + 4, "labels must lie in 0 to 3, got 5 to 7"),
+            (torch.eye(4)[[0, 1, 2, 3, 0]] + torch.eye(4)[1], "must be >= 0 and sum to 1"),
+            (torch.tensor([[2.0, -1.0, 0.0, 0.0]] * 5), "must be >= 0 and sum to 1"),
+        ):  # fmt: skip
+            model(images)
+            with pytest.raises(ValueError, match=said):
+                monitor.step(wrong)
+        assert monitor.compute()["ce"]["n"].sum() == 0  # nothing was counted of what was refused
+        model(images)
+        monitor.step(labels.tolist())
+        assert monitor.compute()["ce"]["n"].sum() == 5
+        with pytest.raises(RuntimeError, match="entered already"), monitor:
+            pass
     single = nn.Sequential(nn.Flatten(), nn.Linear(12, C))
     assert divaug.watch(single, k=K).head is single[1]
+
+
+def test_an_embedding_belongs_to_the_weights_that_it_met():
+    """Lightning's on_train_batch_end, and other callbacks, come after the optimiser's step."""
+    (images, labels), *_ = batches()
+    found = []
+    for late in (False, True):
+        torch.manual_seed(0)
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=5.0)
+        with divaug.watch(model, "3", k=K) as monitor:
+            loss = nn.functional.cross_entropy(model(images), labels)
+            if not late:
+                monitor.step(labels)
+            loss.backward()
+            optimizer.step()
+            if late:
+                monitor.step(labels)
+        found.append(monitor.compute()["ce"]["magnitude"])
+    np.testing.assert_array_equal(*found)
+
+
+def test_label_smoothing_mixes_no_row_and_hides_no_mix():
+    labels, others = torch.tensor([0, 1, 2, 3, 0]), torch.tensor([1, 1, 0, 2, 3])
+    smooth = 0.1 / C + 0.9 * torch.eye(C)
+    counts = []
+    for soft in (smooth[labels], 0.7 * smooth[labels] + 0.3 * smooth[others], torch.eye(C)[labels]):
+        model = network()
+        with divaug.watch(model, "3", k=K) as monitor:
+            model(torch.randn(5, 3, 2, 2))
+            monitor.step(soft)
+        counts.append([monitor.compute()["ce"].get(name, np.zeros(C)).tolist() for name in ("n", "n_mixed")])
+    assert counts[0] == counts[2] == [[2, 1, 1, 1], [0, 0, 0, 0]]
+    assert counts[1] == [[0, 1, 0, 0], [2, 0, 1, 1]]  # the second row is mixed with its own class
+
+
+class Negated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(12, C)
+
+    def forward(self, images):
+        return -self.fc(images.flatten(1))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Flatten(), nn.Linear(12, C), nn.ReLU(), nn.Unflatten(1, (C, 1, 1)), nn.Conv2d(C, C, 1),
+                      nn.Flatten()),
+        Negated(),
+        nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Unflatten(1, (8, 1)), nn.Conv1d(8, 3, 1), nn.Flatten()),
+    ],
+    ids=["hidden", "negated", "other width"],
+)  # fmt: skip
+def test_a_layer_that_is_not_the_last_is_refused_once_seen(model):
+    torch.manual_seed(0)
+    with divaug.watch(model, k=K), pytest.raises(ConfigError, match=r"is not that of the watched layer \(5, "):
+        model(torch.randn(5, 3, 2, 2))
+
+
+@pytest.mark.parametrize("after", [nn.Identity(), nn.LogSoftmax(1), nn.Softmax(1), nn.Sigmoid()])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_what_keeps_the_order_of_the_logits_may_follow_the_layer(after, kind):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, C), after)
+    with (
+        divaug.watch(model, k=K) as monitor,
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind != torch.float32),
+    ):
+        model(10 * torch.randn(5, 3, 2, 2))
+        monitor.step(torch.arange(5) % C)
+    assert monitor.compute()["ce"]["n"].sum() == 5
+
+
+def test_a_pass_that_is_never_counted_is_warned_of_once():
+    model = network()
+    (images, labels), *_ = batches()
+    with divaug.watch(model, "3", k=K) as monitor:
+        model(images)
+        with pytest.warns(UserWarning, match="the last one, which is lost"):
+            model(images)
+        model(images)  # said once
+        monitor.step(labels)
+        model.eval()
+        model(images)  # an evaluation is not counted, and not warned of
+        model(images)
+        model.train()
+        with torch.no_grad():
+            model(images)
+        monitor.step(labels)
+    assert monitor.compute()["ce"]["n"].sum() == 10
 
 
 RANKS = """

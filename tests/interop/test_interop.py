@@ -4,12 +4,14 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision.datasets import FakeData
 
 import divaug
-from divaug.base.errors import DataError
+from divaug.base.errors import ConfigError, DataError
 from divaug.base.labels import MixedLabels
 from divaug.base.rng import stream
-from divaug.data.longtail import cut
+from divaug.config.schema import config_fields
+from divaug.data.longtail import PROFILES, SUBSETS, cut
 from divaug.interop import Sampler, Transform, mix_batch, soft_cross_entropy
 from divaug.losses import Focal
 from divaug.mix import CMO, CutMix, Mixup
@@ -54,6 +56,58 @@ def test_labels_that_are_none_are_refused():
         divaug.long_tail(Named([0.5, 1.0]))
     with pytest.raises(DataError, match="use a factor of at most 100"):
         divaug.long_tail(Named(LABELS.tolist()), imbalance_factor=1000)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"profile": "expo"}, "unknown profile 'expo'; did you mean 'exp'"),
+        ({"subset": "litterature"}, "unknown subset 'litterature'; did you mean 'literature'"),
+        ({"class_order": "reverse"}, "class_order must be native, reversed or permuted:SEED, got 'reverse'"),
+        ({"imbalance_factor": 0}, "imbalance_factor must be >= 1, got 0"),
+        ({"imbalance_factor": float("nan")}, "imbalance_factor must be >= 1"),
+        ({"counts": [5, 4, 3]}, "counts go with profile custom"),
+        ({"profile": "custom"}, "counts go with profile custom"),
+    ],
+)
+def test_a_cut_that_cannot_be_meant_is_refused(wrong, said):
+    with pytest.raises(ConfigError, match=said):
+        divaug.long_tail(Named(LABELS.tolist()), **wrong)
+
+
+def test_the_profiles_are_those_of_the_configuration():
+    keys = config_fields()
+    assert (keys["profile"].metadata["choices"], keys["subset"].metadata["choices"]) == (PROFILES, SUBSETS)
+
+
+def test_labels_of_a_parent_are_refused():
+    data = torch.utils.data.Subset(Named(LABELS.tolist()), range(150))
+    data.targets = LABELS.tolist()
+    with pytest.raises(ValueError, match="150 items but 300 labels: those of a parent"):
+        divaug.long_tail(data, 10)
+
+
+def test_ranks_do_as_many_steps():
+    sampler = Uniform(LABELS[:100], torch.bincount(LABELS[:100]))
+    one = list(Sampler(sampler))
+    ranks = [list(Sampler(sampler, rank=rank, world_size=3)) for rank in range(3)]
+    assert [len(rank) for rank in ranks] == [34, 34, 34]
+    assert [index for position in zip(*ranks, strict=True) for index in position] == one + one[:2]
+
+
+def test_a_transform_that_needs_the_label_asks_for_it():
+    pixel = ByClass(torch.tensor([9, 1]), torch.tensor([9, 1]), ["a", "b"], policy={"b": Cutout()}, rest=NoPixel())
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"ByClass treats classes differently: call transform\(image, label\)"):
+        Transform(pixel)(image)
+    assert Transform(pixel)(image, 1)[1] == 1
+
+
+def test_a_target_transform_is_applied_to_labels_as_to_items():
+    data = FakeData(60, (3, 4, 4), 3, target_transform=lambda label: 2 - label)
+    data.targets = [int(FakeData(60, (3, 4, 4), 3)[i][1]) for i in range(60)]
+    cut_data = divaug.long_tail(data, 3)
+    assert [int(cut_data[i][1]) for i in range(len(cut_data))] == cut_data.labels.tolist()
 
 
 @pytest.mark.parametrize("world_size", [1, 3])

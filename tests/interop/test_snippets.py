@@ -1,9 +1,11 @@
 """The guide's snippets for other people's trainers, run with stand-ins that call them as those trainers do."""
 
 import re
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import nn
 
@@ -83,6 +85,9 @@ def test_a_cut_and_single_parts():
         def __init__(self, root, download):
             self.targets = [c for c in range(10) for _ in range(5000)]
 
+        def __len__(self):
+            return len(self.targets)
+
     space = {"divaug": divaug, "torchvision": SimpleNamespace(datasets=SimpleNamespace(CIFAR10=CIFAR10))}
     exec(snippet("Cut any data set"), space)
     assert space["train"].counts == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
@@ -96,3 +101,22 @@ def test_a_cut_and_single_parts():
     exec(snippet("Single parts"), space)
     assert len(list(space["sampler"])) == 4 and space["loss"].requires_grad
     assert space["transform"](torch.zeros(3, 8, 8, dtype=torch.uint8)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["pixel", "mix"])
+def test_an_augmentation_of_your_own(number, tmp_path, monkeypatch, capsys):
+    from divaug.recipes import check, digits_lt
+
+    text = (Path(__file__).parents[2] / "docs/your_own_augmentation.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number]
+    lines = re.findall(r"```console\n(.*?)```", text, re.DOTALL)[number].strip().splitlines()
+    monkeypatch.chdir(tmp_path)
+    Path(code.splitlines()[0].removeprefix("# ")).write_text(code, encoding="utf-8")
+    for line in sorted(lines):  # check first
+        recipe, *argv = shlex.split(line, comments=True)[2:]
+        if recipe.endswith("check"):
+            assert check.main(argv) == 0
+            assert ", 0 failed" in capsys.readouterr().out
+        else:
+            assert digits_lt.main([*argv, "--smoke", "--tracking", "off", "--progress", "none"]) == 0
+            assert "erm+" in capsys.readouterr().out

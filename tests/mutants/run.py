@@ -58,11 +58,11 @@ def main():
             if found != 1:
                 print(f"{mutant['file']}: {mutant['old']!r} occurs {found} times: mend the table")
                 return 2
-        for tests in sorted({tuple(table["tests"][m["file"]]) for m in mutants}):
-            passed, said = tested(free[0], tests)
-            if not passed:
-                print(f"without any replacement {' '.join(tests)} fails: {said}")
-                return 2
+        passed, said = tested(free[0], sorted({test for m in mutants for test in table["tests"][m["file"]]}))
+        if not passed:
+            print(f"without any replacement a test fails: {said}")
+            return 2
+        print(f"without any replacement the tests pass, {time.perf_counter() - started:.0f} s", flush=True)
 
         def one(mutant):
             place = free.pop()

@@ -1,3 +1,7 @@
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +9,7 @@ import torch
 from PIL import Image
 
 import divaug
-from divaug.base.errors import ConfigError, DataError
+from divaug.base.errors import ConfigError, DataError, DivaugError
 from divaug.data.datasets.digits import digits
 from divaug.data.images import Request
 
@@ -53,6 +57,52 @@ def test_files_images_and_arrays_are_one(trained, tmp_path):
     assert model.transform(Image.new("L", (40, 30))).shape == (1, 8, 8)  # another size is resized
 
 
+def test_a_run_stopped_in_its_first_epoch_is_not_loaded(trained, tmp_path):
+    shutil.copytree(trained.path, tmp_path / "seed0")
+    file = tmp_path / "seed0" / trained.checkpoint.relative_to(trained.path)
+    content = torch.load(file, weights_only=True)
+    torch.save({**content, "epoch": 0}, file)
+    with pytest.raises(DivaugError, match="has not finished its first epoch"):
+        divaug.load(tmp_path / "seed0")
+
+
+OWN = """
+from divaug import PIXEL
+@PIXEL.register("own_darken")
+class Own:
+    def sample(self, labels, size, rng):
+        return None
+    def apply_one(self, image, plan, i):
+        return image // 2
+"""
+RUN = """
+import sys, divaug
+from pathlib import Path
+keys = dict(dataset="digits", pixel="own_darken", epochs=1, max_per_class=20, imbalance_factor=4.0, tracking="off",
+            progress="none", output_dir="runs")
+same = {"imports": ["own_augs.py"]}, {"imports": "own_augs.py"}, {"import": ["own_augs.py"]}
+configs = [divaug.configure(**keys, **own) for own in same]
+assert {config.imports for config in configs} == {(str(Path("own_augs.py").absolute()),)}
+print(divaug.run(configs[0]).result["final/test_acc"])
+"""
+
+
+def test_own_code_is_found_from_everywhere_and_a_run_of_changed_code_is_not_continued(tmp_path):
+    """In processes of their own, so that nothing stays registered here."""
+
+    def run():
+        command = [sys.executable, "-c", RUN]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    (tmp_path / "own_augs.py").write_text(OWN)
+    first, again = run(), run()
+    assert first.returncode == again.returncode == 0, first.stderr
+    assert first.stdout == again.stdout
+    (tmp_path / "own_augs.py").write_text(OWN.replace("// 2", "// 3"))
+    changed = run()
+    assert changed.returncode == 1 and "own_augs.py has changed since this run began; choose another" in changed.stderr
+
+
 def test_what_is_no_image_is_refused(trained, tmp_path):
     model = divaug.load(trained)
     (tmp_path / "broken.png").write_bytes(b"no")
@@ -62,8 +112,32 @@ def test_what_is_no_image_is_refused(trained, tmp_path):
     ):  # fmt: skip
         with pytest.raises(DataError, match=said):
             model.predict(wrong)
-    with pytest.raises(ConfigError, match="cannot read"):
+    for tensors in ([torch.zeros(1, 8, 8)], (torch.zeros(3, 8, 8),)):
+        with pytest.raises(DataError, match="tensors may be normalised or not"):
+            model.predict(tensors)
+    with pytest.raises(DataError, match="32 bits"):
+        model.predict(Image.new("F", (8, 8)))
+    with pytest.raises(DivaugError, match="no run folder at or below"):
         divaug.load(tmp_path)
+    with pytest.raises(DivaugError, match=r"is not a run, but runs lie below it: .*seed0"):
+        divaug.load(trained.path.parent)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "RGBA", "P", "LA", "L"])
+def test_an_opened_image_is_read_as_its_file_is(trained, tmp_path, mode):
+    rng, file = np.random.default_rng(0), tmp_path / "image.png"
+    if mode == "I;16":
+        image = Image.fromarray(rng.integers(0, 2**16, (8, 8)).astype(np.uint16))
+    else:
+        image = Image.fromarray(rng.integers(0, 256, (8, 8, 4)).astype(np.uint8)).convert(
+            "RGB" if mode == "P" else mode
+        )
+        if mode == "P":
+            image = image.convert("P")
+            image.info["transparency"] = 0
+    image.save(file)
+    model = divaug.load(trained)
+    np.testing.assert_array_equal(model.transform(file), model.transform(Image.open(file)))
 
 
 def test_configure_takes_what_flags_take(monkeypatch):

@@ -27,6 +27,15 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def unpicklable():
+    return lambda: None
+
+
+def stopped_alone():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+
+
 def squares(tmp_path, count=3):
     return [Task(f"square {n}", partial(square, n, str(tmp_path))) for n in range(count)]
 
@@ -54,6 +63,9 @@ def test_threads_of_this_process_are_as_before(tmp_path, monkeypatch):
         (partial(fail, DataError), DataError, "on purpose"),
         (partial(fail, ZeroDivisionError), DivaugError, "task 1: ZeroDivisionError: on purpose"),
         (die, DivaugError, r"the process of task 1 died \(-9\)"),
+        (partial(sys.exit, 0), DivaugError, r"the process of task 1 died \(0\)"),
+        (unpicklable, DivaugError, "task 1: .*pickle"),
+        (stopped_alone, DivaugError, "the process of bad was stopped"),
     ],
 )
 def test_what_fails_is_raised_and_what_has_begun_is_finished(tmp_path, do, kind, said):
@@ -61,6 +73,22 @@ def test_what_fails_is_raised_and_what_has_begun_is_finished(tmp_path, do, kind,
     with pytest.raises(kind, match=said):
         run_tasks([Task("bad", do), *squares(tmp_path, 4)], jobs=2, finished=found.__setitem__)
     assert found.get(1) == 0 and len(found) < 4
+
+
+def test_one_task_has_its_own_process_too_if_jobs_were_asked_for(tmp_path):
+    run_tasks(squares(tmp_path, 1), jobs=2)
+    (file,) = tmp_path.glob("*.txt")
+    assert file.read_text() != str(os.getpid())
+
+
+def test_no_failure_is_lost_and_the_place_of_an_error_is_kept(tmp_path):
+    said = []
+    with pytest.raises(DataError) as caught:
+        run_tasks(
+            [Task("one", partial(fail, DataError)), Task("two", partial(fail, DataError))], jobs=2, say=said.append
+        )
+    assert [line for line in said if not line.startswith("[")] in (["one: on purpose"], ["two: on purpose"])
+    assert 'raise kind("on purpose")' in caught.value.__notes__[0]  # what -v prints
 
 
 STOPPED = """

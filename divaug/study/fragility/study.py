@@ -10,6 +10,7 @@ import numpy as np
 
 from divaug.base.errors import DataError
 from divaug.base.files import make_folder, write_text
+from divaug.config.layers import method_label
 from divaug.config.schema import Config
 from divaug.config.tables import protocol_fingerprint
 from divaug.data.load import load_data
@@ -62,8 +63,12 @@ def evidence_of(arm: Arm, base: Config) -> Any:
 
 
 def protocol_of(base: Config) -> str:
-    """Return the fingerprint of what all arms and seeds of a study share."""
-    return protocol_fingerprint(config_of(Arm(base.method, "exp"), replace(base, seed=0)))
+    """Return the fingerprint of what all arms and seeds of a study share, with what was changed of the method.
+
+    Without the change (``+loss.gamma=5``) rows of one network would count as another's.
+    """
+    changed = method_label(base).removeprefix(base.method)
+    return protocol_fingerprint(config_of(Arm(base.method, "exp"), replace(base, seed=0))) + changed
 
 
 def collect(
@@ -87,7 +92,6 @@ def collect(
     """
     import pandas as pd
 
-    protocol = protocol_of(bases[0])
     make_folder(file.parent)
     tables = [t for t in (read(path) for path in dict.fromkeys((file, *known)) if path.exists()) if len(t)]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*KEYS])
@@ -95,7 +99,7 @@ def collect(
     done = set(zip(*(table[key] for key in KEYS), strict=True))
     wanted = [(arm, base) for base in bases for arm in planned if arm.method == base.method]
     wanted.sort(key=lambda pair: pair[1].seed)  # seed by seed, so that a study that is cut short has complete pairs
-    missing = [(arm, base) for arm, base in wanted if (protocol, arm.name, base.seed) not in done]
+    missing = [(arm, base) for arm, base in wanted if (protocol_of(base), arm.name, base.seed) not in done]
     say(f"{len(wanted) - len(missing)} of {len(wanted)} runs are in {file.name}")
 
     def finished(number: int, rows: Any) -> None:
@@ -105,7 +109,7 @@ def collect(
 
     tasks = [Task(f"{arm.name}, seed {base.seed}", partial(evidence_of, arm, base)) for arm, base in missing]
     run_tasks(tasks, jobs=jobs, say=say, finished=finished)
-    names = {(protocol, arm.name, base.seed) for arm, base in wanted}
+    names = {(protocol_of(base), arm.name, base.seed) for arm, base in wanted}
     return table[[key in names for key in zip(*(table[key] for key in KEYS), strict=True)]].reset_index(drop=True)
 
 

@@ -11,7 +11,7 @@ from divaug.latent.embeddings import Embeddings
 from divaug.study.fragility.evidence import class_rows, patch_rows, recall_rows
 from divaug.study.fragility.patches import patch_of, plant, target_class, with_patch
 from divaug.study.fragility.plan import Arm, arms, config_of
-from divaug.study.fragility.study import collect, read
+from divaug.study.fragility.study import collect, protocol_of, read
 
 
 def base(seed=0, method="erm", **flags):
@@ -133,6 +133,18 @@ def test_a_study_goes_on_from_its_table(monkeypatch):
     collect(planned, [base(0, lr=0.01)], file, say=said.append)  # another protocol: nothing of the table counts
     assert said[-3] == "0 of 2 runs are in evidence.csv"
     pd.testing.assert_frame_equal(read(file).head(40), read(Path("elsewhere.csv")).head(40))
+
+
+def test_rows_of_a_method_with_other_options_are_not_its_own(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    planned, file = [Arm("focal", "exp")], Path("evidence.csv")
+    plain, changed = base(0, "focal"), base(0, "focal", loss={"name": "focal", "gamma": 5.0})
+    assert protocol_of(changed) == protocol_of(plain) + "+loss.gamma=5.0"
+    first = collect(planned, [plain], file)
+    said = []
+    other = collect(planned, [changed], file, say=said.append)
+    assert said[0].startswith("0 of 1 runs") and len(first) == len(other)
+    assert set(other["protocol"]) == {protocol_of(changed)} and set(first["protocol"]) == {protocol_of(plain)}
 
 
 def test_a_table_that_is_none_is_refused():
