@@ -1,5 +1,7 @@
 """Steps followed by hand, with everything on: what each wire carries, and what the counts say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from divaug.base.contracts import complete
+from divaug.base.contracts import Batch, Donors, complete
 from divaug.base.errors import DivaugError
 from divaug.base.labels import MixedLabels
 from divaug.base.rng import stream, torch_seed
@@ -17,6 +19,7 @@ from divaug.latent.monitor import TopKMonitor
 from divaug.losses.ce import CrossEntropy
 from divaug.models.heads import LinearHead
 from divaug.models.network import Network
+from divaug.pixel.none import NoPixel
 from divaug.train.epoch import draw_rows, train_epoch, views
 from divaug.train.evaluate import evaluate, evaluating, predictor
 from divaug.train.step import GradientCheck, Stage, Totals
@@ -55,10 +58,10 @@ class Backwards:
 
 
 class Brighten:
-    """Adds up to 40, nothing to every other row."""
+    """Adds up to 40, nothing to every other row; which ones depends on the labels."""
 
     def sample(self, labels, size, rng):
-        return rng.integers(1, 40, len(labels)) * (np.arange(len(labels)) % 2)
+        return rng.integers(1, 40, len(labels)) * ((np.arange(len(labels)) + labels.numpy()) % 2)
 
     def apply_one(self, image, plan, i):
         return image + np.uint8(plan[i])
@@ -128,9 +131,10 @@ def follow():
     drawn = np.random.Generator.permutation(stream(SEED, "sampler", EPOCH), 7)
     for step, rows in enumerate((drawn[:4], drawn[4:])):
         n, ids = len(rows), LABELS[rows]
-        add = stream(SEED, "pixel", EPOCH, step).integers(1, 40, n) * (np.arange(n) % 2)
+        add = stream(SEED, "pixel", EPOCH, step).integers(1, 40, n) * ((np.arange(n) + ids) % 2)
         donors = stream(SEED, "donors", EPOCH, step).integers(7, size=n)
-        donor_add = stream(SEED, "pixel_donors", EPOCH, step).integers(1, 40, n) * (np.arange(n) % 2)
+        donor_odd = (np.arange(n) + LABELS[donors]) % 2
+        donor_add = stream(SEED, "pixel_donors", EPOCH, step).integers(1, 40, n) * donor_odd
         taken = stream(SEED, "mix", EPOCH, step).random(n) < 0.8
         own = (IMAGES[rows] + add[:, None, None, None].astype(np.uint8)) / 255
         given = (IMAGES[donors] + donor_add[:, None, None, None].astype(np.uint8)) / 255
@@ -204,6 +208,51 @@ def test_the_classes_differ_in_what_is_counted():
     steps = list(follow())
     two = np.concatenate([s["two"] for s in steps])
     assert 3 <= two.sum() < 7 and any((s["ids"] != LABELS[s["donors"]]).any() for s in steps)
+
+
+def test_who_receives_and_who_gives_is_counted_by_position_not_by_weight():
+    """The first label is the row's own, however small its weight; the others are those mixed in."""
+    totals, labels = Totals.empty(4, 9), torch.tensor([0, 1, 2, 3])
+    ids = torch.tensor([[0, 3], [1, 0], [2, 2], [3, 1]])
+    weights = torch.tensor([[0.3, 0.7], [1.0, 0.0], [0.6, 0.4], [0.2, 0.8]])
+    target = MixedLabels(ids, weights)
+    indices, given = np.array([8, 0, 5, 5]), np.array([1, 2, 3, 4])
+    changed = torch.tensor([True, False, False, True])
+    donors = Donors(torch.zeros(4, 1, 1, 1), ids[:, 1], given, np.zeros(4, bool))
+    totals.count(Batch(torch.zeros(4, 1, 1, 1), labels, indices, changed, donors), labels, target, target)
+    assert totals.receivers.tolist() == [1, 0, 1, 1] and totals.givers.tolist() == [0, 1, 1, 1]
+    assert totals.seen.tolist() == [1, 1, 1, 1] and totals.augmented.tolist() == [1, 0, 0, 1]
+    np.testing.assert_allclose(totals.mass, [0.3, 1.8, 1.0, 0.9], rtol=1e-6)
+    assert totals.visits.tolist() == [1, 0, 0, 0, 0, 2, 0, 0, 1] and totals.donations.tolist() == [
+        0,
+        1,
+        0,
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+    ]
+
+
+def test_a_view_is_of_the_image_that_its_row_had_before_mixing():
+    class Redrawn:
+        def sample(self, labels, size, rng):
+            return np.arange(len(labels))[::-1].copy()
+
+        def made_of(self, plan, rows):
+            return plan
+
+        def apply(self, images, labels, plan, donors=None):
+            return images[plan], MixedLabels.hard(labels[plan])
+
+    _, loader, stage = made()
+    stage = replace(stage, mix=complete(Redrawn()), pixel=complete(NoPixel()))
+    drawn = draw_rows(stage, 7, seed=SEED, epoch=EPOCH, epochs=EPOCHS)
+    for view in views(loader, stage, drawn, seed=SEED, epoch=EPOCH):
+        assert torch.equal(loader.denormalize(view.images), torch.from_numpy(IMAGES[view.made_of]))
+        assert view.made_of.tolist() == view.batch.indices[::-1].tolist() != view.batch.indices.tolist()
 
 
 def test_an_epoch_stops_after_a_step_and_goes_on_from_there():
