@@ -4,16 +4,23 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import divaug
 from divaug.base.errors import DivaugError
 from divaug.recipes import compare, digits_lt
 from divaug.report import results
 from divaug.runs.folder import find_runs
 
 
+def test_a_row_belongs_to_the_method_with_its_options():
+    config = divaug.configure(dataset="digits", method="cmo", seed=3, epochs=2, **{"mix.alpha": 0.5})
+    key = results.key_of(config)
+    assert (key["method"], key["seed"], key["epochs"]) == ("cmo+mix.alpha=0.5", 3, 2)
+
+
 @pytest.mark.usefixtures("no_figures")
 def test_finished_runs_are_known_by_their_rows(tiny, tmp_path, capsys):
     rows = tmp_path / "kept" / "rows.csv"
-    flags = [*tiny, "--methods", "erm,ros", "--epochs", "1", "--results", str(rows)]
+    flags = [*tiny, "--methods", "erm,ros", "--epochs", "2", "--results", str(rows)]
     assert digits_lt.main([*flags, "--seed", "0"]) == 0
     table = pd.read_csv(rows)
     assert table["method"].tolist() == ["erm", "ros"] and table["seed"].tolist() == [0, 0]

@@ -39,6 +39,14 @@ def test_a_model_predicts_what_the_run_did(trained):
     np.testing.assert_allclose(logits, outputs, atol=1e-4)
 
 
+def test_growth_is_since_the_first_epoch(trained):
+    rows = [row["per_class"] for row in trained.metrics.rows()]
+    assert len(rows) == 3 and rows[1]["views/number"] != rows[0]["views/number"]
+    for row in rows[1:]:
+        grown = np.subtract(row["views/number"], rows[0]["views/number"])
+        np.testing.assert_array_equal(row["views/growth"], grown)
+
+
 def test_files_images_and_arrays_are_one(trained, tmp_path):
     model, images = divaug.load(trained.path), digits(Request()).test.images[:3]
     paths = []

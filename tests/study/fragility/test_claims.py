@@ -168,6 +168,13 @@ def test_a_row_on_a_floor_says_so():
     assert of(found, "C2b", "recall lost, frequent")["caveat"] == ""
 
 
+@pytest.mark.parametrize(("train", "test", "floor"), [(0.3, 0.7, True), (0.9, 0.04, True), (0.9, 0.7, False)])
+def test_a_floor_of_one_part_is_a_floor(train, test, floor):
+    table = evidence()
+    table["train_recall"], table["test_recall"] = train, test
+    assert Evidence(table).floor("erm_exp", ["tail"]).startswith("floor:") == floor
+
+
 def test_a_measure_that_the_margin_explains_says_so():
     """margin_loss is the drop itself here: given it, nothing is left of what correlates with the drop."""
     rng = np.random.default_rng(3)
@@ -216,7 +223,10 @@ def test_every_effect_has_the_sign_of_what_is_asked():
     table.loc[table["arm"] == "erm_balanced_small", "rarefied_5"] += 0.25
     table.loc[table["arm"] == "erm_exp_other-seed", "rarefied_5"] -= 3.0
     for which, share, value in (("rare", 0.1, 0.8), ("rare", 0.9, 0.3), ("frequent", 0.1, 0.7), ("frequent", 0.9, 0.5)):
-        table.loc[table["arm"] == f"erm_exp_patch-{which}-{round(100 * share)}", "patch_recall_clean"] = value
+        arm = table["arm"] == f"erm_exp_patch-{which}-{round(100 * share)}"
+        own = table["tercile"] == {"rare": "tail", "frequent": "head"}[which]
+        table.loc[arm, "patch_recall_clean"] = 0.05  # of classes without the patch
+        table.loc[arm & own, "patch_recall_clean"] = value
     table.loc[table["arm"] == "erm_exp", "patch_recall_clean"] = 0.9
     rows = {(row.claim, row.measure): row for row in rows_of(table, ["erm"])}
 
