@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,12 @@ def test_a_model_predicts_what_the_run_did(trained):
     with torch.no_grad():
         logits = model.network.head(torch.from_numpy(features))
     np.testing.assert_allclose(logits, outputs, atol=1e-4)
+
+
+def test_a_folder_takes_no_run_of_another_seed(trained):
+    config = trained.config
+    with pytest.raises(ConfigError, match=f"holds a run with seed = .*, but this one has {config.seed + 1}"):
+        trained.adopt(replace(config, seed=config.seed + 1), trained.manifest)
 
 
 def test_growth_is_since_the_first_epoch(trained):
