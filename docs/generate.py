@@ -138,7 +138,7 @@ def metrics() -> str:
         if metric.scalar and metric.per_class:
             where = "per class, and group means" if isinstance(metric, Latent) else "per class, and one number"
         rows.append(
-            (f"`{metric.name}`", metric.meaning, metric.unit, where, "yes" if metric.mirrored else "folder only")
+            (f"`{metric.name}`", metric.meaning, metric.unit, where, "yes" if metric.to_mlflow else "folder only")
         )
     return "\n\n".join([
         "# Metric names",

@@ -1,6 +1,6 @@
 """The one table of metric names: what a run records, what it means, its unit, and where it goes.
 
-Producers check their keys here, trackers look up what is mirrored, reports take titles from here, and the page of
+Producers check their keys here, trackers look up what goes to MLflow, reports take titles from here, and the page of
 metric names is made from it. A name with braces stands for several: ``{part}/acc`` is ``test/acc`` and ``val/acc``.
 """
 
@@ -48,7 +48,7 @@ class Metric:
         unit: "share" lies in 0 to 1; "features" are distinct features; "" is no unit.
         scalar: Whether it is one number per epoch (``metrics`` of a row).
         per_class: Whether it is one number per class (``per_class`` of a row).
-        mirrored: Whether its scalar goes to MLflow, which is slow with many names; else it is only in the run folder.
+        to_mlflow: Whether its scalar goes to MLflow, which is slow with many names; else it is only in the run folder.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Metric:
     unit: str = ""
     scalar: bool = True
     per_class: bool = False
-    mirrored: bool = True
+    to_mlflow: bool = True
 
     @property
     def pattern(self) -> str:
@@ -66,7 +66,7 @@ class Metric:
 
 
 def _per_class(name: str, meaning: str, unit: str) -> Metric:
-    return Metric(name, meaning, unit, scalar=False, per_class=True, mirrored=False)
+    return Metric(name, meaning, unit, scalar=False, per_class=True, to_mlflow=False)
 
 
 _TRAINING = (
@@ -145,9 +145,9 @@ class Latent(Metric):
 
 def _latent() -> Iterator[Latent]:
     for space, about in SPACES.items():
-        yield Latent(f"{space}/n", f"rows counted: {about}", "rows", scalar=False, per_class=True, mirrored=False)
-        for name, meaning, unit, mirrored in (*_LATENT, *(_GROWN if space == VIEWS else ())):
-            yield Latent(f"{space}/{name}", f"{meaning}: {about}", unit, per_class=True, mirrored=space in mirrored)
+        yield Latent(f"{space}/n", f"rows counted: {about}", "rows", scalar=False, per_class=True, to_mlflow=False)
+        for name, meaning, unit, shown in (*_LATENT, *(_GROWN if space == VIEWS else ())):
+            yield Latent(f"{space}/{name}", f"{meaning}: {about}", unit, per_class=True, to_mlflow=space in shown)
 
 
 _RESULTS = (
@@ -193,13 +193,13 @@ def _as_in_a_row(name: str) -> str:
     return name
 
 
-def mirrored(key: str) -> bool:
+def goes_to_mlflow(key: str) -> bool:
     """Return whether a scalar goes to MLflow; if not, it is only in the run folder."""
     metric = find(key)
     if isinstance(metric, Latent):
         detail = "_mixed_" in key or re.search(r"_top\d+_", key)
-        return metric.mirrored and not detail and not key.startswith(f"final/{VIEWS}_")
-    return metric.mirrored
+        return metric.to_mlflow and not detail and not key.startswith(f"final/{VIEWS}_")
+    return metric.to_mlflow
 
 
 def checked(values: Values, *, per_class: bool = False) -> Values:

@@ -40,7 +40,7 @@ def test_every_name_in_the_code_is_in_the_table():
 
 
 @pytest.mark.parametrize(
-    ("key", "name", "mirrored"),
+    ("key", "name", "in_mlflow"),
     [
         ("test/bal_acc", "{part}/bal_acc", True),
         ("val/acc_tail", "{part}/acc_{group}", True),
@@ -64,8 +64,8 @@ def test_every_name_in_the_code_is_in_the_table():
         ("best_on_test/bal_acc", "best_on_test/bal_acc", True),
     ],
 )
-def test_a_key_is_found_with_where_it_goes(key, name, mirrored):
-    assert record.find(key).name == name and record.mirrored(key) is mirrored
+def test_a_key_is_found_with_where_it_goes(key, name, in_mlflow):
+    assert record.find(key).name == name and record.goes_to_mlflow(key) is in_mlflow
 
 
 def test_an_unknown_name_is_refused():

@@ -15,7 +15,7 @@ from typing import Any
 
 from divaug.base.errors import Interrupted
 from divaug.base.files import exclusive, is_locked, make_folder
-from divaug.base.record import mirrored
+from divaug.base.record import goes_to_mlflow
 
 RUN_ID = "mlflow_run_id.txt"  # in a run folder: the MLflow run that mirrors it
 _VALUE_LENGTH = 500  # older and remote servers refuse longer parameter values
@@ -218,7 +218,7 @@ class MlflowTracker:
     def _shown(key: str) -> bool:
         """Return whether a metric goes to MLflow; one that the table of metric names lacks (a study's) does."""
         try:
-            return mirrored(key)
+            return goes_to_mlflow(key)
         except KeyError:
             return True
 
