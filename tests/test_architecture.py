@@ -125,7 +125,7 @@ def test_everything_imported_is_declared():
     """What divaug imports stands in pyproject.toml: nothing comes by way of something else."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
-    called = {"sklearn": "scikit_learn", "PIL": "pillow"}
+    called = {"sklearn": "scikit_learn", "PIL": "pillow", "imagehash": "ImageHash"}
     used = (
         {module.split(".")[0] for path in MODULES for module in imports(path)}
         - set(sys.stdlib_module_names)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from divaug import __main__ as recipes_main
 
@@ -22,7 +23,7 @@ CONSOLE = [
 
 
 def test_the_blocks_are_all_there():
-    assert (len(PYTHON), len(CONSOLE)) == (4, 27)
+    assert (len(PYTHON), len(CONSOLE)) == (4, 28)
 
 
 def run(code):
@@ -63,7 +64,12 @@ def test_a_plain_loop_of_fifteen_lines():
 @pytest.mark.parametrize("line", [line for line in CONSOLE if line.startswith("python") and "my_augs" not in line])
 def test_commands_mean_what_they_say(line, monkeypatch, capsys):
     _, _, module, *argv = shlex.split(line)
-    if "--list" not in argv and "--describe" not in argv:
+    if module.endswith(".audit"):
+        for c, name in enumerate(("cat", "dog")):
+            Path("my_images", name).mkdir(parents=True)
+            for i in range(3):
+                Image.new("RGB", (32, 32), (c, i, 0)).save(f"my_images/{name}/{i}.png")
+    elif "--list" not in argv and "--describe" not in argv:
         argv.append("--dry-run")
     monkeypatch.setattr(sys, "argv", ["divaug", module.rsplit(".", 1)[1], *argv])
     assert recipes_main.main() == 0

@@ -91,12 +91,13 @@ def calibration_error(labels: Int[np.ndarray, "N"], probabilities: Float[np.ndar
 
 def prior_corrected(
     labels: Int[np.ndarray, "N"], logits: Float[np.ndarray, "N C"], shares: Float[np.ndarray, "C"]
-) -> tuple[float, float]:
-    """Return the prior-corrected balanced accuracy and the strength tau it chose.
+) -> tuple[Float[np.ndarray, "C"], float]:
+    """Return the prior-corrected recall of every class and the strength tau that was chosen.
 
-    It is the mean recall of argmax(logits - tau * log pi), with pi the class shares of the training cut. tau, from -1
-    to 4 in steps of 0.25 (ties: nearest 0), is chosen on one stratified half of the test part and evaluated on the
-    other, in both directions, and the two results are averaged. This exposes a method that only moved a threshold.
+    Their mean is the prior-corrected balanced accuracy: the mean recall of argmax(logits - tau * log pi), with pi the
+    class shares of the training cut. tau, from -1 to 4 in steps of 0.25 (ties: nearest 0), is chosen on one stratified
+    half of the test part and evaluated on the other, in both directions, and the two results are averaged. This exposes
+    a method that only moved a threshold.
     Classes with fewer than two test images are left out.
 
     Args:
@@ -105,7 +106,7 @@ def prior_corrected(
         shares: Class shares of the training cut, > 0, the same for every method and loss.
 
     Returns:
-        The accuracy and the mean of the two taus; NaN where no class has two test images.
+        Each class's recall ``(C,)``, NaN where it is left out, and the mean of the two taus.
 
     Raises:
         ValueError: A share is not positive.
@@ -121,19 +122,19 @@ def prior_corrected(
     keep = present[labels]
     labels, logits = labels[keep], logits[keep].astype(np.float64)
     if not len(labels):
-        return float("nan"), float("nan")
+        return np.full(len(shares), np.nan), float("nan")
     half = np.zeros(len(labels), dtype=np.int64)
     for c in np.flatnonzero(present):
         half[np.flatnonzero(labels == c)[1::2]] = 1
-    table = np.empty((2, len(TAUS)))
+    recalls = np.empty((2, len(TAUS), len(shares)))
     for t, tau in enumerate(TAUS):
         predictions = (logits - tau * np.log(shares)).argmax(1)
         for h in (0, 1):
             matrix = confusion_matrix(labels[half == h], predictions[half == h], len(shares))
-            table[h, t] = nanmean(recall(matrix))
-    chosen = [_nearest_zero_best(table[h]) for h in (0, 1)]
-    score = (table[1, chosen[0]] + table[0, chosen[1]]) / 2
-    return float(score), float((TAUS[chosen[0]] + TAUS[chosen[1]]) / 2)
+            recalls[h, t] = recall(matrix)
+    chosen = [_nearest_zero_best(recalls[h][:, present].mean(1)) for h in (0, 1)]
+    both = (recalls[1, chosen[0]] + recalls[0, chosen[1]]) / 2
+    return both, float((TAUS[chosen[0]] + TAUS[chosen[1]]) / 2)
 
 
 def _nearest_zero_best(row: Float[np.ndarray, "T"]) -> int:

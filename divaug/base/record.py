@@ -107,9 +107,17 @@ _EVALUATION = (
     Metric("{part}/worst_class_acc", "smallest recall of any class", "share"),
     Metric("{part}/acc_{group}", "mean recall of the head, mid or tail classes, by rank of training count", "share"),
     Metric("{part}/acc_{shot}", "mean recall of classes with over 100, 20 to 100, under 20 training images", "share"),
+    Metric("{part}/predicted_classes", "classes that were predicted at least once", "classes"),
+    Metric("{part}/prior_corrected_bal_acc", "balanced accuracy, priors corrected by a cross-fitted tau", "share"),
+    Metric("{part}/prior_corrected_acc_{group}", "mean prior-corrected recall of the group's classes", "share"),
+    Metric("{part}/prior_corrected_tau", "tau of the correction, mean of two halves"),
     Metric("{part}/roc_auc", "mean area under the one-versus-rest ROC curves", "share"),
     Metric("{part}/ece", "expected calibration error over 15 bins", "share"),
+    Metric("train_clean/bal_acc", "mean recall over unaugmented training images: how far training has come", "share"),
+    Metric("train_clean/acc_{group}", "mean recall over unaugmented training images of the group's classes", "share"),
+    _per_class("train_clean/recall", "recall over unaugmented training images", "share"),
     _per_class("{part}/recall", "recall; NaN for a class that is absent", "share"),
+    _per_class("{part}/prior_corrected_recall", "recall after the correction of priors; last epoch", "share"),
     _per_class("{part}/precision", "precision; 0 for a class that is never predicted", "share"),
 )  # fmt: skip
 
@@ -151,8 +159,6 @@ def _latent() -> Iterator[Latent]:
 
 
 _RESULTS = (
-    Metric("final/test_prior_corrected_bal_acc", "balanced accuracy, priors corrected by a cross-fitted tau", "share"),
-    Metric("final/prior_corrected_tau", "tau, mean of two halves"),
     Metric("final/feature_dim", "width D of the embeddings", "features"),
     Metric("final/train_seconds", "time for the training of all epochs", "s"),
     Metric("final/total_seconds", "time for all epochs, evaluation and measurement included", "s"),

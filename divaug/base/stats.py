@@ -1,4 +1,4 @@
-"""Statistics over seeds: exact sign-flip test, bootstrap intervals, Holm's correction, and the interval of a share."""
+"""Statistics over seeds: t and bootstrap intervals, power, sign-flip test, Holm's correction, intervals of shares."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -39,6 +39,60 @@ def sign_flip_p(differences: Sequence[float], *, seed: int = 0, samples: int = 2
         extra = 1  # the observed pattern itself
     reached = np.abs((signs * values).mean(1)) >= observed * (1 - 1e-12)
     return float((reached.sum() + extra) / (len(signs) + extra))
+
+
+def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Student's t interval of a mean; NaN for fewer than two values.
+
+    It is the interval for few runs: over eight, BCa's covers 0.90 instead of 0.95.
+
+    Args:
+        values: One per run, independent; NaN are left out.
+        confidence: Coverage, where the values are normal.
+    """
+    from scipy.stats import t
+
+    known = np.array([v for v in values if not np.isnan(v)])
+    if len(known) < 2:
+        return float("nan"), float("nan")
+    half = t.ppf((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / sqrt(len(known))
+    return float(known.mean() - half), float(known.mean() + half)
+
+
+def runs_needed(sd: float, effect: float, *, power: float = 0.8, confidence: float = 0.95) -> int:
+    """Return how many paired runs a t test needs to find a difference, two-sided.
+
+    Args:
+        sd: Standard deviation of the paired differences, >= 0, in the unit of ``effect``.
+        effect: The true difference, > 0.
+        power: Probability of finding it.
+        confidence: 1 minus the probability of finding a difference where there is none.
+
+    Returns:
+        The smallest n >= 2 whose test has that power; 10,000 stands for more.
+
+    Example:
+        >>> from divaug.base.stats import runs_needed
+        >>> runs_needed(sd=1.0, effect=1.0)
+        10
+    """
+    from scipy.stats import nct, t
+
+    def enough(n: int) -> bool:
+        shift, bound = effect * sqrt(n) / sd, t.ppf((1 + confidence) / 2, n - 1)
+        return bool(nct.sf(bound, n - 1, shift) >= power)
+
+    if sd == 0:
+        return 2
+    low, high = 1, 2
+    while high < 10_000 and not enough(high):
+        low, high = high, 2 * high
+    if high >= 10_000:
+        return 10_000
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:

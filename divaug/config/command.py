@@ -4,6 +4,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from typing import NoReturn
 
 from divaug.base.errors import ConfigError, DivaugError, suggestion
@@ -53,6 +54,9 @@ def main(program: str, argv: Sequence[str] | None, work: Callable[[list[str]], i
         argv: Arguments; None takes those of the process.
         work: Takes the arguments and returns the exit code.
     """
+    for stream in (sys.stdout, sys.stderr):  # a log or terminal in ASCII or Latin-1 must not end a run
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return work(arguments)

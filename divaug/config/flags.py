@@ -14,7 +14,7 @@ from divaug.base.errors import ConfigError, suggestion
 from divaug.config import layers
 from divaug.config.command import Parser
 from divaug.config.registry import REGISTRIES, add_import
-from divaug.config.schema import FAMILY_OF, Component, Config, config_fields, default_of
+from divaug.config.schema import FAMILY_OF, TABLES, Component, Config, config_fields, default_of
 
 COMPONENT_FLAGS = ("model", "optim", *FAMILY_OF)
 _SPECIAL = {"phases", "imports", "head", "method", "seed", "download", "monitor"}
@@ -97,7 +97,8 @@ def parse(
         name = {"name": flags[slot]} if slot in flags else {}
         flags[slot] = {**name, **options}
     if positional and "path" in flags:
-        flags.setdefault("dataset", "csv" if flags["path"].lower().endswith(".csv") else "image_folder")
+        table = not os.path.isdir(flags["path"]) and flags["path"].lower().endswith(TABLES)
+        flags.setdefault("dataset", "csv" if table else "image_folder")
     tables: dict[str, Any] = {"recipe": {**recipe}, "env": layers.environment(), "flags": flags}
     resume_from = flags["resume"] if flags.get("resume", "auto") not in ("auto", "never") else None
     if resume_from is not None and {"config", "methods", "seeds"} & set(given):
@@ -147,9 +148,11 @@ def set_jobs(extra: Mapping[str, Any]) -> int:
 
 def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
     """Refuse flags that have no effect with the rest of the configuration."""
+    own = config.dataset in ("image_folder", "csv")
     for keys, works, way in (
         (("imbalance_factor", "class_order"), config.profile not in ("natural", "custom"), "--profile exp"),
-        (("path", "test", "test_frac"), config.dataset in ("image_folder", "csv"), "--dataset image_folder"),
+        (("path", "test", "test_frac", "resize", "bits", "allow_leaks"), own, "--dataset image_folder"),
+        (("path_column", "label_column", "group_column", "split_column"), config.dataset == "csv", "a CSV"),
         (("milestones", "drop"), config.schedule == "step", "--schedule step"),
     ):
         if not works and (idle := [key for key in keys if key in flags]):

@@ -132,7 +132,7 @@ def resolve(
         raise ConfigError(f"{wrong[0]}: expected a name, got {chosen[wrong[0]]!r}")
     preset = _preset_layers(chosen["preset"], chosen["dataset"])
     method = _method_layer(chosen["method"])
-    resolved = from_layers([said[0], *preset, method, *said[1:], ("choice", chosen)])
+    resolved = from_layers([said[0], *preset, method, *said[1:], ("choice", chosen), *_implied(said)])
     for slot in FAMILY_OF:
         own = getattr(from_layers([method]), slot).name
         if getattr(resolved, slot).name != own and any(slot in phase.components for phase in resolved.phases):
@@ -146,6 +146,17 @@ def resolve(
             "(python -m divaug.recipes.encoder makes one from part b)"
         )
     return resolved
+
+
+def _implied(said: list[tuple[str, Table]]) -> list[tuple[str, Table]]:
+    """What a key that was said implies for another that was not."""
+    told = {key.replace("-", "_"): value for _, table in said for key, value in table.items()}
+    implied: dict[str, Any] = {}
+    if "epochs" in told and "min_steps" not in told:  # a stated number of epochs is kept
+        implied["min_steps"] = 0
+    if told.get("subset") == "literature" and "vary" not in told:  # it is one fixed cut
+        implied["vary"] = "init"
+    return [("implied", implied)]
 
 
 def configure(**keys: Any) -> Config:

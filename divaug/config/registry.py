@@ -11,6 +11,8 @@ from the same facts.
 """
 
 import ast
+import math
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -103,6 +105,8 @@ class Registry:
             if key not in entry.options:
                 way = f"{key} is positional in its signature, hyperparameters come after *; " * (key in entry.facts)
                 raise ConfigError(f"{self.family} {name!r} has no {key!r}; {way}{suggestion(key, entry.options)}")
+            if not_finite(value):
+                raise ConfigError(f"{self.family}.{key} of {name!r} must be finite, got {value!r}")
             annotation, nested = entry.options[key][0], _nested_family(entry.options[key][0])
             if not _fits(value, annotation):
                 way = "" if nested is None else f"; give {nested.family} by name, or as a table with a name"
@@ -127,6 +131,7 @@ class Registry:
             ConfigError: Unknown name or option, a required option is missing, the component refuses a value, or
                 a fact is not available.
         """
+        options = plain(options)
         self.check(name, options)
         entry = self.entry(name)
         options = _expanded(name, entry, options)
@@ -170,6 +175,28 @@ class Registry:
 
     def _build_nested(self, facts: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> Any:
         return self.build(name, facts=facts, **options)
+
+
+def plain(value: Any) -> Any:
+    """Return an option as TOML knows it: paths as text, numpy's scalars as numbers, within lists and tables too."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return value.item()
+    return value
+
+
+def not_finite(value: Any) -> bool:
+    """Return whether a value is, or holds, NaN or an infinity."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, Mapping):
+        return any(not_finite(item) for item in value.values())
+    return isinstance(value, list | tuple) and any(not_finite(item) for item in value)
 
 
 def _expanded(name: str, entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:

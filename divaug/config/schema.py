@@ -7,8 +7,21 @@ from functools import lru_cache
 from typing import Any, get_type_hints
 
 from divaug.base.errors import ConfigError
-from divaug.config.registry import CLASS_WEIGHTS, DATASETS, FEATURE, HEADS, LOSSES, MIX, MODELS, OPTIM, PIXEL, SAMPLERS
+from divaug.config.registry import (
+    CLASS_WEIGHTS,
+    DATASETS,
+    FEATURE,
+    HEADS,
+    LOSSES,
+    MIX,
+    MODELS,
+    OPTIM,
+    PIXEL,
+    SAMPLERS,
+    not_finite,
+)
 
+TABLES = (".csv", ".tsv", ".txt", ".lst", ".list")  # files that name images
 FAMILY_OF = {
     "sampler": SAMPLERS, "pixel": PIXEL, "mix": MIX, "feature": FEATURE, "loss": LOSSES,
     "class_weights": CLASS_WEIGHTS,
@@ -89,11 +102,22 @@ class Config:
     """
 
     dataset: str = _key("data", "data set (--list datasets)", "cifar10")
-    path: str | None = _key("data", "image_folder, csv: the folder of class folders, or the CSV", None)
-    test: str | None = _key("data", "image_folder, csv: a folder or CSV of test images", None)
-    image_size: int | None = _key("data", "resize images to this side in pixels", None)
+    path: str | None = _key("data", "image_folder, csv: the folder of class folders, or the CSV", None, kind="where")
+    test: str | None = _key("data", "image_folder, csv: a folder or CSV of test images", None, kind="where")
+    path_column: str = _key("data", "csv: the column of image files", "path", kind="where")
+    label_column: str = _key("data", "csv: the column of class names", "label", kind="where")
+    group_column: str = _key("data", "csv: the column of groups (patient, slide, camera)", "group", kind="where")
+    split_column: str = _key("data", "csv: the column of parts (train, val, test)", "split", kind="where")
+    allow_leaks: bool = _key("data", "accept test images that are training images too", False, kind="where")
+    image_size: int | None = _key("data", "side of the images in pixels, after resizing", None)
+    resize: str = _key(
+        "data", "own images that are not square", "stretch", choices=("stretch", "crop", "pad"), neutral="stretch"
+    )
     test_frac: float = _key("data", "share held out for testing when no test part is given", 0.2)
-    data_root: str | None = _key("data", "look for the data in this folder only", None, kind="where")
+    bits: int = _key("data", "own images: bits in use of 16-bit grey", 16, neutral=16)
+    data_root: str | None = _key(
+        "data", "look for the data in this folder only; csv: the folder that paths start from", None, kind="where"
+    )
     download: bool = _key("data", "download missing data into the user cache", True, kind="where")
     profile: str = _key(
         "data", "class sizes of the training cut", "exp",
@@ -103,11 +127,19 @@ class Config:
     counts: tuple[int, ...] = _key("data", "profile custom: training images per class", ())
     class_order: str = _key("data", "which classes are large: native, reversed or permuted:SEED", "native")
     subset: str = _key(
-        "data", "how images are chosen: as in LDAM-DRW, or by divaug's nested draw", "literature",
-        choices=("literature", "nested"),
+        "data", "how images are chosen: by divaug's nested draw, or the one subset of LDAM-DRW", "nested",
+        choices=("nested", "literature"),
     )  # fmt: skip
-    split_seed: int = _key("data", "seed of the training cut and of held-out parts", 0)
+    vary: str = _key(
+        "data", "what a seed varies: the training cut and class order too, or only initial weights and draws", "cut",
+        choices=("cut", "init"), neutral="init",
+    )  # fmt: skip
+    split_seed: int = _key("data", "seed of the training cut and of held-out parts; vary cut adds the seed", 0)
     val_frac: float = _key("data", "share of the cut held out for validation, in [0, 1)", 0.0)
+    holdout: int = _key(
+        "data", "images per class held out before the cut, as a balanced validation part: to explore settings",
+        0, neutral=0,
+    )  # fmt: skip
     max_per_class: int | None = _key("data", "use at most this many training images per class of the data set", None)
     data_part: str = _key(
         "data", "half of the training images to use; common encoders learn on b by default", "all",
@@ -137,9 +169,10 @@ class Config:
         None, kind="method",
     )  # fmt: skip
 
-    preset: str = _key("model", "a fixed set of model and optimisation keys (fast, paper)", "fast")
+    preset: str = _key("model", "a fixed set of model and optimisation keys (--list presets)", "fast")
     model: Component = _key("model", "network (--list models) or timm:NAME", Component("whitened_cnn"))
-    epochs: int = _key("optimisation", "epochs", 10)
+    epochs: int = _key("optimisation", "epochs", 32)
+    min_steps: int = _key("optimisation", "train more epochs where they have fewer steps than this", 0, neutral=0)
     optim: Component = _key("optimisation", "optimiser (--list optim)", Component("sgd"), neutral=Component("sgd"))
     batch_size: int = _key("optimisation", "rows per step", 128)
     lr: float = _key("optimisation", "peak learning rate", 0.2)
@@ -180,17 +213,27 @@ class Config:
     imports: tuple[str, ...] = _key("run", "files or modules with your own components", (), kind="where")
 
     def __post_init__(self) -> None:
+        for name in config_fields():
+            value = getattr(self, name)
+            if not_finite(value) or (isinstance(value, Component) and not_finite(value.options)):
+                raise ConfigError(f"{name.replace('_', '-')} must be finite, got {value!r}")
         for name, ok, rule in (
             ("imbalance_factor", self.imbalance_factor >= 1, "must be >= 1"),
             ("val_frac", 0 <= self.val_frac < 1, "must lie in [0, 1)"),
+            ("holdout", self.holdout >= 0, "must be >= 0"),
+            ("holdout", not (self.holdout and self.val_frac), "and val-frac both make the validation part: give one"),
             ("test_frac", 0 < self.test_frac < 1, "must lie in (0, 1)"),
             ("image_size", self.image_size is None or self.image_size >= 4, "must be >= 4"),
+            ("bits", 9 <= self.bits <= 16, "must lie in 9 to 16"),
             ("max_per_class", self.max_per_class is None or self.max_per_class >= 1, "must be >= 1"),
             ("class_order", re.fullmatch(r"native|reversed|permuted:\d+", self.class_order),
              "must be native, reversed or permuted:SEED"),
             ("counts", bool(self.counts) == (self.profile == "custom"), "go with profile custom, which needs them"),
             ("counts", all(n >= 1 for n in self.counts), "must be >= 1: a class with no image cannot be learned"),
             ("epochs", self.epochs >= 1, "must be >= 1"),
+            ("min_steps", self.min_steps >= 0, "must be >= 0"),
+            ("vary", not (self.vary == "cut" and self.subset == "literature"),
+             "must be init with subset literature, which is one fixed cut; or use subset nested"),
             ("batch_size", self.batch_size >= 2, "must be >= 2 (batch normalisation)"),
             ("lr", self.lr > 0, "must be > 0"),
             ("momentum", 0 <= self.momentum < 1, "must lie in [0, 1)"),

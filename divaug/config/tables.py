@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_origin
 
 from divaug.base.errors import ConfigError, suggestion
+from divaug.config.registry import not_finite, plain
 from divaug.config.schema import (
     FAMILY_OF,
     Component,
@@ -79,6 +80,9 @@ def flatten(table: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def convert(value: Any, kind: Any, where: str) -> Any:
     """Check a plain value against a type of Config and convert it."""
+    value = plain(value)
+    if not_finite(value):
+        raise ConfigError(f"{where}: must be finite, got {value!r}")
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is types.UnionType:
         if value is None:
@@ -165,5 +169,7 @@ def protocol_fingerprint(config: Config) -> str:
     table = to_table(config) | {"model": config.model.table()}  # the head belongs to the method
     if config.encoder is not None:
         table["encoder"] = config.encoder.rsplit("/", 1)[-1]  # its name holds a hash of its content; folders may differ
+    if config.min_steps:  # the number of epochs follows from the data, which are compared by their own digest
+        del table["epochs"]
     keys = [key for key in keys_of_kind("protocol") if getattr(config, key) != config_fields()[key].metadata["neutral"]]
     return digest({key: table.get(key) for key in keys})

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from divaug.base.errors import DataError
-from divaug.data.datasets._rows import rows_of_csv
+from divaug.data.datasets._rows import rows_of_table
 from divaug.data.halves import image_digests
-from divaug.data.image_files import ImageFiles
+from divaug.data.image_files import Geometry, ImageFiles
 from divaug.data.images import Part
 
 UNNAMED = "extra"  # the source of rows that name none
@@ -33,7 +33,7 @@ def with_extra(
             is among those held out.
     """
     path = Path(file)
-    rows = rows_of_csv(path)
+    rows = rows_of_table(path).rows
     index = {name: c for c, name in enumerate(class_names)}
     if unknown := sorted({row.label for row in rows} - set(index)):
         raise DataError(f"{path}: labels {unknown[:5]} are not classes of the data set, which has {class_names}")
@@ -42,7 +42,8 @@ def with_extra(
     _, height, width, channels = train.images.shape
     if height != width:
         raise DataError(f"extra images are made square, but these are {height}x{width}; give --image-size")
-    files = ImageFiles([row.path for row in rows], height)
+    geometry = train.images.geometry if isinstance(train.images, ImageFiles) else Geometry(height)
+    files = ImageFiles([row.path for row in rows], geometry)
     images = files.load()
     if channels == 1:  # luminance as in ITU-R 601 and Pillow's mode L
         images = (images @ np.array([0.299, 0.587, 0.114]))[..., None].round().astype(np.uint8)
@@ -64,7 +65,7 @@ def with_extra(
     if isinstance(
         train.images, ImageFiles
     ):  # they stay files, so that the choice of loader is the same as without them
-        together = ImageFiles([*train.images.files, *files.files], height)
+        together = ImageFiles([*train.images.files, *files.files], geometry)
     else:
         together = np.concatenate([train.images, images])
     return Part(together, np.concatenate([train.labels, labels]), groups), sources

@@ -1,5 +1,7 @@
 """What a data set hands over: images, labels and what the data set declares about itself."""
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,16 +18,43 @@ class Part:
             ``(n, H, W, ch)`` for an index array.
         labels: int64 ``(N,)``.
         groups: Group of every image (patient, slide), or None.
+        contents: SHA-256 of every image file's bytes, ``(N,)`` of 32 bytes each, or None for images without files.
     """
 
     images: np.ndarray | ImageFiles
     labels: np.ndarray
     groups: np.ndarray | None = None
+    contents: np.ndarray | None = None
 
     def take(self, keep: np.ndarray) -> "Part":
         """Return the part at a boolean mask or an index array."""
         images = self.images.take(keep) if isinstance(self.images, ImageFiles) else self.images[keep]
-        return Part(images, self.labels[keep], None if self.groups is None else self.groups[keep])
+        groups, contents = (None if a is None else a[keep] for a in (self.groups, self.contents))
+        return Part(images, self.labels[keep], groups, contents)
+
+    @property
+    def digests(self) -> np.ndarray:
+        """SHA-256 of every image, ``(N,)`` of 32 bytes: of its file, else of its pixels."""
+        if self.contents is not None:
+            return self.contents
+        return digests_of(len(self.labels), self._bytes)
+
+    def _bytes(self, i: int) -> memoryview:
+        return np.ascontiguousarray(self.images[np.array([i])]).data
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of labels and images, in order."""
+        digest = hashlib.sha256(self.labels.astype("<i8").tobytes())
+        digest.update(self.digests.tobytes())
+        return digest.hexdigest()
+
+
+def digests_of(n: int, content: Callable[[int], bytes | memoryview]) -> np.ndarray:
+    """Return the SHA-256 of n contents, ``(n,)`` of 32 bytes each."""
+    # Void, not bytes: NumPy strips zeros from the end of bytes.
+    every = b"".join(hashlib.sha256(content(i)).digest() for i in range(n))
+    return np.frombuffer(every, dtype="V32")
 
 
 @dataclass(frozen=True)
@@ -39,6 +68,13 @@ class Request:
     image_size: int = 32
     test_frac: float = 0.2
     split_seed: int = 0
+    resize: str = "stretch"
+    bits: int = 16
+    path_column: str = "path"
+    label_column: str = "label"
+    group_column: str = "group"
+    split_column: str = "split"
+    allow_leaks: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +89,8 @@ class Dataset:
         std: Channel standard deviations on the 0-1 scale.
         pixel: Registered name of the default pixel augmentation.
         notes: Notes for the user (unusual images, classes absent from a part).
+        carved: Whether the test part was carved off by divaug, not named by the data set.
+        val: Validation part, where the data set names one.
     """
 
     train: Part
@@ -62,6 +100,26 @@ class Dataset:
     std: tuple[float, ...]
     pixel: str
     notes: tuple[str, ...] = ()
+    carved: bool = False
+    val: Part | None = None
+
+    @property
+    def identity(self) -> str:
+        """What the images and labels are, wherever they lie: 8 hex digits of a SHA-256.
+
+        It covers class names, and the image, label and part of every image, in whatever order; a test part that divaug
+        carved off is no part of its own.
+        """
+        digest = hashlib.sha256("\0".join(self.class_names).encode("utf-8", "surrogateescape"))
+        images = []
+        parts = [(b"train", self.train), (b"train" if self.carved else b"test", self.test)]
+        parts += [] if self.val is None else [(b"val", self.val)]
+        for mark, part in parts:
+            labels = part.labels.astype("<i8")
+            images += [mark + c.tobytes() + d.tobytes() for c, d in zip(labels, part.digests, strict=True)]
+        for image in sorted(images):
+            digest.update(image)
+        return digest.hexdigest()[:8]
 
     @property
     def num_classes(self) -> int:

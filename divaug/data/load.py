@@ -1,6 +1,5 @@
 """From a configuration to data: the data set, the training cut, the validation part, and their manifest."""
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from divaug.data.extra import with_extra
 from divaug.data.halves import half
 from divaug.data.images import Dataset, Part, Request
 from divaug.data.longtail import Cut, cut
-from divaug.data.split import carve
+from divaug.data.split import carve, hold_out
 
 OWN_IMAGES = ("image_folder", "csv")
 
@@ -30,6 +29,8 @@ class Data:
         train, val, test: Parts; val is None without a validation split.
         counts: Training images per class, ``(C,)``, extra ones included.
         notes: Notes for the user.
+        identity: What the images and labels are, before any cut; see ``Dataset.identity``.
+        split_seed, class_order: Those of this run's cut; see ``varied``.
         extra: Extra images of each class by source; they come after the cut's images in ``train``.
     """
 
@@ -40,6 +41,9 @@ class Data:
     test: Part
     counts: np.ndarray
     notes: tuple[str, ...]
+    identity: str
+    split_seed: int
+    class_order: str
     extra: dict[str, list[int]] = field(default_factory=dict)
 
     @property
@@ -59,7 +63,12 @@ class Data:
             "group_counts": self.cut.group_counts.tolist(),
             "groups": {k: [names[c] for c in v] for k, v in rank_groups(self.cut.group_counts).items()},
             "cut_indices_sha256": self.cut.sha256,
-            "train_sha256": _sha256(self.train),
+            "data": self.identity,
+            "train_sha256": self.train.sha256,
+            "val_sha256": None if self.val is None else self.val.sha256,
+            "test_sha256": self.test.sha256,
+            "split_seed": self.split_seed,
+            "class_order": self.class_order,
             "val_counts": None if self.val is None else count_classes(self.val.labels, len(names)).tolist(),
             "test_counts": count_classes(self.test.labels, len(names)).tolist(),
             "image_shape": list(self.train.images.shape[1:]),
@@ -70,12 +79,16 @@ class Data:
         }
 
 
-def _sha256(part: Part) -> str:
-    """Hash labels, and images if they are in memory, so that a resumed run notices changed data."""
-    digest = hashlib.sha256(part.labels.astype("<i8").tobytes())
-    if isinstance(part.images, np.ndarray):
-        digest.update(np.ascontiguousarray(part.images).tobytes())
-    return digest.hexdigest()
+def varied(config: Config) -> tuple[int, str]:
+    """Return the split seed and the class order of a run: with ``vary`` cut, each training seed k has its own.
+
+    The split seed is then the base + k; the class order is native for k = 0 and ``permuted:k`` otherwise, unless one
+    was given, or the profile takes the classes' sizes as they are.
+    """
+    if config.vary == "init":
+        return config.split_seed, config.class_order
+    fixed = config.seed == 0 or config.class_order != "native" or config.profile in ("natural", "custom")
+    return config.split_seed + config.seed, config.class_order if fixed else f"permuted:{config.seed}"
 
 
 def load_data(config: Config) -> Data:
@@ -84,26 +97,37 @@ def load_data(config: Config) -> Data:
     Raises:
         DataError: Data missing, damaged, or a class without an image.
     """
-    dataset = _dataset(config)
+    split_seed, class_order = varied(config)
+    dataset = _dataset(config, split_seed)
+    identity = dataset.identity
     if config.data_part != "all":
         dataset = replace(dataset, train=dataset.train.take(half(dataset.train, config.data_part)))
     num_classes = dataset.num_classes
     if config.profile == "custom" and len(config.counts) != num_classes:
         raise ConfigError(f"counts names {len(config.counts)} classes, but {config.dataset} has {num_classes}")
+    val = dataset.val
+    if val is not None and (config.val_frac or config.holdout):
+        key = "val-frac" if config.val_frac else "holdout"
+        raise ConfigError(f"the data name a validation part of {len(val.labels)} images: give no {key}")
+    if config.holdout:
+        if dataset.train.groups is not None:
+            raise ConfigError("holdout takes single images, but these have groups (slides, patients): use --val-frac")
+        held = hold_out(dataset.train.labels, num_classes, config.holdout, config.split_seed)
+        val, dataset = dataset.train.take(held), replace(dataset, train=dataset.train.take(~held))
     chosen = cut(
         dataset.train.labels,
         num_classes,
         profile=config.profile,
         factor=config.imbalance_factor,
         counts=config.counts,
-        order=config.class_order,
+        order=class_order,
         subset=config.subset,
-        seed=config.split_seed,
+        seed=split_seed,
         max_per_class=config.max_per_class,
     )
-    train, val, notes = dataset.train.take(chosen.indices), None, list(dataset.notes)
+    train, notes = dataset.train.take(chosen.indices), list(dataset.notes)
     if config.val_frac:
-        held = carve(train.labels, config.val_frac, config.split_seed, train.groups)
+        held = carve(train.labels, config.val_frac, split_seed, train.groups, train.digests)
         for c in np.flatnonzero(count_classes(train.labels[~held], num_classes) == 0):
             whole = train.labels == c  # the whole class lies in held-out groups: return the groups
             held &= ~(whole if train.groups is None else np.isin(train.groups, train.groups[whole]))
@@ -124,7 +148,16 @@ def load_data(config: Config) -> Data:
         said = ", ".join(f"{sum(counts)} of {source}" for source, counts in extra.items())
         notes.append(f"extra training images: {said}, added to {len(train.labels)} of the cut")
     counts = count_classes(parts[0].labels, num_classes)
-    return Data(dataset, chosen, parts[0], parts[1], parts[2], counts, tuple(notes), extra)
+    return Data(
+        dataset, chosen, parts[0], parts[1], parts[2], counts, tuple(notes), identity, split_seed, class_order, extra
+    )
+
+
+def fit(config: Config, data: Data) -> Config:
+    """Return the configuration with what follows from the data: image size, and epochs where ``min_steps`` asks."""
+    size = data.train.images.shape[1] if config.dataset in OWN_IMAGES else config.image_size
+    steps = -(-len(data.train.labels) // config.batch_size)
+    return replace(config, image_size=size, epochs=max(config.epochs, -(-config.min_steps // steps)))
 
 
 def _resized(part: Part, size: int | None) -> Part:
@@ -136,15 +169,15 @@ def _resized(part: Part, size: int | None) -> Part:
     return replace(part, images=np.ascontiguousarray(small.permute(0, 2, 3, 1).numpy()))
 
 
-def _dataset(config: Config) -> Dataset:
+def _dataset(config: Config, split_seed: int) -> Dataset:
     size, statistics = config.image_size or 32, None  # own images only
     if config.dataset in OWN_IMAGES and config.model.name.startswith("timm:"):
         from divaug.models.timm_backbone import input_of
 
         own_size, *statistics = input_of(config.model.name.removeprefix("timm:"))
         size = config.image_size or own_size
-    request = Request(
-        config.data_root, config.download, config.path, config.test, size, config.test_frac, config.split_seed
-    )
+    same = ("data_root", "download", "path", "test", "test_frac", "resize", "bits", "allow_leaks")
+    same += ("path_column", "label_column", "group_column", "split_column")
+    request = Request(image_size=size, split_seed=split_seed, **{key: getattr(config, key) for key in same})
     dataset = DATASETS.build(config.dataset, facts={"request": request})
     return dataset if statistics is None else replace(dataset, mean=statistics[0], std=statistics[1])

@@ -10,7 +10,7 @@ from divaug.base.errors import ConfigError, DataError, suggestion
 from divaug.base.rng import stream
 
 PROFILES = ("exp", "step", "custom", "balanced", "balanced_small", "natural")
-SUBSETS = ("literature", "nested")
+SUBSETS = ("nested", "literature")
 
 
 @dataclass(frozen=True)

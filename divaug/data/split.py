@@ -4,11 +4,14 @@ import warnings
 
 import numpy as np
 
+from divaug.base.errors import DataError
 from divaug.base.rng import stream
 
 
-def carve(labels: np.ndarray, frac: float, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-    """Choose held-out images.
+def carve(
+    labels: np.ndarray, frac: float, seed: int, groups: np.ndarray | None = None, contents: np.ndarray | None = None
+) -> np.ndarray:
+    """Choose held-out images. Identical images are held out together.
 
     Without groups, round(frac * n) images of every class are held out, at least one; none of a class that would keep
     fewer than two. With groups (patients, slides, cameras) no group is on both sides. scikit-learn's
@@ -20,18 +23,64 @@ def carve(labels: np.ndarray, frac: float, seed: int, groups: np.ndarray | None 
         frac: Share to hold out, in (0, 1).
         seed: Seed of the choice.
         groups: Group of every image, or None.
+        contents: Digest of every image, or None if all differ.
 
     Returns:
         Boolean ``(N,)``, True where held out.
     """
+    first = np.arange(len(labels))  # of every image: the first one identical to it
+    if contents is not None:
+        numbers = contents.view("<u8").reshape(len(contents), -1)  # void cannot be sorted
+        _, at, which = np.unique(numbers, axis=0, return_index=True, return_inverse=True)
+        first = at[which]
     if groups is not None:
-        return _carve_groups(labels, frac, seed, groups)
+        return _carve_groups(labels, frac, seed, _merged(groups, first))
     held = np.zeros(len(labels), dtype=bool)
     for c in np.unique(labels):
-        members = np.flatnonzero(labels == c)
+        members = np.flatnonzero((labels == c) & (first == np.arange(len(labels))))
         size = max(1, round(frac * len(members)))
         if len(members) - size >= 2:
             held[stream(seed, f"carve/{c}").choice(members, size, replace=False)] = True
+    return held[first]
+
+
+def _merged(groups: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Return the groups, those that share an identical image as one."""
+    shared = np.flatnonzero(first != np.arange(len(first)))
+    if not len(shared):
+        return groups
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    names, which = np.unique(groups, return_inverse=True)
+    links = coo_array((np.ones(len(shared)), (which[shared], which[first[shared]])), shape=(len(names), len(names)))
+    return connected_components(links, directed=False)[1][which]
+
+
+def hold_out(labels: np.ndarray, num_classes: int, each: int, seed: int) -> np.ndarray:
+    """Choose the same number of images of every class, as a balanced validation part.
+
+    Args:
+        labels: Class of every image, ``(N,)``.
+        num_classes: C.
+        each: Images held out of each class, >= 1.
+        seed: Seed of the choice.
+
+    Returns:
+        Boolean ``(N,)``, True where held out.
+
+    Raises:
+        DataError: A class would keep no image.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    if (counts <= each).any():
+        raise DataError(
+            f"holdout {each} leaves classes {np.flatnonzero(counts <= each).tolist()} no training image: the smallest "
+            f"class has {counts.min()}; hold out at most {max(0, counts.min() - 1)}"
+        )
+    held = np.zeros(len(labels), dtype=bool)
+    for c in range(num_classes):
+        held[stream(seed, f"holdout/{c}").choice(np.flatnonzero(labels == c), each, replace=False)] = True
     return held
 
 

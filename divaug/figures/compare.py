@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from divaug.figures.style import GROUP_LINES, class_ticks, figure, look, save, wrapped
+from divaug.figures.style import GROUP_LINES, MOST_NAMES, by_rank, class_ticks, figure, look, save, wrapped
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,18 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 def _recall(path: Path, series: list[Series], names: list[str], counts: np.ndarray) -> None:
     order = np.argsort(-counts, kind="stable")
+    ordered = [names[c] for c in order]
+    if len(order) > MOST_NAMES:
+        made, axis = figure(9.0, 4.8)
+        by_rank(axis, [100 * _mean(s.recall)[order] for s in series], counts[order], ordered)
+        lines = [line for line in axis.get_lines() if line.get_linestyle() != "None"]
+        axis.set(ylim=(-2, 102), ylabel="test recall (%)")
+        axis.legend(
+            lines, [wrapped(s.label) for s in series], frameon=False, fontsize=8, loc="center left",
+            bbox_to_anchor=(1.0, 0.5), title=f"names: of {series[0].label}", title_fontsize=7,
+        )  # fmt: skip
+        save(made, path)
+        return
     made, axis = figure(max(6.0, 0.5 * len(order) + 2), 4.2)
     for index, s in enumerate(series):
         values = 100 * _mean(s.recall)[order]
@@ -67,9 +79,8 @@ def _recall(path: Path, series: list[Series], names: list[str], counts: np.ndarr
             capsize=2, **look(index),
         )  # fmt: skip
     axis.set_xticks(
-        range(len(order)), class_ticks([names[c] for c in order], counts[order].tolist()), rotation=60, ha="right",
-        fontsize=8,
-    )  # fmt: skip
+        range(len(order)), class_ticks(ordered, counts[order].tolist()), rotation=60, ha="right", fontsize=8
+    )
     axis.set(ylim=(-2, 102), ylabel="test recall (%)", xlabel="class (training images)")
     axis.legend(frameon=False, ncols=min(4, len(series)), loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
     save(made, path)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from divaug.figures.style import COLORS, GROUP_LINES, figure, save
+from divaug.figures.style import COLORS, GROUP_LINES, figure, named, save
 
 _MOST_CLASSES = 40
 
@@ -29,7 +29,7 @@ def heat_map(path: Path, values: np.ndarray, names: list[str], title: str) -> Pa
         values[:, order], aspect="auto", interpolation="nearest", cmap="viridis", vmin=min(0.0, low), vmax=top
     )  # fmt: skip
     every = -(-rows // _MOST_CLASSES)
-    axis.set_yticks(range(0, rows, every), names[::every], fontsize=7)
+    axis.set_yticks(range(0, rows, every), [named(name) for name in names[::every]], fontsize=7)
     axis.set_xlabel("feature, ordered by its largest value in any class")
     axis.set_title(title, fontsize=10)
     made.colorbar(shown, ax=axis, fraction=0.03, pad=0.01)
@@ -56,7 +56,9 @@ def curves(
     shades = colormaps["viridis"](np.linspace(0, 0.9, max(1, len(lines))))
     for shade, (name, tercile, at, values) in zip(shades, lines, strict=True):
         marker = "o" if len(at) == 1 else None
-        axis.plot(at, values, color=shade, linestyle=GROUP_LINES[tercile], label=name, linewidth=1.3, marker=marker)
+        axis.plot(
+            at, values, color=shade, linestyle=GROUP_LINES[tercile], label=named(name), linewidth=1.3, marker=marker
+        )
     if log:
         axis.set_xscale("log")
     axis.set(xlabel=x, ylabel=y)
@@ -89,7 +91,7 @@ def train_against_test(path: Path, train: np.ndarray, test: np.ndarray, *, names
         low, high = (min(0.0, known.min()), known.max()) if len(known) else (0.0, 1.0)
         axis.plot([low, high], [low, high], color="#888888", linewidth=0.8, linestyle="--")
         axis.scatter(train[c], test[c], s=18, color=COLORS[0])
-        axis.set_title(names[c], fontsize=8)
+        axis.set_title(named(names[c]), fontsize=8)
         axis.tick_params(labelsize=7)
     made.supxlabel(f"{what}, training images", fontsize=9)
     made.supylabel(f"{what}, test images", fontsize=9)
@@ -108,7 +110,7 @@ def gaps(path: Path, *, raw: np.ndarray, fair: np.ndarray, null: np.ndarray, nam
         names: Class names, from the largest class to the smallest.
     """
     at = np.arange(len(names))
-    made, axes = figure(max(7.0, 0.5 * len(names) + 4), 4.0, 1, 2)
+    made, axes = figure(min(18.0, max(7.0, 0.5 * len(names) + 4)), 4.0, 1, 2)
     axes[0].bar(at, raw, color=COLORS[0])
     axes[0].set_title("raw: grows as classes get smaller, whatever they contain", fontsize=9)
     error = np.abs(fair[:, 1:].T - fair[:, 0])
@@ -121,7 +123,7 @@ def gaps(path: Path, *, raw: np.ndarray, fair: np.ndarray, null: np.ndarray, nam
     axes[1].legend(fontsize=7, frameon=False)
     every = -(-len(names) // 30)
     for axis in axes:
-        axis.set_xticks(at[::every], names[::every], rotation=60, ha="right", fontsize=7)
+        axis.set_xticks(at[::every], [named(name) for name in names[::every]], rotation=60, ha="right", fontsize=7)
     axes[0].set_ylabel("range of test features outside training range (L1)", fontsize=8)
     save(made, path)
     return path

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from divaug.figures.style import class_ticks, figure, save
+from divaug.figures.style import MOST_NAMES, by_rank, class_ticks, figure, named, save
 
 
 def draw_run(folder: Path, rows: list[dict[str, Any]], manifest: dict[str, Any]) -> None:
@@ -25,12 +25,19 @@ def _recall(path: Path, row: dict[str, Any], manifest: dict[str, Any]) -> None:
     counts = np.array(manifest["counts"])
     order = np.argsort(-counts, kind="stable")
     values = 100 * np.array(row["per_class"]["test/recall"])[order]
+    names = [manifest["class_names"][c] for c in order]
+    if len(order) > MOST_NAMES:
+        made, axis = figure(8.0, 4.2)
+        by_rank(axis, [values], counts[order], names)
+        axis.set(ylim=(-2, 102), ylabel="test recall (%)")
+        save(made, path)
+        return
     made, axis = figure(max(5.0, 0.45 * len(order) + 1.5), 4.0)
     axis.bar(range(len(order)), values, color="#0072B2")
     for x, value in enumerate(values):
         if np.isnan(value):
             axis.text(x, 1, "no test\nimage", ha="center", va="bottom", fontsize=7)
-    ticks = class_ticks([manifest["class_names"][c] for c in order], counts[order].tolist())
+    ticks = class_ticks(names, counts[order].tolist())
     axis.set_xticks(range(len(order)), ticks, rotation=60, ha="right", fontsize=8)
     axis.set(ylim=(0, 100), ylabel="test recall (%)", xlabel="class (training images)")
     save(made, path)
@@ -58,7 +65,7 @@ def _growth(path: Path, rows: list[dict[str, Any]], manifest: dict[str, Any]) ->
             color=shades[rank],
             linestyle=dashes[rank % 3],
             marker="o" if len(epochs) == 1 else None,
-            label=f"{manifest['class_names'][c]} ({counts[c]})",
+            label=f"{named(manifest['class_names'][c])} ({counts[c]})",
         )
     axis.set(xlabel="epoch", ylabel=f"distinct features in the class's top-K CE\n(over an epoch's {kind})")
     if len(order) <= 20:

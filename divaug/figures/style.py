@@ -1,8 +1,14 @@
 """One look for all figures: readable in grey, with colour never the only carrier of meaning."""
 
 import re
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from divaug.base.progress import Progress
 
 # Okabe and Ito's colours, safe for colour-blind readers, in an order of falling contrast with white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#8C6D31")
@@ -34,8 +40,64 @@ def look(index: int) -> dict[str, Any]:
 
 
 def save(made: Any, path: Path) -> None:
-    """Write a PNG."""
-    made.savefig(path, dpi=150)
+    """Write a PNG; text is shown as it is written: no mathematics, and fonts that have its characters."""
+    import warnings
+
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    texts = made.findobj(Text)
+    families = _fonts("".join(text.get_text() for text in texts))
+    for text in texts:
+        text.set_parse_math(False)
+        text.set_fontfamily(families)
+    with rc_context({"text.parse_math": False, "font.family": families}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # said once, by _fonts
+        made.savefig(path, dpi=150)
+
+
+_said: set[str] = set()
+
+
+def _fonts(text: str) -> list[str]:
+    """Return font families that have the text's characters between them; say once what no installed font has."""
+    from matplotlib import font_manager
+
+    families = ["DejaVu Sans"]  # Matplotlib's own: always there
+    missing = {character for character in text if not character.isspace() and character.isprintable()}
+    missing -= _characters(font_manager.findfont("DejaVu Sans"), missing)
+    if missing:
+        for font in sorted(font_manager.fontManager.ttflist, key=lambda font: (font.style != "normal", font.name)):
+            if found := _characters(font.fname, missing):
+                families.append(font.name)
+                missing -= found
+            if not missing:
+                break
+    if new := missing - _said:
+        _said.update(new)
+        shown = "".join(sorted(new)[:20])
+        Progress("lines").say(
+            f"note: no installed font has {shown!r}: figures show boxes; install one, such as Noto Sans"
+        )
+    return families
+
+
+def _characters(file: str, wanted: set[str]) -> set[str]:
+    """Return those of the wanted characters that a font file has."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        font = FT2Font(file)
+    except (OSError, RuntimeError):  # a font that was removed, or that FreeType cannot read
+        return set()
+    return {character for character in wanted if font.get_char_index(ord(character))}
+
+
+def named(text: str, most: int = 28) -> str:
+    """Return a user's name as a label: shortened, in one line, and not hidden as Matplotlib hides ``_name``."""
+    line = " ".join(text.split()) or repr(text)
+    short = line if len(line) <= most else f"{line[: most - 1]}…"
+    return f" {short}" if short.startswith("_") else short
 
 
 def wrapped(label: str, width: int = 26) -> str:
@@ -48,8 +110,41 @@ def wrapped(label: str, width: int = 26) -> str:
     return "\n".join(lines)
 
 
-def class_ticks(names: list[str], counts: list[int], most: int = 30) -> list[str]:
-    """Return axis labels "name (n)", thinned out if there are too many classes to read."""
-    labels = [f"{name} ({count})" for name, count in zip(names, counts, strict=True)]
-    every = -(-len(labels) // most)
-    return [label if i % every == 0 else "" for i, label in enumerate(labels)]
+MOST_NAMES = 30  # classes that can be named on an axis
+
+
+def by_rank(axis: Any, values: Sequence[np.ndarray], counts: np.ndarray, names: Sequence[str]) -> None:
+    """Draw recall over the rank of many classes: points, a running mean, and the worst and best by name.
+
+    Args:
+        axis: Where to draw.
+        values: For each series ``(C,)`` in %, in the order of rank.
+        counts: Training images ``(C,)``, in that order.
+        names: Class names, in that order.
+    """
+    rank, width = np.arange(1, len(names) + 1), max(5, len(names) // 20)
+    for index, series in enumerate(values):
+        known = ~np.isnan(series)
+        color = COLORS[index % len(COLORS)]
+        axis.plot(rank, series, ".", color=color, markersize=3, alpha=0.35)
+        kernel = np.ones(width)
+        weight = np.convolve(known, kernel, "same")
+        mean = np.convolve(np.nan_to_num(series), kernel, "same") / np.maximum(weight, 1)
+        style = LINES[index % len(LINES)]
+        axis.plot(rank, np.where(weight > 0, mean, np.nan), color=color, linestyle=style, linewidth=1.8)
+    first = values[0]
+    order = [int(c) for c in np.argsort(np.nan_to_num(first, nan=np.inf), kind="stable") if not np.isnan(first[c])]
+    worst, best = order[:3], order[-3:][::-1]
+    said = "; ".join(
+        f"{word}: " + ", ".join(f"{named(names[c], 20)} ({first[c]:.0f} %, n = {counts[c]})" for c in chosen)
+        for word, chosen in (("worst", worst), ("best", best))
+    )
+    axis.set_title("\n".join(textwrap.wrap(said, 100)), fontsize=7, loc="left")
+    at = np.unique(np.linspace(0, len(names) - 1, 9).round().astype(int))
+    axis.set_xticks(at + 1, [f"{c + 1}\n({counts[c]})" for c in at], fontsize=7)
+    axis.set_xlabel(f"rank of the class (its training images); line: running mean over {width} classes")
+
+
+def class_ticks(names: Sequence[str], counts: Sequence[int]) -> list[str]:
+    """Return axis labels "name (n)"."""
+    return [f"{named(name)} ({count})" for name, count in zip(names, counts, strict=True)]

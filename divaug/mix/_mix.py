@@ -31,10 +31,21 @@ class BoxPlan:
     Attributes:
         partner: Row pasted into each row; None if partners come from the loader (donors).
         boxes: One box for the whole batch, or one per row.
+        size: (H, W) of the images that the boxes were drawn for.
     """
 
     partner: Int[np.ndarray, "B"] | None
     boxes: Int[np.ndarray, "R 4"]
+    size: tuple[int, int]
+
+    def check(self, images: Float[Tensor, "B ch H W"]) -> None:
+        """Refuse images of another size: boxes and label weights would be wrong.
+
+        Raises:
+            ValueError: The images have another height or width.
+        """
+        if (found := tuple(images.shape[2:])) != tuple(self.size):
+            raise ValueError(f"the plan was sampled for images of {self.size} (H, W), but these have {found}")
 
 
 class Mix:
@@ -107,12 +118,13 @@ class BoxMix(Mix):
         """Draw partners and boxes."""
         partner, mixed = self.draw_pairs(len(labels), rng)
         boxes = draw_boxes(size, rng.beta(self.alpha, self.alpha, len(mixed)), rng)
-        return BoxPlan(partner, boxes * mixed[:, None])
+        return BoxPlan(partner, boxes * mixed[:, None], size)
 
     def apply(
         self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BoxPlan, donors: Donors | None = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Paste the partners' boxes; the inputs are not modified."""
+        plan.check(images)
         other, other_labels, index = self.pair(images, labels, plan.partner, donors)
         kept = kept_of_boxes(plan.boxes, (images.shape[2], images.shape[3]), len(labels))
         mixed = mixed_rows(plan.partner, kept, donors)

@@ -2,6 +2,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from divaug.base.contracts import Partner
+from divaug.base.groups import same_counts
 from divaug.config.registry import MIX
 from divaug.mix._mix import BoxMix
 from divaug.mix.partners.minority import Minority
@@ -42,6 +43,7 @@ class CMO(BoxMix):
         per_row: bool = False,
         partner: Partner | str | None = "minority",
     ) -> None:
+        same_counts(labels, class_counts)
         if partner == "minority":  # called by hand; the registry passes a built rule
             partner = Minority(labels, class_counts)
         super().__init__(alpha=alpha, prob=prob, per_row=per_row, partner=partner)

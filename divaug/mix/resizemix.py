@@ -52,12 +52,13 @@ class ResizeMix(Mix):
             span = np.maximum(1, (length * share).astype(np.int64))
             start = rng.integers(length - span + 1)
             edges += [start, start + span]
-        return BoxPlan(partner, np.where(mixed[:, None], np.stack(edges, axis=1), 0))
+        return BoxPlan(partner, np.where(mixed[:, None], np.stack(edges, axis=1), 0), size)
 
     def apply(
         self, images: Float[Tensor, "B ch H W"], labels: Int[Tensor, "B"], plan: BoxPlan, donors: Donors | None = None
     ) -> tuple[Float[Tensor, "B ch H W"], MixedLabels]:
         """Resize and paste; the inputs are not modified."""
+        plan.check(images)
         other, other_labels, index = self.pair(images, labels, plan.partner, donors)
         kept = kept_of_boxes(plan.boxes, (images.shape[2], images.shape[3]), len(labels))
         pasted = images.clone()

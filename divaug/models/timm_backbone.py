@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -44,10 +45,10 @@ def timm_backbone(name: str, channels: int, size: tuple[int, int], options: dict
             convolution without pooling, for images of 32x32; ``checkpoint_path`` names a local file of weights.
 
     Raises:
-        ConfigError: Unknown name or argument, or weights that are not available.
+        ConfigError: Unknown name or argument, weights that are not available, or a size that the model cannot
+            take or does not see the whole of.
     """
     import timm
-    import torch
 
     options = dict(options)
     small_stem = options.pop(SMALL_STEM, False)
@@ -58,23 +59,64 @@ def timm_backbone(name: str, channels: int, size: tuple[int, int], options: dict
             "vit_tiny_patch16_224",
         ]
         raise ConfigError(f"timm has no model {name!r}; did you mean one of {near}? timm.list_models() lists all")
-    fixed_size = name.split(".", maxsplit=1)[0].startswith(("vit_", "deit", "swin", "beit", "mixer"))
-    if fixed_size:
+    config = timm.get_pretrained_cfg(name)
+    if config is not None and config.fixed_input_size:
         options.setdefault("img_size", size)
     try:
         model = timm.create_model(name, num_classes=0, in_chans=channels, **options)
-    except (TypeError, RuntimeError, ValueError, OSError) as error:
+    except (TypeError, RuntimeError, ValueError, OSError, AssertionError) as error:
+        if "img_size" in options and isinstance(error, AssertionError | RuntimeError):
+            raise _wrong_size(name, size, error) from error
         raise ConfigError(f"timm:{name} cannot be built with {options}: {error}") from error
     if small_stem:
         if not (hasattr(model, "conv1") and hasattr(model, "maxpool") and isinstance(model.conv1, nn.Conv2d)):
             raise ConfigError(f"timm:{name} has no ResNet stem; small_stem is for timm's ResNets")
         model.conv1 = nn.Conv2d(channels, model.conv1.out_channels, 3, 1, 1, bias=False)
         model.maxpool = nn.Identity()
-    with torch.no_grad():  # num_features is not every timm model's width before its classifier
-        was_training = model.training
-        width = model.eval()(torch.zeros(1, channels, *size)).shape[1]
-        model.train(was_training)
+    try:
+        width, seen = _width_and_sight(model, channels, size)
+    except (TypeError, RuntimeError, ValueError, AssertionError, IndexError) as error:
+        raise _wrong_size(name, size, error) from error
+    if seen != tuple(size):
+        step = _patch(model)
+        fit = sorted({max(step, size[0] // step * step), (size[0] // step + 1) * step})
+        raise ConfigError(
+            f"timm:{name} sees {seen[0]}x{seen[1]} of {size[0]}x{size[1]} pixels and nothing beyond them: its patches "
+            f"have {step} pixels; give --image-size {' or '.join(map(str, fit))}"
+        )
     return TimmBackbone(model, width)
+
+
+def _width_and_sight(model: nn.Module, channels: int, size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+    """Return the width of the embeddings, and how many rows and columns of pixels have any effect on them.
+
+    num_features is not every timm model's width before its classifier.
+    """
+    was_training, drawn = model.training, torch.Generator().manual_seed(0)
+    images = torch.randn(2, channels, *size, generator=drawn).requires_grad_()
+    # Branches that begin as zero (the last norm of a residual block) will not stay so.
+    awake = {n: torch.ones_like(p) if not p.any() and n.endswith("weight") else p for n, p in model.named_parameters()}
+    z = torch.func.functional_call(model.eval(), awake, (images,))
+    (z * torch.randn(z.shape, generator=drawn)).sum().backward()  # a plain sum of normalised features is constant
+    model.train(was_training).zero_grad(set_to_none=True)
+    assert images.grad is not None
+    effect = images.grad.abs().amax((0, 1)) > 0
+    return z.shape[1], (int(effect.any(1).sum()), int(effect.any(0).sum()))
+
+
+def _patch(model: nn.Module) -> int:
+    """Return the side of the patches that a network cuts its images into: its first convolution's stride."""
+    stems = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    return max(2, next((max(int(n) for n in stem.stride) for stem in stems), 2))
+
+
+def _wrong_size(name: str, size: tuple[int, int], error: Exception) -> ConfigError:
+    reason = str(error).splitlines()[0] if str(error) else "it checks its size without a message"
+    own = input_of(name)[0]
+    return ConfigError(
+        f"timm:{name} cannot take images of {size[0]}x{size[1]}: {reason}; it was made for {own}x{own}: give "
+        f"--image-size {own}, or another model"
+    )
 
 
 def input_of(name: str) -> tuple[int, tuple[float, ...], tuple[float, ...]]:

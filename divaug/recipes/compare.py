@@ -10,6 +10,7 @@ same for all methods on one cut, and the views of each run's last five epochs, w
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise DivaugError(f"{file} is missing or has no rows; --results writes such a file")
             print(f"{file}: mean ± sd over seeds\n{results.summary(table).to_string(index=False)}\n")
             if chosen.cards is not None:
-                command = f"python -m divaug.recipes.compare {file} --cards {chosen.cards}"
+                command = shlex.join(["python", "-m", "divaug.recipes.compare", file, "--cards", chosen.cards])
                 print("cards: " + "  ".join(map(str, write_cards(table, Path(chosen.cards), command))))
         if not chosen.runs:
             return 0
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             first = next(iter(comparison.runs.values()))[0]
             folder = Path(chosen.report) if chosen.report else first.path.parents[1] / "report"
             if len(comparisons) > 1:  # a folder for each protocol
-                folder /= protocol_fingerprint(first.config)
+                folder /= f"{protocol_fingerprint(first.config)}-{first.manifest['data']}"
             files = write_report(folder, comparison)
             if chosen.encoder is not None:
                 table = common_space(comparison.runs, chosen.encoder, chosen.allow_overlap)

@@ -16,6 +16,7 @@ from divaug.base.record import TITLES
 from divaug.base.stats import wilson_interval
 from divaug.config.tables import protocol_fingerprint
 from divaug.latent.rarefaction import ceiling
+from divaug.report.conclusions import differences, helped_and_hurt, number, unfinished
 from divaug.runs.folder import RunFolder
 
 _COLUMNS = {title: f"final/{key}" for key, title in TITLES.items()}
@@ -35,19 +36,20 @@ class Comparison:
 
 
 def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
-    """Compare finished runs, one comparison per protocol: presets are never mixed.
+    """Compare finished runs, one comparison per protocol and data set: neither is ever mixed.
 
     Raises:
         DivaugError: No run is finished.
     """
-    by_protocol: dict[str, list[RunFolder]] = {}
+    by_protocol: dict[tuple[str, str], list[RunFolder]] = {}
     for folder in folders:
         if folder.finished:
-            by_protocol.setdefault(protocol_fingerprint(folder.config), []).append(folder)
+            same = protocol_fingerprint(folder.config), folder.manifest["data"]
+            by_protocol.setdefault(same, []).append(folder)
     if not by_protocol:
         raise DivaugError("no finished run to compare")
     comparisons = []
-    for fingerprint, members in by_protocol.items():
+    for (fingerprint, data), members in by_protocol.items():
         runs: dict[str, list[RunFolder]] = {}
         for folder in members:
             same = [f for f in runs.setdefault(folder.label, []) if f.config.seed == folder.config.seed]
@@ -57,16 +59,23 @@ def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
                 )
             runs[folder.label].append(folder)
         config, manifest = members[0].config, members[0].manifest
+        counts = [sum(folder.manifest["counts"]) for folder in members]
         head = (
             f"{config.dataset}, {config.profile}, imbalance factor {config.imbalance_factor:g}; "
-            f"preset {config.preset}, {config.model.name}, {config.epochs} epochs; protocol {fingerprint}\n"
-            f"train {sum(manifest['counts'])}, test {sum(manifest['test_counts'])} images, "
+            f"preset {config.preset}, {config.model.name}, "
+            f"{span([folder.config.epochs for folder in members])} epochs; protocol {fingerprint}, data {data}\n"
+            f"train {span(counts)}, test {sum(manifest['test_counts'])} images, "
             f"{len(manifest['counts'])} classes of {max(manifest['counts'])} to {min(manifest['counts'])}"
         )
         if config.profile not in ("exp", "step", "balanced_small"):
             head = head.replace(f", imbalance factor {config.imbalance_factor:g}", "")
         comparisons.append(Comparison(runs, f"{head}\n\n{_table(runs)}"))
     return comparisons
+
+
+def span(numbers: Sequence[int]) -> str:
+    """Return "5", or "5 to 9"."""
+    return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
 
 
 def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> str:
@@ -77,11 +86,6 @@ def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> s
     if len(known) == 1:
         return f"{known[0]:.{digits}f}"
     return f"{np.mean(known):.{digits}f} ± {np.std(known, ddof=1):.{digits}f}"
-
-
-def _number(folder: RunFolder, key: str) -> float:
-    value = folder.result.get(key)
-    return float("nan") if value is None else float(value)
 
 
 def rarefied_size(manifest: dict[str, Any]) -> int:
@@ -104,10 +108,10 @@ def _table(runs: dict[str, list[RunFolder]]) -> str:
     judged = any(common in f.result for folders in runs.values() for f in folders)
     rows = [["method", "seeds", *_COLUMNS, f"top-K tail m={m}", *([f"common m={m}"] if judged else []), "seconds"]]
     for label, folders in runs.items():
-        cells = [mean_sd([_number(f, key) for f in folders]) for key in _COLUMNS.values()]
-        latent = mean_sd([_number(f, diverse) for f in folders], scale=1.0)
-        seconds = mean_sd([_number(f, "final/train_seconds") for f in folders], scale=1.0, digits=0)
-        encoded = [mean_sd([_number(f, common) for f in folders], scale=1.0)] if judged else []
+        cells = [mean_sd([number(f, key) for f in folders]) for key in _COLUMNS.values()]
+        latent = mean_sd([number(f, diverse) for f in folders], scale=1.0)
+        seconds = mean_sd([number(f, "final/train_seconds") for f in folders], scale=1.0, digits=0)
+        encoded = [mean_sd([number(f, common) for f in folders], scale=1.0)] if judged else []
         rows.append([label, str(len(folders)), *cells, latent, *encoded, seconds])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
@@ -129,40 +133,13 @@ def _table(runs: dict[str, list[RunFolder]]) -> str:
             f"common: distinct top-{first.config.top_k} FE expected in {m} plain views of a tail class's last epoch, in"
             " the common encoder's space."
         )
-    notes += _helped_and_hurt(runs)
-    if any(len(folders) < 6 for folders in runs.values()):
-        notes.append("Fewer than six seeds: differences cannot be significant in an exact two-sided paired test.")
+    notes += [*differences(runs), *helped_and_hurt(runs), *unfinished(runs)]
     return "\n".join([*lines, "", *notes])
-
-
-def _helped_and_hurt(runs: dict[str, list[RunFolder]], shown: int = 3) -> list[str]:
-    """Say for every method which classes it made better or worse than erm (or the first), in points of recall."""
-    base = "erm" if "erm" in runs else next(iter(runs))
-    first, others = runs[base], [(label, folders) for label, folders in runs.items() if label != base]
-    names = first[0].manifest["class_names"]
-    recalls = {
-        label: {f.config.seed: np.array(f.metrics.rows()[-1]["per_class"]["test/recall"], dtype=float) for f in folders}
-        for label, folders in runs.items()
-    }
-    lines = []
-    for label, _ in others:
-        seeds = sorted(recalls[base].keys() & recalls[label].keys())
-        if not seeds:
-            continue
-        change = 100 * np.mean([recalls[label][seed] - recalls[base][seed] for seed in seeds], axis=0)
-        order = np.argsort(-np.nan_to_num(change), kind="stable")
-        parts = []
-        for word, classes in (("better", order), ("worse", order[::-1])):
-            moved = [c for c in classes if (change[c] > 0.05 if word == "better" else change[c] < -0.05)]
-            most = ", ".join(f"{names[c]} {change[c]:+.1f}" for c in moved[:shown])
-            parts.append(f"{word} in {len(moved)}" + (f" ({most})" if most else ""))
-        lines.append(f"{label} against {base}, classes by test recall: {'; '.join(parts)}.")
-    return lines
 
 
 def _ceiling(folder: RunFolder, m: int) -> int:
     config = folder.config
-    return ceiling(int(_number(folder, "final/feature_dim")), m, config.top_k) if config.monitor else 0
+    return ceiling(int(number(folder, "final/feature_dim")), m, config.top_k) if config.monitor else 0
 
 
 def class_table(folders: Sequence[RunFolder]) -> str:

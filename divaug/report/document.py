@@ -77,10 +77,10 @@ class Document:
                 parts.append(f"```\n{content}\n```")
             elif kind == "figure":
                 path = content[0].relative_to(folder) if content[0].is_relative_to(folder) else content[0].name
-                parts.append(f"![{content[1]}]({path})\n\n{content[1]}")
+                parts.append(f"![{plain(content[1])}]({path})\n\n{plain(content[1])}")
             elif kind == "table":
                 rows = [list(content.columns), *([show(v) for v in row] for row in content.itertuples(index=False))]
-                lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+                lines = ["| " + " | ".join(plain(str(cell)) for cell in row) + " |" for row in rows]
                 lines.insert(1, "|" + "---|" * len(content.columns))
                 parts.append("\n".join(lines))
             else:
@@ -129,13 +129,21 @@ def show(value: Any) -> str:
     return str(value)
 
 
+def plain(text: str) -> str:
+    """Return a user's text (a class name, a path) for a line of Markdown, where it is shown as it is."""
+    escaped = re.sub(r"([\\`*<>\[\]|$])|(?<!\w)(_)|(_)(?!\w)", lambda found: f"\\{found[0]}", " ".join(text.split()))
+    return f"\\{escaped}" if re.match(r"(#+|[-+])\s", escaped) else escaped
+
+
 def _inline(text: str) -> str:
-    """Return a line of Markdown as HTML; only emphasis and code are supported."""
+    """Return a line of Markdown as HTML; emphasis, code, and what ``plain`` escaped are supported."""
 
     def mark(found: re.Match[str]) -> str:
         return f"<code>{found[1]}</code>" if found[1] else f"<em>{found[2]}</em>"
 
-    return re.sub(r"`([^`]+)`|\*(\S[^*`]*)\*", mark, html.escape(text))
+    text = re.sub(r"\\([\\`*<>\[\]|$_#+-])", lambda found: f"\0{ord(found[1])};", text)
+    text = re.sub(r"`([^`]+)`|\*(\S[^*`]*)\*", mark, html.escape(text))
+    return re.sub(r"\0(\d+);", lambda found: html.escape(chr(int(found[1]))), text)
 
 
 def _cell(value: Any) -> str:

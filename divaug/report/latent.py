@@ -14,7 +14,7 @@ from divaug.latent.embeddings import Embeddings
 from divaug.latent.rarefaction import SATURATED
 from divaug.latent.statistics import ADAPTIVE, class_statistics, class_top_k
 from divaug.latent.tables import all_tables
-from divaug.report.document import Document
+from divaug.report.document import Document, plain
 from divaug.runs.embed import embed, encode, loader_of
 from divaug.runs.folder import RunFolder
 from divaug.runs.model import load
@@ -134,9 +134,8 @@ def remarks(train: Embeddings, tables: dict[str, Any]) -> list[str]:
         )
     small = [train.class_names[c] for c in range(train.num_classes) if 0 < train.counts[c] < 5]
     if small:
-        notes.append(
-            f"Fewer than five training images: {', '.join(small)}. Their rarefied numbers at m = 5 are undefined."
-        )
+        said = ", ".join(map(plain, small))
+        notes.append(f"Fewer than five training images: {said}. Their rarefied numbers at m = 5 are undefined.")
     notes.append("The authors' code calls a class's missed images its \"false positives\"; here they are group FN.")
     return notes
 

@@ -11,17 +11,22 @@ from divaug.base.record import TITLES
 from divaug.config.layers import experiment_name, method_label
 from divaug.config.schema import Config
 from divaug.config.tables import protocol_fingerprint
-from divaug.report.compare import mean_sd
+from divaug.report.compare import mean_sd, span
 from divaug.runs.folder import RunFolder
 
-KEYS = ("experiment", "protocol", "method", "seed", "epochs")
+KEYS = ("experiment", "protocol", "data", "method", "seed")
 
 
-def key_of(config: Config) -> dict[str, Any]:
-    """Return what identifies a run: experiment, protocol fingerprint, method with its changes, seed, epochs."""
+def key_of(config: Config, data: str) -> dict[str, Any]:
+    """Return what identifies a run: experiment, protocol fingerprint, data, method with its changes, seed.
+
+    Args:
+        config: The run.
+        data: The identity of its data set (``Data.identity``, ``data`` in a manifest).
+    """
     return {
-        "experiment": experiment_name(config), "protocol": protocol_fingerprint(config),
-        "method": method_label(config), "seed": config.seed, "epochs": config.epochs,
+        "experiment": experiment_name(config), "protocol": protocol_fingerprint(config), "data": data,
+        "method": method_label(config), "seed": config.seed,
     }  # fmt: skip
 
 
@@ -36,18 +41,18 @@ def read(path: Path) -> Any:
     if not path.exists():
         return pd.DataFrame(columns=list(KEYS))
     table = pd.read_csv(
-        path, dtype={"protocol": str, "experiment": str, "method": str}
+        path, dtype={"protocol": str, "experiment": str, "method": str, "data": str}
     )  # a hash may look like a number
     if missing := [key for key in KEYS if key not in table]:
         raise DivaugError(f"{path} holds no results: it lacks {', '.join(missing)}")
     return table
 
 
-def known(path: Path, config: Config) -> bool:
-    """Return whether the CSV has a run's row."""
-    table, key = read(path), key_of(config)
-    return bool(((table["protocol"] == key["protocol"]) & (table["method"] == key["method"])
-                 & (table["seed"] == key["seed"])).any())  # fmt: skip
+def known(path: Path, config: Config, data: str) -> bool:
+    """Return whether the CSV has a run's row: one of the same protocol, data, method and seed."""
+    table, key = read(path), key_of(config, data)
+    same = ("protocol", "data", "method", "seed")
+    return bool((table[list(same)] == [key[name] for name in same]).all(axis=1).any())
 
 
 def add(path: Path, config: Config, folder: RunFolder) -> None:
@@ -55,22 +60,29 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
 
     Args:
         path: The CSV.
-        config: The run as requested; what the machine resolves (precision) does not distinguish runs.
+        config: The run as requested, fitted to its data; what the machine resolves (precision) does not distinguish
+            runs.
         folder: The run.
     """
     numbers = {name.removeprefix("final/"): v for name, v in folder.result.items() if name.startswith("final/")}
-    recall = folder.metrics.rows()[-1]["per_class"]["test/recall"]
-    of_class = {f"recall_{c}": v for c, v in zip(folder.manifest["class_names"], recall, strict=True)}
+    last = folder.metrics.rows()[-1]["per_class"]
+    recall, corrected = last["test/recall"], last["test/prior_corrected_recall"]
+    of_class = {}
+    for kind, values in (("recall", recall), ("prior_corrected_recall", corrected)):
+        of_class |= {f"{kind}_{c}": v for c, v in zip(folder.manifest["class_names"], values, strict=True)}
     space = {} if config.encoder is None else {"encoder": Path(config.encoder).name}
-    append(path, {**key_of(config), **space, **numbers, **of_class})
+    key = key_of(config, folder.manifest["data"])
+    told = {"preset": config.preset, "vary": config.vary, "epochs": config.epochs}
+    append(path, {**key, **told, **space, **numbers, **of_class})
 
 
 def key_beside(path: Path, folder: RunFolder) -> dict[str, Any]:
     """Return a finished run's key as in its row; the folder's configuration also holds what the machine resolved."""
-    key, table = key_of(folder.config), read(path)
+    key, table = key_of(folder.config, folder.manifest["data"]), read(path)
     same = [name for name in KEYS if name != "protocol"]
     rows = table[(table[same] == [key[name] for name in same]).all(axis=1)]
-    return key | {"protocol": rows["protocol"].iloc[-1]} if len(rows) else key
+    key |= {"protocol": rows["protocol"].iloc[-1]} if len(rows) else {}
+    return key | {"epochs": folder.config.epochs}
 
 
 def append(path: Path, values: dict[str, Any]) -> None:
@@ -86,12 +98,13 @@ def append(path: Path, values: dict[str, Any]) -> None:
         old = read(path)
         old = old[(old[list(KEYS)] != row[list(KEYS)].iloc[0]).any(axis=1)]
         table = pd.concat([old, row], ignore_index=True) if len(old) else row
-        table = table.sort_values(["experiment", "epochs", "method", "seed"], kind="stable")
+        order = [key for key in ("experiment", "epochs", "method", "seed") if key in table]
+        table = table.sort_values(order, kind="stable")
         write_text(path, table.to_csv(index=False, float_format="%.5g"))
 
 
 def summary(table: Any) -> Any:
-    """Return mean ± sd over seeds for each protocol, epochs and method: recalls in %, rarefied numbers unchanged.
+    """Return mean ± sd over seeds for each protocol, data set and method: recalls in %, rarefied numbers unchanged.
 
     The rarefied numbers are of the tail: top-K CE of clean training images in the run's own space, and top-K FE of the
     last epoch's views, mixed ones included, in the common encoder's space. Both are at the larger m of 20 and 5 that
@@ -108,14 +121,17 @@ def summary(table: Any) -> Any:
                 richness[f"{space}_rarefied_{m}_tail"] = f"{title} m={m}"
                 break
     rows = []
-    table = table[[*KEYS, *(key for key in (*recalls, *richness, "encoder") if key in table)]]
+    table = table[[*KEYS, "epochs", *(key for key in (*recalls, *richness, "encoder") if key in table)]]
     table = table.drop_duplicates(list(KEYS))
-    protocols = table.groupby(["experiment", "epochs"])["protocol"].transform("nunique")
-    table = table.assign(shown=table["experiment"] + np.where(protocols > 1, " (" + table["protocol"] + ")", ""))
-    for (shown, epochs, method), runs in table.groupby(["shown", "epochs", "method"], sort=False):
-        row = {"experiment": shown, "epochs": epochs, "method": method, "seeds": len(runs)}
+    shown = table["experiment"]
+    for key in ("protocol", "data"):  # named where an experiment has several
+        several = table.groupby("experiment")[key].transform("nunique") > 1
+        shown = shown + np.where(several, " (" + table[key] + ")", "")
+    table = table.assign(shown=shown)
+    for (shown, method), runs in table.groupby(["shown", "method"], sort=False):
+        row = {"experiment": shown, "epochs": span(runs["epochs"].tolist()), "method": method, "seeds": len(runs)}
         row |= {title: mean_sd([float(v) for v in runs[key]]) for key, title in recalls.items() if key in runs}
-        plain = table[(table["method"] == "erm") & (table["epochs"] == epochs)]
+        plain = table[table["method"] == "erm"]
         pairs = runs.merge(plain, on=["shown", "seed"])
         row["bal - erm"] = mean_sd([float(v) for v in pairs["test_bal_acc_x"] - pairs["test_bal_acc_y"]])
         row |= {title: mean_sd([float(v) for v in runs[key]], scale=1.0) for key, title in richness.items()}

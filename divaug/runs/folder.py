@@ -152,9 +152,15 @@ class RunFolder:
                     f"{self.path} holds a run with {key} = {theirs.get(key)!r}, but this one has {ours.get(key)!r}; "
                     "choose another --experiment or --output-dir"
                 )
-        for key in ("train_sha256", "test_counts", "class_names"):
-            if self.manifest[key] != manifest[key]:
-                raise DataError(f"{self.path}: the data have changed since this run began ({key} differs)")
+        for key, what in (
+            ("class_names", "class names"), ("data", "images or labels of the data set"),
+            ("train_sha256", "training images"), ("val_sha256", "validation images"), ("test_sha256", "test images"),
+        ):  # fmt: skip
+            if self.manifest.get(key) != manifest[key]:
+                raise DataError(
+                    f"{self.path} holds a run with other data: {what} differ; choose another --experiment or "
+                    "--output-dir, or bring the data back"
+                )
         for name, sha256 in self.manifest.get("imports_sha256", code).items():
             if code.get(name, sha256) != sha256:
                 raise ConfigError(
@@ -173,11 +179,12 @@ class RunFolder:
 
         manifest = self.manifest
         group = {c: name for name, classes in rank_groups(np.array(manifest["group_counts"])).items() for c in classes}
-        frames = [pd.DataFrame({"epoch": row["epoch"], "class": range(len(group)), **row["per_class"]}) for row in rows]
+        of_class = {
+            "class": range(len(group)), "class_name": manifest["class_names"], "n_train": manifest["counts"],
+            "group": [group[c] for c in range(len(group))],
+        }  # fmt: skip
+        frames = [pd.DataFrame({"epoch": row["epoch"], **of_class, **row["per_class"]}) for row in rows]
         table = pd.concat(frames, ignore_index=True)
-        table.insert(2, "class_name", [manifest["class_names"][c] for c in table["class"]])
-        table.insert(3, "n_train", [manifest["counts"][c] for c in table["class"]])
-        table.insert(4, "group", [group[c] for c in table["class"]])
         temporary = self.path / "per_class.parquet.tmp"
         table.to_parquet(temporary, index=False)
         temporary.replace(self.path / "per_class.parquet")

@@ -30,7 +30,8 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
     Args:
         config: What to run.
         folder: Run folder; by default the one that the configuration names.
-        data: What ``load_data`` returned for the same protocol, where several runs share it; loaded by default.
+        data: What ``load_data`` returned for this configuration, where several runs share it; whoever passes it has
+            shown its notes. Loaded by default.
 
     Raises:
         ConfigError: A name is unknown or a value out of range, or the folder holds another run.
@@ -41,7 +42,7 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
     progress = Progress(config.progress)
     folder = folder or RunFolder.of(config)
     with folder.lock():
-        data = data or load_data(config)
+        told, data = data is not None, data or load_data(config)
         config = resolve(config, data)
         tracking_uri(config, folder.output_dir)  # refuses a bad one before anything is written
         if folder.finished:
@@ -51,7 +52,7 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
             return folder
         built = build(config, data)  # before anything is written, because it finds errors in the configuration
         folder.adopt(config, data.manifest)
-        for note in (*data.notes, *measure.costs(built)):
+        for note in (*(() if told else data.notes), *measure.costs(built)):
             progress.say(f"note: {note}")
         with StopRequest() as stop:
             with open_tracker(config, folder, progress.warn) as tracker:
@@ -111,15 +112,20 @@ def _train(
         last = epoch == config.epochs - 1
         if last or (epoch + 1) % config.eval_every == 0 or epoch in clean_epochs:
             outputs = evaluate(built.model, built.test.in_order(), bf16=built.bf16)
-            measure.add_part(row, "test", outputs, groups)
+            parts = {"test": outputs}
             if built.val is not None:
-                measure.add_part(row, "val", evaluate(built.model, built.val.in_order(), bf16=built.bf16), groups)
+                parts["val"] = evaluate(built.model, built.val.in_order(), bf16=built.bf16)
+            for name, part in parts.items():
+                measure.add_part(row, name, part, groups)
+                if last:
+                    measure.add_prior_corrected(row, name, part, data.cut.counts, groups)
         if built.monitor is not None:
             views = built.monitor.compute()
             grown = measure.growth(views, rows[0] if rows else None)
             measure.add_latent(row, "views", {**views, **grown}, groups)
             if epoch in clean_epochs and outputs is not None:
                 clean = evaluate(built.model, built.train.in_order(), bf16=built.bf16)
+                measure.add_fit(row, clean, groups)
                 head = built.model.head
                 measure.add_latent(row, "train_clean", measure.clean_statistics(clean, head, built.monitor), groups)
                 measure.add_latent(row, "test_clean", measure.clean_statistics(outputs, head, built.monitor), groups)
@@ -148,7 +154,7 @@ def _write_result(data: Data, folder: RunFolder, outputs: Evaluation) -> None:
     folder.write_per_class(rows)
     np.savez_compressed(folder.path / "test_outputs.npz", logits=outputs.logits, labels=outputs.labels)
     draw_run(folder.figures, rows, folder.manifest)
-    write_json(folder.path / "result.json", measure.final_result(rows, outputs, data.cut.counts))
+    write_json(folder.path / "result.json", measure.final_result(rows, outputs.embeddings.shape[1]))
 
 
 def _restore(built: Built, folder: RunFolder, progress: Progress) -> tuple[int, Totals | None]:

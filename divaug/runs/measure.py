@@ -123,12 +123,33 @@ def add_part(row: Row, prefix: str, outputs: Evaluation, group_counts: np.ndarra
     matrix = confusion_matrix(outputs.labels, outputs.logits.argmax(1), num_classes)
     probabilities = softmax(outputs.logits)
     scalars = from_confusion(matrix, group_counts) | {
+        "predicted_classes": int((matrix.sum(0) > 0).sum()),
         "roc_auc": nanmean(roc_auc(outputs.labels, probabilities)),
         "ece": calibration_error(outputs.labels, probabilities),
     }
     by_class = {f"{prefix}/recall": recall(matrix).tolist(), f"{prefix}/precision": precision(matrix).tolist()}
     row["metrics"] |= checked({f"{prefix}/{name}": value for name, value in scalars.items()})
     row["per_class"] |= checked(by_class, per_class=True)
+
+
+def add_prior_corrected(
+    row: Row, prefix: str, outputs: Evaluation, cut_counts: np.ndarray, group_counts: np.ndarray
+) -> None:
+    """Add the prior-corrected recall of every class, group and all classes; see ``metrics.prior_corrected``."""
+    recalls, tau = prior_corrected(outputs.labels, outputs.logits, cut_counts / cut_counts.sum())
+    groups = {f"acc_{group}": nanmean(recalls[classes]) for group, classes in rank_groups(group_counts).items()}
+    scalars = {"bal_acc": nanmean(recalls), **groups, "tau": tau}
+    row["metrics"] |= checked({f"{prefix}/prior_corrected_{name}": value for name, value in scalars.items()})
+    row["per_class"] |= checked({f"{prefix}/prior_corrected_recall": recalls.tolist()}, per_class=True)
+
+
+def add_fit(row: Row, clean: Evaluation, group_counts: np.ndarray) -> None:
+    """Add the recall over unaugmented training images: of every class, group, and all classes."""
+    recalls = recall(confusion_matrix(clean.labels, clean.logits.argmax(1), clean.logits.shape[1]))
+    groups = {f"acc_{group}": nanmean(recalls[classes]) for group, classes in rank_groups(group_counts).items()}
+    scalars = {"bal_acc": nanmean(recalls), **groups}
+    row["metrics"] |= checked({f"train_clean/{name}": value for name, value in scalars.items()})
+    row["per_class"] |= checked({"train_clean/recall": recalls.tolist()}, per_class=True)
 
 
 def add_latent(row: Row, prefix: str, statistics: Mapping[str, np.ndarray], group_counts: np.ndarray) -> None:
@@ -177,19 +198,16 @@ def add_common_space(row: Row, built: Built, group_counts: np.ndarray) -> None:
     built.space.monitor.reset()
 
 
-def final_result(rows: list[Row], outputs: Evaluation, cut_counts: np.ndarray) -> dict[str, float]:
-    """Return a run's result: the last epoch's numbers and the prior-corrected accuracy.
+def final_result(rows: list[Row], feature_dim: int) -> dict[str, float]:
+    """Return a run's result: the last epoch's numbers.
 
     Nothing is selected on the test part; ``best_on_test/bal_acc`` is included because papers report it.
     """
     last = {name: value for name, value in rows[-1]["metrics"].items() if not name.startswith(("train/", "aug/"))}
-    corrected, tau = prior_corrected(outputs.labels, outputs.logits, cut_counts / cut_counts.sum())
     evaluated = [row["metrics"] for row in rows if "test/bal_acc" in row["metrics"]]
     return checked({
         **{f"final/{name.replace('/', '_')}": value for name, value in last.items()},
-        "final/test_prior_corrected_bal_acc": corrected,
-        "final/prior_corrected_tau": tau,
-        "final/feature_dim": outputs.embeddings.shape[1],
+        "final/feature_dim": feature_dim,
         "best_on_test/acc": max(row["test/acc"] for row in evaluated),
         "best_on_test/bal_acc": max(row["test/bal_acc"] for row in evaluated),
         "final/train_seconds": sum(row["metrics"]["train/seconds"] for row in rows),

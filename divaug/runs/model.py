@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from divaug.base.errors import DataError, DivaugError
-from divaug.data.image_files import decode, upright_rgb
+from divaug.data.image_files import Geometry, decode, squared, upright_rgb
 from divaug.models.network import Network
 from divaug.runs.folder import RunFolder, find_runs
 from divaug.train.build import build_model
@@ -31,11 +31,15 @@ class Preprocess:
         shape: (H, W, ch) of the training images.
         mean: Channel means on the 0-1 scale.
         std: Channel standard deviations on the 0-1 scale.
+        resize: How images that are not square are resized: stretch, crop or pad.
+        bits: Bits in use of 16-bit grey images.
     """
 
     shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resize: str = "stretch"
+    bits: int = 16
 
     def __call__(self, image: str | Path | np.ndarray | Image.Image) -> Float[Tensor, "ch H W"]:
         """Return one image normalised.
@@ -55,10 +59,10 @@ class Preprocess:
         if isinstance(image, str | Path):
             if height != width:
                 raise DataError(f"files are made square, but this network was trained on {height}x{width}; give arrays")
-            array = decode(Path(image), height)
+            array = decode(Path(image), Geometry(height, self.resize, self.bits))
         else:
             try:
-                array = np.asarray(upright_rgb(image) if isinstance(image, Image.Image) else image)
+                array = np.asarray(upright_rgb(image, self.bits) if isinstance(image, Image.Image) else image)
             except ValueError as error:
                 raise DataError(f"cannot use the image: {error}") from error
         if array.ndim == 2:
@@ -71,7 +75,10 @@ class Preprocess:
             array = np.repeat(array, 3, axis=2)
         if array.shape[:2] != (height, width):
             picture = Image.fromarray(array[:, :, 0] if channels == 1 else array)
-            array = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+            if height == width:
+                array = np.asarray(squared(picture, Geometry(height, self.resize)))
+            else:
+                array = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
         return array.reshape(height, width, channels)
 
 
@@ -169,5 +176,7 @@ def load(source: str | Path | RunFolder) -> Model:
     network = build_model(config, manifest)
     network.load_state_dict(content["model"])
     height, width, channels = manifest["image_shape"]
-    transform = Preprocess((height, width, channels), tuple(manifest["mean"]), tuple(manifest["std"]))
+    transform = Preprocess(
+        (height, width, channels), tuple(manifest["mean"]), tuple(manifest["std"]), config.resize, config.bits
+    )
     return Model(network, manifest["class_names"], transform)

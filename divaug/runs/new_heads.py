@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from divaug.base.files import make_folder, write_tensors, write_text
-from divaug.base.metrics import confusion_matrix, from_confusion, prior_corrected, recall
+from divaug.base.metrics import confusion_matrix, from_confusion, nanmean, prior_corrected, recall
 from divaug.base.rng import stream
 from divaug.data.load import Data, load_data
 from divaug.latent.embeddings import Embeddings
@@ -87,7 +87,7 @@ def _measure(network: Network, test: Embeddings, data: Data) -> tuple[dict[str, 
         logits = network.head(torch.from_numpy(test.features)).numpy()
     matrix = confusion_matrix(test.labels, logits.argmax(1), logits.shape[1])
     corrected, _ = prior_corrected(test.labels, logits, data.cut.counts / data.cut.counts.sum())
-    found = {**from_confusion(matrix, data.cut.group_counts), "prior_corrected_bal_acc": corrected}
+    found = {**from_confusion(matrix, data.cut.group_counts), "prior_corrected_bal_acc": nanmean(corrected)}
     return found, dict(zip(data.dataset.class_names, recall(matrix).tolist(), strict=True))
 
 

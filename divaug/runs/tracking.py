@@ -48,7 +48,7 @@ def open_tracker(config: Config, folder: RunFolder, say: Callable[[str], None]) 
         run_name=f"{folder.label}/seed{config.seed}",
         folder=folder.path,
         params=_parameters({key: table[key] for key in keys if key in table}) | {"label": folder.label},
-        tags={"divaug.protocol": protocol_fingerprint(config)},
+        tags={"divaug.protocol": protocol_fingerprint(config), "divaug.data": folder.manifest["data"]},
         say=say,
     )
 

@@ -2,6 +2,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from divaug.base.groups import same_counts
 from divaug.base.rng import ClassDraw
 from divaug.config.registry import SAMPLERS
 
@@ -27,6 +28,7 @@ class ClassBalancedEffective:
     def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], *, beta: float = 0.9999) -> None:
         if not 0 <= beta < 1:
             raise ValueError(f"beta must lie in [0, 1), got {beta}")
+        same_counts(labels, class_counts)
         self.rows = len(labels)
         effective = (1 - beta ** class_counts.clamp_min(1).double()) / (1 - beta)
         self.source = ClassDraw(labels, class_counts / effective)

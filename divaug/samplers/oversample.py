@@ -2,6 +2,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from divaug.base.groups import same_counts
 from divaug.base.rng import ClassDraw
 from divaug.config.registry import SAMPLERS
 
@@ -22,6 +23,7 @@ class Oversample:
     """
 
     def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"]) -> None:
+        same_counts(labels, class_counts)
         self.rows = len(labels)
         self.source = ClassDraw(labels, (class_counts > 0).double())
 

@@ -3,6 +3,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from divaug.base.groups import same_counts
 from divaug.base.rng import ClassDraw
 from divaug.config.registry import SAMPLERS
 
@@ -26,6 +27,7 @@ class SquareRoot:
     def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], *, power: float = 0.5) -> None:
         if power < 0:
             raise ValueError(f"power must be >= 0, got {power}")
+        same_counts(labels, class_counts)
         self.rows = len(labels)
         self.source = ClassDraw(labels, torch.where(class_counts > 0, class_counts.double() ** power, 0.0))
 

@@ -3,6 +3,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from divaug.base.groups import same_counts
 from divaug.base.rng import stream
 from divaug.config.registry import SAMPLERS
 
@@ -26,6 +27,7 @@ class Undersample:
     """
 
     def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], seed: int) -> None:
+        same_counts(labels, class_counts)
         present = class_counts.nonzero().flatten().tolist()
         size = int(class_counts[present].min())
         members = [np.flatnonzero(labels.numpy() == c) for c in present]

@@ -3,6 +3,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from divaug.base.groups import same_counts
 from divaug.config.registry import SAMPLERS
 
 
@@ -18,6 +19,7 @@ class Uniform:
     """
 
     def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"]) -> None:
+        same_counts(labels, class_counts)
         self.rows = len(labels)
         self.shares = class_counts.double() / class_counts.sum()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from divaug.base.progress import Progress
 from divaug.config.schema import Config
-from divaug.data.load import Data, load_data
+from divaug.data.load import Data, fit, load_data, varied
 from divaug.report import results
 from divaug.runs.folder import RunFolder
 from divaug.runs.loop import run
@@ -32,22 +32,38 @@ def train_methods(
         DivaugError: A run failed.
     """
     progress = Progress(configs[0].progress)
-    missing = [pair for pair in zip(configs, folders, strict=True) if rows is None or not results.known(rows, pair[0])]
-    for config, folder in zip(configs, folders, strict=True):
+    loaded: dict[Any, Data] = {}  # before the first run, because it may be refused
+    for config in configs:
+        if config.extra_train not in {extra for extra, *_ in loaded}:
+            loaded[_data_key(config)] = load_data(config)
+    for note in next(iter(loaded.values())).notes:
+        progress.say(f"note: {note}")
+    identity = next(iter(loaded.values())).identity
+    pairs = list(zip(configs, folders, strict=True))
+    missing = [pair for pair in pairs if rows is None or not results.known(rows, pair[0], identity)]
+    for config, folder in pairs:
         if (config, folder) not in missing:
             progress.say(f"{folder.label}, seed {config.seed}: its row is in {rows}")
-    loaded: dict[str | None, Data] = {}  # only extra images make the data differ between methods and seeds
-    for config, _ in missing:
-        if config.extra_train not in loaded:  # before the first run, because it may be refused
-            loaded[config.extra_train] = load_data(config)
     tasks = [
         Task(
             f"{folder.experiment}: {folder.label}, seed {config.seed} -> {_shown(folder.path)}",
-            partial(_train_one, config, folder.path, rows, loaded[config.extra_train] if jobs == 1 else None),
+            partial(
+                _train_one,
+                config,
+                folder.path,
+                rows,
+                loaded.get(_data_key(config)) if jobs == 1 else None,
+                alone=jobs == 1,
+            ),
         )
         for config, folder in missing
     ]
     run_tasks(tasks, jobs=jobs, say=progress.say)
+
+
+def _data_key(config: Config) -> Any:
+    """Return what the data depend on among methods and seeds."""
+    return config.extra_train, *varied(config)
 
 
 def _shown(path: Path) -> Path:
@@ -55,11 +71,12 @@ def _shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _train_one(config: Config, path: Path, rows: Path | None, data: Any) -> None:
-    if rows is not None and results.known(rows, config):  # another process may have added the row since
+def _train_one(config: Config, path: Path, rows: Path | None, data: Data | None, *, alone: bool) -> None:
+    data = data or load_data(config)
+    if rows is not None and results.known(rows, config, data.identity):  # another process may have added the row since
         return
-    if data is None and config.progress in ("auto", "bar"):  # one of several processes on one terminal
+    if not alone and config.progress in ("auto", "bar"):  # one of several processes on one terminal
         config = replace(config, progress="lines")
     folder = run(config, RunFolder(path), data)
     if rows is not None:
-        results.add(rows, config, folder)
+        results.add(rows, fit(config, data), folder)

@@ -13,7 +13,7 @@ from divaug.config.schema import FAMILY_OF, Component, Config, default_of
 from divaug.config.tables import overlay
 from divaug.data.halves import image_digests
 from divaug.data.images import Part
-from divaug.data.load import OWN_IMAGES, Data
+from divaug.data.load import Data, fit
 from divaug.data.loaders import Loader
 from divaug.latent.monitor import TopKMonitor
 from divaug.latent.space import CommonSpace
@@ -51,12 +51,12 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def resolve(config: Config, data: Data) -> Config:
-    """Return the configuration with what depends on data and machine: precision and image size."""
-    image_size = data.train.images.shape[1] if config.dataset in OWN_IMAGES else config.image_size
+    """Return the configuration with what depends on data and machine: image size, epochs, precision."""
+    config = fit(config, data)
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if has_bf16(find_device(config.device)) else "fp32"
-    return replace(config, precision=precision, image_size=image_size)
+    return replace(config, precision=precision)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from divaug.config.registry import PIXEL
-from divaug.data.image_files import ImageFiles
+from divaug.data.image_files import Geometry, ImageFiles
 from divaug.data.images import Part
 from divaug.data.loaders import Loader
 from divaug.mix.cmo import CMO
@@ -110,7 +110,7 @@ def test_files_are_read_by_both_loaders(tmp_path):
     for i, image in enumerate(PART.images[:, :6, :6]):
         paths.append(tmp_path / f"{i:02}.png")
         Image.fromarray(image).save(paths[-1])
-    part = Part(ImageFiles(paths, 6), PART.labels)
+    part = Part(ImageFiles(paths, Geometry(6)), PART.labels)
     resident, streaming = loader(part), loader(part, streaming=True)
     for a, b in zip(epoch(resident)[0], epoch(streaming)[0], strict=True):
         assert torch.equal(a.images, b.images)

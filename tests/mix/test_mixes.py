@@ -126,13 +126,13 @@ def pasted_by_loops(partner, boxes):
 
 @pytest.mark.parametrize("boxes", [BOXES[:1], BOXES])
 def test_cutmix_matches_a_pixel_by_pixel_reference(boxes):
-    mixed, target = CutMix().apply(IMAGES, LABELS, BoxPlan(PARTNER, boxes))
+    mixed, target = CutMix().apply(IMAGES, LABELS, BoxPlan(PARTNER, boxes, (6, 9)))
     expected, kept = pasted_by_loops(PARTNER, boxes)
     assert torch.equal(mixed, expected)
     assert torch.equal(target.ids, torch.stack([LABELS, LABELS[PARTNER]], 1))
     assert target.weights[:, 0].tolist() == pytest.approx(kept)  # GLMC keeps the share drawn: .70 said, .50 pasted
     assert target.is_mixed().tolist() == [0 < k < 1 for k in kept]
-    halves, _ = CutMix().apply(IMAGES.bfloat16(), LABELS, BoxPlan(PARTNER, boxes))  # another path: a mask
+    halves, _ = CutMix().apply(IMAGES.bfloat16(), LABELS, BoxPlan(PARTNER, boxes, (6, 9)))  # another path: a mask
     assert torch.equal(halves, expected.bfloat16())
 
 
@@ -145,7 +145,7 @@ def test_rows_keep_their_layout():
 
 @pytest.mark.parametrize(("box", "source"), [((0, 0, 0, 0), np.arange(5)), ((0, 6, 0, 9), PARTNER)])
 def test_an_empty_box_is_identity_and_a_full_one_the_partner(box, source):
-    mixed, target = CutMix().apply(IMAGES, LABELS, BoxPlan(PARTNER, np.array([box])))
+    mixed, target = CutMix().apply(IMAGES, LABELS, BoxPlan(PARTNER, np.array([box]), (6, 9)))
     assert torch.equal(mixed, IMAGES[source]) and not target.is_mixed().any()
     assert torch.equal((target.ids * target.weights).sum(1).long(), LABELS[source])
 
@@ -188,7 +188,9 @@ def rule(labels=LABELS, counts=(2, 1, 2), **options):
 @pytest.mark.parametrize("boxes", [np.array([[0, 3, 0, 9]]), BOXES])
 def test_cmo_pastes_donors_into_the_batch(boxes):
     donors = Donors(IMAGES.flip(0), torch.tensor([1, 1, 2, 0, 1]), np.arange(4, -1, -1), np.arange(5) == 2)
-    mixed, target = CMO(LABELS, COUNTS, partner=rule()).apply(IMAGES, LABELS, BoxPlan(None, boxes), donors)
+    mixed, target = CMO(LABELS, torch.bincount(LABELS), partner=rule()).apply(
+        IMAGES, LABELS, BoxPlan(None, boxes, (6, 9)), donors
+    )
     expected, kept = pasted_by_loops([4, 3, 2, 1, 0], boxes)
     assert torch.equal(mixed, expected)
     assert torch.equal(target.ids, torch.stack([LABELS, donors.labels], 1))
@@ -206,7 +208,7 @@ def test_arms_that_differ_in_their_partners_share_all_other_draws(mix, per_row):
             for m in (mix(per_row=per_row, prob=0.5), mix(per_row=per_row, prob=0.5, partner=rule()))
         )
         assert own.pop("partner") is not None and foreign.pop("partner") is None
-        assert all((own[key] == foreign[key]).all() for key in own) and own
+        assert all(np.array_equal(own[key], foreign[key]) for key in own) and own
 
 
 def test_donors_can_be_blended_too():
@@ -219,7 +221,7 @@ def test_donors_can_be_blended_too():
 
 def test_resizemix_pastes_the_whole_partner_made_small():
     for boxes in (np.array([[1, 4, 2, 6]]), BOXES):
-        mixed, target = ResizeMix().apply(IMAGES, LABELS, BoxPlan(PARTNER, boxes))
+        mixed, target = ResizeMix().apply(IMAGES, LABELS, BoxPlan(PARTNER, boxes, (6, 9)))
         for b in range(5):
             top, bottom, left, right = boxes[b if len(boxes) > 1 else 0]
             expected = IMAGES[b].clone()
@@ -272,7 +274,9 @@ def test_balanced_mixup_evens_out_the_batch():
             r"partner must be a built rule here, as Minority\(labels, class_counts\), got 'minority'",
         ),
         (
-            lambda: CMO(LABELS, COUNTS, partner=rule()).apply(IMAGES, LABELS, BoxPlan(None, BOXES[:1])),
+            lambda: CMO(LABELS, torch.bincount(LABELS), partner=rule()).apply(
+                IMAGES, LABELS, BoxPlan(None, BOXES[:1], (6, 9))
+            ),
             "needs donors from the loader",
         ),
     ],

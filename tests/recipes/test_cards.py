@@ -16,7 +16,7 @@ BAL = {"erm": {0: 0.50, 1: 0.60, 2: 0.70}, "cmo": {0: 0.53, 1: 0.62, 2: 0.71}, "
 @pytest.fixture
 def rows():
     made = [
-        {"experiment": "cifar10-exp100-fast", "protocol": "abc", "method": method, "seed": seed, "epochs": 10,
+        {"experiment": "cifar10-exp100-fast", "protocol": "abc", "data": "d1", "method": method, "seed": seed, "epochs": 10,
          "test_bal_acc": value, "test_acc_tail": value / 2, "train_clean_rarefied_5_tail": 12.0}
         for method, seeds in BAL.items() for seed, value in seeds.items()
     ]  # fmt: skip
@@ -33,6 +33,9 @@ def test_differences_are_between_runs_of_one_seed_and_protocol(rows):
     assert parted.loc["cmo", "bal - erm"] == "-" and parted.loc["cmo", "experiment"] == "cifar10-exp100-fast (def)"
     both = pd.concat([rows, rows.assign(protocol="def", test_bal_acc=0.0), rows])  # rows twice are one run
     assert (results.summary(both)["seeds"] == [3, 3, 2] * 2).all()
+    elsewhere = results.summary(pd.concat([rows, rows.assign(data="d2", test_bal_acc=0.0)]))  # other images: apart
+    assert elsewhere["experiment"].tolist() == ["cifar10-exp100-fast (d1)"] * 3 + ["cifar10-exp100-fast (d2)"] * 3
+    assert elsewhere["seeds"].tolist() == [3, 3, 2] * 2 and elsewhere["bal"][4] == "0.0 ± 0.0"
     assert results.summary(both)["bal"][1] == "62.0 ± 9.0"
 
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 from divaug.base.errors import DataError, DivaugError
 from divaug.config.layers import resolve
-from divaug.data.image_files import ImageFiles, decode
+from divaug.data.image_files import Geometry, ImageFiles, decode
 from divaug.data.load import load_data
 from divaug.runs.folder import find_runs
 from divaug.train.build import build
@@ -75,7 +75,7 @@ def test_own_images_stay_files_with_extra_ones(pictures, made, monkeypatch):
     plain = load_data(resolve(flags=flags))
     assert isinstance(data.train.images, ImageFiles) and len(data.train.images) == len(plain.train.images) + 2
     added = data.train.images[np.array([-1])][0]
-    assert (added == decode(made.parent / "1.png", 12)).all() and data.train.labels[-2:].tolist() == [1, 0]
+    assert (added == decode(made.parent / "1.png", Geometry(12))).all() and data.train.labels[-2:].tolist() == [1, 0]
     assert data.own_images == len(plain.train.labels) == plain.own_images
 
 

@@ -13,8 +13,8 @@ from divaug.runs.folder import find_runs
 
 def test_a_row_belongs_to_the_method_with_its_options():
     config = divaug.configure(dataset="digits", method="cmo", seed=3, epochs=2, **{"mix.alpha": 0.5})
-    key = results.key_of(config)
-    assert (key["method"], key["seed"], key["epochs"]) == ("cmo+mix.alpha=0.5", 3, 2)
+    key = results.key_of(config, "d1d1d1d1")
+    assert (key["method"], key["seed"], key["data"]) == ("cmo+mix.alpha=0.5", 3, "d1d1d1d1")
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -36,6 +36,12 @@ def test_finished_runs_are_known_by_their_rows(tiny, tmp_path, capsys):
     assert digits_lt.main([*flags, "--seed", "0", "--lr", "0.01", "--experiment", "third"]) == 0  # another protocol
     assert len(pd.read_csv(rows)) == 6
 
+    whole = pd.read_csv(rows)
+    assert set(whole["data"]) == {first.manifest["data"]} and set(whole["vary"]) == {"cut"}
+    whole.assign(data="0therdat").to_csv(rows, index=False)  # rows made with other images are no finished work
+    assert digits_lt.main([*lines, "--seed", "0", "--experiment", "fourth"]) == 0
+    assert "its row is in" not in capsys.readouterr().err and len(pd.read_csv(rows)) == 8
+    whole.to_csv(rows, index=False)
     capsys.readouterr()
     assert compare.main([str(rows)]) == 0
     out = capsys.readouterr().out
@@ -67,7 +73,5 @@ def test_comparisons_of_protocols_lie_apart_and_a_run_counts_once(tiny, capsys):
 
 def test_a_file_that_holds_no_results(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(
-        DivaugError, match=r"x.csv holds no results: it lacks experiment, protocol, method, seed, epochs"
-    ):
+    with pytest.raises(DivaugError, match=r"x.csv holds no results: it lacks experiment, protocol, data, method, seed"):
         results.read(tmp_path / "x.csv")

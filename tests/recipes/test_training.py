@@ -236,7 +236,7 @@ def test_damaged_checkpoints_and_changed_data_are_named(tiny, capsys, monkeypatc
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "train_sha256": "other"}))
     assert run(*tiny, "--method", "erm") == 3
-    assert "the data have changed" in capsys.readouterr().err
+    assert "holds a run with other data: training images differ" in capsys.readouterr().err
 
 
 def test_a_gradient_that_is_not_finite_stops_with_what_is_needed(tiny, capsys):
@@ -280,7 +280,7 @@ def test_folder_lt_on_a_folder_and_on_a_csv(tiny, pictures, capsys):
     assert RunFolder("runs/tiny/ros/seed0").manifest["image_shape"] == [12, 12, 3]
     (pictures / "dark" / "3.png").write_bytes(b"no image")
     assert folder_lt.main([str(pictures), *options, "--method", "rus", "--image-size", "12"]) == 3
-    assert "cannot read image" in capsys.readouterr().err
+    assert "1 of 33 files cannot be read as images" in capsys.readouterr().err
 
 
 def test_the_table_of_classes_is_of_all_seeds(tiny):

@@ -21,12 +21,14 @@ RECALLS = {
     ("cmo", 1): [0.75, 0.60, 0.40],
 }
 MANIFEST = {
+    "data": "d1d1d1d1",
     "class_names": NAMES, "counts": [90, 30, 9], "cut_counts": [100, 40, 10], "group_counts": [100, 40, 10], "test_counts": [50, 40, 20],
     "train_sha256": "x",
 }  # fmt: skip
 
 
 def made(root, method, seed, **more):
+    manifest = MANIFEST | {"data": more.pop("data", "d1d1d1d1")}
     config = configure(
         dataset="digits", method=method, seed=seed, epochs=2, experiment="e", output_dir=str(root), **more
     )
@@ -34,7 +36,7 @@ def made(root, method, seed, **more):
     folder.path.mkdir(parents=True)
     recall = RECALLS[method, seed]
     (folder.path / "config.toml").write_text(dump(config))
-    (folder.path / "manifest.json").write_text(json.dumps(MANIFEST))
+    (folder.path / "manifest.json").write_text(json.dumps(manifest))
     rows = [
         {"epoch": e, "metrics": {}, "per_class": {"test/recall": r}} for e, r in ((0, [0.0, 0.0, 0.0]), (1, recall))
     ]
@@ -96,6 +98,9 @@ def test_a_seed_twice_is_refused_and_protocols_are_apart(folders, tmp_path):
         compare([*folders, twice])
     other = made(tmp_path / "other", "erm", 0, lr=0.01)
     assert [list(c.runs) for c in compare([*folders, other])] == [["erm", "cmo"], ["erm"]]
+    elsewhere = made(tmp_path / "elsewhere", "erm", 0, data="d2d2d2d2")  # other images under the same protocol
+    assert [list(c.runs) for c in compare([*folders, elsewhere])] == [["erm", "cmo"], ["erm"]]
+    assert "data d2d2d2d2" in compare([elsewhere])[0].text
     (tmp_path / "other/e/erm/seed0/result.json").unlink()
     assert len(compare([*folders, other])) == 1  # not finished
     with pytest.raises(DivaugError, match="no finished run to compare"):

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from PIL import Image
 
-from divaug.report.document import Document, show
+from divaug.report.document import Document, plain, show
 
 
 def test_markdown_refers_to_figures_and_html_holds_them():
@@ -41,3 +42,40 @@ def test_numbers():
     assert [show(v) for v in (0.12345, 12345.6, -3.0, 7, True, "x", float("nan"))] == [
         "0.123", "12346", "-3", "7", "yes", "x", "-",
     ]  # fmt: skip
+
+
+ODD = [
+    "<script>alert(1)</script>",
+    "a|b",
+    "*x*",
+    "`y`",
+    "_z_",
+    "[k](http://x)",
+    "$5$",
+    "# h",
+    "two\nlines",
+    "back\\slash",
+    "a_b",
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_users_text_is_shown_as_it_is(tmp_path, name):
+    import html
+    import re
+
+    document = Document("t")
+    document.text(f"Class {plain(name)} and *this* is `code`.")
+    document.bullets([plain(name)])
+    document.table(pd.DataFrame({"class": [name], "n": [1]}))
+    page, made = document.write(tmp_path, "x")
+    shown = " ".join(name.split())
+    text = made.read_text()
+    assert f"<p>Class {html.escape(shown)} and <em>this</em> is <code>code</code>.</p>" in text
+    assert f"<li>{html.escape(shown)}</li>" in text and "<script>" not in text.lower()
+    markdown = pytest.importorskip("markdown_it", reason="markdown-it-py comes with what the site needs")
+    rendered = markdown.MarkdownIt("commonmark").enable("table").render(page.read_text())
+    told = [
+        html.unescape(re.sub(r"<[^>]*>", "", part)) for part in re.findall(r"<(?:li|td)>(.*?)</(?:li|td)>", rendered)
+    ]
+    assert told[:2] == [shown, shown]

@@ -67,6 +67,7 @@ def test_draws_and_counts_are_those_of_the_cpu(per_row):
     torch.testing.assert_close(ours.mass, theirs.mass, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
 @pytest.mark.parametrize("per_row", [False, True])
 def test_a_step_does_not_wait_for_the_device(per_row):
     loader, stage, network, optimizer = made("cuda", per_row)

@@ -1,14 +1,18 @@
-"""From rows of a user's own images to a Dataset: classes, the test part, sizes and normalisation."""
+"""From rows of a user's own images to a Dataset: classes, parts, sizes, normalisation, and what is wrong with them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from divaug.base.errors import DataError
 from divaug.base.rng import stream
-from divaug.data.datasets._rows import Row, rows_of_csv, rows_of_folder
-from divaug.data.image_files import ImageFiles
+from divaug.config.schema import TABLES
+from divaug.data.audit import Finding, Item, audit, unreadable, worst_first
+from divaug.data.datasets._folders import rows_of_folder
+from divaug.data.datasets._rows import Listing, Row, natural, rows_of_table
+from divaug.data.image_files import Geometry, ImageFiles, scan_files
 from divaug.data.images import Dataset, Part, Request
 from divaug.data.split import carve
 
@@ -16,79 +20,153 @@ RESIDENT_BYTES = 2 * 2**30  # decode everything once when it takes no more than 
 _NORMALISATION_SAMPLE = 2000
 
 
-def stated_test(request: Request) -> list[Row]:
-    """Return the rows of ``--test``, a CSV or a folder; empty if none was given."""
-    if request.test is None:
-        return []
-    path = Path(request.test)
-    return rows_of_csv(path) if path.suffix.lower() == ".csv" else rows_of_folder(path)
+def listing_of(path: str, request: Request) -> Listing:
+    """Return the rows of a folder, a CSV or a list file."""
+    file = Path(path)
+    if file.is_dir() or file.suffix.lower() not in TABLES:
+        return rows_of_folder(file)
+    return rows_of_table(file, request)
 
 
-def assemble(request: Request, rows: list[Row], test_rows: list[Row], in_test: np.ndarray) -> Dataset:
-    """Build the data set.
-
-    Args:
-        request: Sizes and shares.
-        rows: The user's images.
-        test_rows: Separate test images, or none.
-        in_test: Which of ``rows`` the user marked for testing. If there are no test images, a part is carved off.
+def own_images(request: Request) -> Dataset:
+    """Build a data set from ``request.path`` and ``request.test``.
 
     Raises:
-        DataError: Fewer than two classes, a test class without training images, or a group on both sides.
+        DataError: Everything that ``load_images`` refuses, files that cannot be read, fewer than two classes, a class
+            without training images, a group on both sides, or test images that are training images.
     """
-    if test_rows:
-        if in_test.any():
-            raise DataError("test images are named twice: by --test and by the column split; drop one")
-        test_rows = [row for row in test_rows if row.split != "train"]
-    if both := sorted({row.path.resolve() for row in rows} & {row.path.resolve() for row in test_rows}):
-        raise DataError(f"{len(both)} images are in both the training and the test part, {both[0]} among them")
-    names = sorted({row.label for row in rows})
-    if len(names) < 2:
-        raise DataError(f"at least two classes are needed, found {names}")
-    if unknown := sorted({row.label for row in test_rows} - set(names)):
-        raise DataError(f"test classes {unknown} have no training images")
-    notes = []
-    if any(row.source for row in rows):
-        sources = Counter(row.source or "unnamed" for row in rows)
-        notes.append("images by source: " + ", ".join(f"{name} {n}" for name, n in sorted(sources.items())))
-    whole = _part(request, rows, names)
-    if test_rows:
-        train, test = whole, _part(request, test_rows, names)
-    else:
-        if not in_test.any():
-            in_test = carve(whole.labels, request.test_frac, request.split_seed, whole.groups)
+    return Images(request).dataset()
+
+
+class Images:
+    """A user's own images, listed and scanned, not yet refused or split.
+
+    Attributes:
+        request: Where they are and how files become arrays.
+        rows: One per image; those of ``--test`` come last, marked as test.
+        scans: What each file holds.
+        listed: Findings made while listing.
+    """
+
+    def __init__(self, request: Request, *, keep: bool | None = None) -> None:
+        if request.path is None:
+            raise DataError("your own images need a path: a folder of class folders, or a CSV")
+        self.request, self.geometry = request, Geometry(request.image_size, request.resize, request.bits)
+        ours = listing_of(request.path, request)
+        self.rows, self.listed = list(ours.rows), list(ours.findings)
+        if request.test is not None:
+            if any(row.split == "test" for row in ours.rows):
+                raise DataError("test images are named twice: by --test and by the data's own parts; drop one")
+            theirs = listing_of(request.test, request)
+            known = {row.path.resolve() for row in self.rows}
+            tested = [row for row in theirs.rows if row.split in ("", "test")]
+            if both := [row.path for row in tested if row.path.resolve() in known]:
+                raise DataError(f"{len(both)} images are in both the training and the test part, {both[0]} among them")
+            self.rows += [Row(row.path, row.label, "test", row.group, row.source) for row in tested]
+            self.listed += theirs.findings
+        paths = Counter(row.path.resolve() for row in self.rows)
+        if twice := [path for path, n in paths.items() if n > 1]:
+            raise DataError(f"{len(twice)} images are named twice, {twice[0]} among them")
+        size = len(self.rows) * self.geometry.size**2 * 3
+        self.resident = size <= RESIDENT_BYTES if keep is None else keep
+        self.scans = scan_files([row.path for row in self.rows], self.geometry, keep=self.resident)
+
+    def findings(self, parts: Sequence[str] | None = None) -> list[Finding]:
+        """Return everything that was noticed, worst first.
+
+        Args:
+            parts: The part of every image; by default as the rows say, the others being training images.
+        """
+        parts = parts or [row.split or "train" for row in self.rows]
+        items = [
+            Item(row.path, scan, row.label, part) for row, scan, part in zip(self.rows, self.scans, parts, strict=True)
+        ]
+        return worst_first([*unreadable(items), *self.listed, *audit(items, self.geometry)])
+
+    def check(self, findings: Sequence[Finding] | None = None) -> list[str]:
+        """Return the class names, in natural order, or refuse what cannot be trained on.
+
+        Raises:
+            DataError: See ``own_images``.
+        """
+        items = [Item(row.path, scan, row.label, row.split) for row, scan in zip(self.rows, self.scans, strict=True)]
+        if bad := unreadable(items):
+            raise DataError(f"{bad[0].text}; repair or remove them")
+        labels: dict[str, set[str]] = {part: set() for part in ("train", "val", "test")}
+        for row in self.rows:
+            labels[row.split or "train"].add(row.label)
+        names = sorted(labels["train"], key=natural)
+        if len(names) < 2:
+            raise DataError(f"at least two classes are needed, found {names}")
+        for part in ("test", "val"):
+            if unknown := sorted(labels[part] - labels["train"], key=natural):
+                raise DataError(f"{part} classes {unknown} have no training images")
+        leaks = [f for f in (self.findings() if findings is None else findings) if f.kind == "leak"]
+        if leaks and not self.request.allow_leaks:
+            files = "; ".join(str(path) for path in leaks[0].files[:20])
+            raise DataError(
+                f"{leaks[0].text}. What is learned by heart would be tested: remove the copies, or give --allow-leaks. "
+                f"The files: {files}{'; ...' if len(leaks[0].files) > 20 else ''}"
+            )
+        return names
+
+    def dataset(self) -> Dataset:
+        """Return the data set; see ``own_images``."""
+        request, noticed = self.request, self.findings()
+        names, findings = self.check(noticed), []
+        stated = np.array([row.split or "train" for row in self.rows])
+        whole = self._whole(names)
+        copies = whole.digests
+        in_test, carved = stated == "test", not (stated == "test").any()
+        if carved:
+            rest = np.flatnonzero(stated == "train")
+            groups = None if whole.groups is None else whole.groups[rest]
+            held = carve(whole.labels[rest], request.test_frac, request.split_seed, groups, copies[rest])
+            in_test[rest[held]] = True
             by = "by whole groups" if whole.groups is not None else "stratified"
-            notes.append(f"test part carved off: {in_test.sum()} of {len(rows)} images, {by}")
-        train, test = whole.take(~in_test), whole.take(in_test)
-    paths = [row.path.resolve() for row in rows]
-    if len(set(paths)) < len(paths):
-        twice = next(str(path) for path in paths if paths.count(path) > 1)
-        raise DataError(f"image {twice} is named twice")
-    if train.groups is not None and test.groups is not None:
-        both = sorted({str(g) for g in train.groups} & {str(g) for g in test.groups})
-        if both:
-            raise DataError(f"groups {both[:5]} ({len(both)} in all) are in both the training and the test part")
-    train_counts, test_counts = (np.bincount(p.labels, minlength=len(names)) for p in (train, test))
-    if (train_counts == 0).any():
-        absent = [names[c] for c in np.flatnonzero(train_counts == 0)]
-        raise DataError(f"classes {absent} have no training image; give them some, or drop the class")
-    if not len(test.labels):
-        raise DataError("no image is left for testing; name a test part with --test")
-    if (test_counts == 0).any():
-        absent = [names[c] for c in np.flatnonzero(test_counts == 0)]
-        notes.append(f"classes {absent} have no test image: their metrics are NaN")
-    mean, std = _normalisation(train.images)
-    return Dataset(train, test, names, mean, std, pixel="crop_flip", notes=tuple(notes))
+            text = f"test part carved off: {in_test.sum()} of {len(rest)} images, {by}"
+            if len(np.unique(copies[rest])) < len(rest):
+                text += ", identical images on one side"
+            findings.append(Finding("split", text))
+        parts = np.where(in_test, "test", stated)
+        train, val, test = (whole.take(parts == part) for part in ("train", "val", "test"))
+        for name, part in (("test", test), ("validation", val)):
+            if train.groups is not None and part.groups is not None:
+                both = sorted({str(g) for g in train.groups} & {str(g) for g in part.groups})
+                if both:
+                    raise DataError(
+                        f"groups {both[:5]} ({len(both)} in all) are in both the training and the {name} part"
+                    )
+        train_counts, test_counts = (np.bincount(p.labels, minlength=len(names)) for p in (train, test))
+        if (train_counts == 0).any():
+            absent = [names[c] for c in np.flatnonzero(train_counts == 0)]
+            raise DataError(f"classes {absent} have no training image; give them some, or drop the class")
+        if not len(test.labels):
+            raise DataError("no image is left for testing; name a test part with --test")
+        if (test_counts == 0).any():
+            absent = [names[c] for c in np.flatnonzero(test_counts == 0)]
+            findings.append(Finding("absent", f"classes {absent} have no test image: their metrics are NaN"))
+        if any(row.source for row in self.rows):
+            sources = Counter(row.source or "unnamed" for row in self.rows)
+            said = ", ".join(f"{name} {n}" for name, n in sorted(sources.items()))
+            findings.append(Finding("sources", f"images by source: {said}"))
+        found = worst_first([*findings, *(self.findings(list(parts)) if carved else noticed)])
+        mean, std = _normalisation(train.images)
+        return Dataset(
+            train, test, names, mean, std, pixel="crop_flip", notes=tuple(finding.text for finding in found),
+            carved=carved, val=val if len(val.labels) else None,
+        )  # fmt: skip
 
-
-def _part(request: Request, rows: list[Row], names: list[str]) -> Part:
-    index = {name: c for c, name in enumerate(names)}
-    labels = np.array([index[row.label] for row in rows], dtype=np.int64)
-    pictures = ImageFiles([row.path for row in rows], request.image_size)
-    images = pictures.load() if np.prod(pictures.shape) <= RESIDENT_BYTES else pictures
-    # An image without a group is a group of its own.
-    groups = np.array([row.group or f"picture {row.path}" for row in rows])
-    return Part(images, labels, groups if any(row.group for row in rows) else None)
+    def _whole(self, names: list[str]) -> Part:
+        index = {name: c for c, name in enumerate(names)}
+        labels = np.array([index[row.label] for row in self.rows], dtype=np.int64)
+        images: np.ndarray | ImageFiles = ImageFiles([row.path for row in self.rows], self.geometry)
+        if self.resident:
+            images = np.stack([scan.pixels for scan in self.scans if scan.pixels is not None])
+        # An image without a group is a group of its own.
+        groups = np.array([row.group or f"picture {row.path}" for row in self.rows])
+        contents = np.frombuffer(b"".join(scan.content for scan in self.scans), dtype="V32")
+        return Part(images, labels, groups if any(row.group for row in self.rows) else None, contents)
 
 
 def _normalisation(images: np.ndarray | ImageFiles) -> tuple[tuple[float, ...], tuple[float, ...]]:

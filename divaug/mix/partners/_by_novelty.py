@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from divaug.base.groups import same_counts
 from divaug.base.rng import ClassDraw
 
 
@@ -41,6 +42,7 @@ class ByNovelty:
             raise ValueError(f"k must lie in 1 to E = {encoder_features.shape[1]}, got {k}")
         if not 0 < share <= 1:
             raise ValueError(f"share must lie in (0, 1], got {share}")
+        same_counts(labels, class_counts)
         if power < 0:
             raise ValueError(f"power must be >= 0, got {power}")
         counts = class_counts.double()

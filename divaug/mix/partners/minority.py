@@ -3,6 +3,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from divaug.base.groups import same_counts
 from divaug.base.rng import ClassDraw
 from divaug.config.registry import PARTNERS
 
@@ -26,6 +27,7 @@ class Minority:
     strengths = ({"power": 0.0}, {"power": 0.5}, {"power": 1.0})
 
     def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], *, power: float = 1.0) -> None:
+        same_counts(labels, class_counts)
         if power < 0:
             raise ValueError(f"power must be >= 0, got {power}")
         counts = class_counts.double()

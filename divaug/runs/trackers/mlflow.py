@@ -6,12 +6,15 @@ never stops training: the run folder is complete, and ``python -m divaug.recipes
 
 import logging
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote, unquote
 
 from divaug.base.errors import Interrupted
 from divaug.base.files import exclusive, is_locked, make_folder
@@ -23,18 +26,28 @@ _BATCH_METRICS, _BATCH_PARAMS = 1000, 100
 
 
 def store_uri(output_dir: Path) -> str:
-    """Return the absolute SQLite URI of the store in an output folder."""
-    return f"sqlite:///{output_dir.resolve() / 'mlflow.db'}"
+    """Return the absolute SQLite URI of the store in an output folder; ``?`` and ``%`` in its path are quoted."""
+    path = str(output_dir.resolve() / "mlflow.db")
+    return f"sqlite:///{quote(path) if set(path) & set('?%') else path}"
 
 
 def server_command(uri: str) -> str:
     """Return the command that opens the store in a browser; jobs off and one worker start it in seconds."""
     if uri.startswith(("http://", "https://", "databricks")):
-        return f"open {uri}"
+        return f"open {shlex.quote(uri)}"
     return (
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false "
-        f"{sys.executable} -m mlflow server --workers 1 --port 5000 --backend-store-uri {uri}"
+        f"{shlex.quote(sys.executable)} -m mlflow server --workers 1 --port 5000 "
+        f"--backend-store-uri {shlex.quote(uri)}"
     )
+
+
+def _remove_misspelt(uri: str) -> None:
+    """Remove the empty folder that MLflow makes for a database whose path is quoted in its URI."""
+    path = uri.removeprefix("sqlite:///")
+    if uri.startswith("sqlite:///") and unquote(path) != path:
+        with suppress(OSError):  # it is none, or not empty
+            os.removedirs(os.path.dirname(path))
 
 
 def set_quiet_defaults() -> None:
@@ -109,7 +122,7 @@ class MlflowTracker:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             self.say(
                 f"tracking failed ({first}); training continues and the run folder is complete. "
-                f"Mirror it afterwards with: python -m divaug.recipes.upload {self.folder}"
+                f"Mirror it afterwards with: python -m divaug.recipes.upload {shlex.quote(str(self.folder))}"
             )
             return None
 
@@ -126,6 +139,7 @@ class MlflowTracker:
             # Two processes that migrate a fresh SQLite store at once both crash.
             with exclusive(make_folder(self.output_dir) / "mlflow.lock", wait=True):
                 client = MlflowClient(self.uri)
+                _remove_misspelt(self.uri)
                 experiment_id = self._experiment(client)
             self._client = client
             self._sweep(experiment_id)

@@ -64,6 +64,7 @@ def config_of(arm: Arm, base: Config) -> Config:
         base,
         profile=arm.cut,
         class_order=f"permuted:{seed}",
+        vary="init",  # class order and cut are set here
         subset="nested",
         split_seed=seed + OTHER * (arm.repeat == "data"),
         seed=seed + OTHER * (arm.repeat == "seed"),

@@ -1,0 +1,94 @@
+"""Look for what is wrong with your own images before training: one pass over the files, worst findings first.
+
+    python -m divaug.recipes.audit my_images
+    python -m divaug.recipes.audit cells.csv --image-size 64 --save findings.csv
+
+PATH is a folder of class folders, of train/, val/ and test/ with class folders in each, a CSV, or a list file. Found
+are files that cannot be read, identical and nearly identical images (across parts and classes too), sizes and formats
+that tell a class, unused bits, and whatever was left out. Exit code 3: training would refuse these data.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from divaug.config.command import Parser
+from divaug.config.command import main as run_main
+from divaug.config.schema import config_fields, default_of
+
+KEYS = ("test", "data_root", "path_column", "label_column", "group_column", "split_column", "resize", "bits")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe; see the module's docstring."""
+
+    def work(arguments: list[str]) -> int:
+        parser = Parser("divaug.recipes.audit", __doc__)
+        parser.add_argument("path", metavar="PATH", help="folder of class folders, CSV, or list file")
+        parser.add_argument("--image-size", type=int, default=32, metavar="N", help="side to train at (default: 32)")
+        for key in KEYS:
+            told, default = config_fields()[key].metadata, default_of(key)
+            kind, choices = int if key == "bits" else str, told["choices"] or None
+            text = f"{told['help']} (default: %(default)s)" if default is not None else told["help"]
+            how: Any = {"type": kind, "default": default, "choices": choices, "metavar": kind.__name__.upper()}
+            parser.add_argument("--" + key.replace("_", "-"), help=text, **how)
+        parser.add_argument("--save", metavar="FILE.csv", help="write one row per finding and file")
+        parser.add_argument("-v", action="store_true", help="show where an error comes from")
+        chosen = parser.read(arguments)
+        from divaug.base.errors import ConfigError, DataError
+        from divaug.data.datasets._own import Images
+        from divaug.data.images import Request
+
+        if chosen.image_size < 4:
+            raise ConfigError(f"--image-size must be >= 4, got {chosen.image_size}")
+        if not 9 <= chosen.bits <= 16:
+            raise ConfigError(f"--bits must lie in 9 to 16, got {chosen.bits}")
+        request = Request(path=chosen.path, image_size=chosen.image_size, **{key: getattr(chosen, key) for key in KEYS})
+        images = Images(request, keep=False)
+        findings = images.findings()
+        print(_summary(images))
+        for finding in findings:
+            print(f"note: {finding.text}")
+        if not findings:
+            print("nothing was found")
+        if chosen.save is not None:
+            _save(Path(chosen.save), findings)
+            print(f"findings: {chosen.save}")
+        try:
+            images.check()
+        except DataError as error:
+            print(f"training would refuse these data: {error}", file=sys.stderr)
+            return error.exit_code
+        return 0
+
+    return run_main("audit", argv, work)
+
+
+def _summary(images: Any) -> str:
+    """Return the number of images of every class and part."""
+    parts = [part for part in ("train", "val", "test") if any((row.split or "train") == part for row in images.rows)]
+    counts = Counter((row.label, row.split or "train") for row in images.rows)
+    names = sorted(dict.fromkeys(row.label for row in images.rows), key=lambda c: -sum(counts[c, p] for p in parts))
+    shown = [f"{name} {' + '.join(f'{counts[name, part]:,}' for part in parts)}" for name in names]
+    more = f", and {len(shown) - 20} classes more" if len(shown) > 20 else ""
+    of_parts = f" ({' + '.join(parts)})" if len(parts) > 1 else ""
+    return f"{len(images.rows):,} images of {len(names)} classes{of_parts}: {', '.join(shown[:20])}{more}"
+
+
+def _save(file: Path, findings: list[Any]) -> None:
+    import pandas as pd
+
+    rows = [
+        {"kind": finding.kind, "finding": finding.text, "file": path}
+        for finding in findings for path in (finding.files or ("",))
+    ]  # fmt: skip
+    table: Any = pd.DataFrame(rows, columns=["kind", "finding", "file"])
+    table["file"] = [str(path).encode("utf-8", "backslashreplace").decode() for path in table["file"]]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(file, index=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""The audit: each planted fault is found, named, and in its place; clean data are left in peace."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from divaug.base.errors import DataError
+from divaug.data.audit import KINDS, NEAR_BITS, audit, near_pairs
+from divaug.data.datasets._own import Images, own_images
+from divaug.data.image_files import Geometry, scan
+from divaug.data.images import Request
+from divaug.recipes import audit as recipe
+
+
+def picture(key, size=(20, 20)):
+    """A smooth random image: perceptual hashes of noise say nothing."""
+    coarse = np.random.default_rng(key).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def folder(root, counts, first=0):
+    for c, (name, n) in enumerate(counts.items()):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(n):
+            picture([c, first + i]).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def own(tmp_path):
+    return folder(tmp_path / "own", {"cat": 8, "dog": 8})
+
+
+def found(path, size=20, **more):
+    return {f.kind: f for f in Images(Request(path=str(path), image_size=size, **more)).findings()}
+
+
+def test_clean_data_give_no_finding(own):
+    assert found(own) == {}
+
+
+def test_all_unreadable_files_are_named_at_once(own):
+    for name in ("cat/1.png", "cat/5.png", "dog/3.png"):
+        (own / name).write_bytes((own / name).read_bytes()[:60])
+    text = found(own)["unreadable"].text
+    assert "3 of 16 files" in text and all(name in text for name in ("cat/1.png", "cat/5.png", "dog/3.png"))
+    with pytest.raises(DataError, match=r"3 of 16 files cannot be read .*1\.png.*5\.png.*3\.png"):
+        own_images(Request(path=str(own), image_size=20))
+
+
+def test_what_is_left_out_is_said(own):
+    picture(1).save(own / "loose.png")
+    (own / "cat" / "notes.txt").write_text("x")
+    (own / "cat" / "raw.heic").write_bytes(b"x")
+    os.symlink(own / "nowhere", own / "dog" / "gone.png")
+    os.symlink(own, own / "dog" / "up")
+    kinds = Images(Request(path=str(own), image_size=20)).findings()
+    texts = [f.text for f in kinds if f.kind in ("loose", "left_out")]
+    for part in (
+        "1 images lie beside",
+        "1 links that lead nowhere",
+        "1 linked folders that lead back",
+        "1 .txt",
+        "1 .heic",
+    ):
+        assert any(part in text for text in texts), part
+
+
+def test_linked_folders_are_followed(own, tmp_path):
+    folder(tmp_path / "more", {"x": 5}, first=50)
+    os.symlink(tmp_path / "more" / "x", own / "dog" / "more")
+    assert sum(row.label == "dog" for row in Images(Request(path=str(own), image_size=20)).rows) == 13
+
+
+def test_identical_images(own, tmp_path):
+    (own / "cat" / "copy.png").write_bytes((own / "cat" / "0.png").read_bytes())
+    (own / "dog" / "other.png").write_bytes((own / "cat" / "1.png").read_bytes())
+    kinds = found(own)
+    assert kinds["copies"].files == (own / "cat/0.png", own / "cat/copy.png")
+    assert set(kinds["two_classes"].files) == {own / "cat/1.png", own / "dog/other.png"}
+    test = folder(tmp_path / "test", {"cat": 2, "dog": 2}, first=100)
+    (test / "cat" / "leak.png").write_bytes((own / "cat" / "2.png").read_bytes())
+    request = {"path": str(own), "test": str(test), "image_size": 20}
+    with pytest.raises(DataError, match=r"1 images are byte for byte in several parts.*--allow-leaks.*leak\.png"):
+        own_images(Request(**request))
+    allowed = own_images(Request(**request, allow_leaks=True))
+    assert any("byte for byte in several parts" in note for note in allowed.notes)
+
+
+def test_copies_are_carved_off_together(own):
+    for file in list(own.glob("*/*.png")):
+        for copy in "abc":
+            (file.parent / f"{file.stem}{copy}.png").write_bytes(file.read_bytes())
+    dataset = own_images(Request(path=str(own), image_size=20))
+    assert not set(dataset.train.digests.tolist()) & set(dataset.test.digests.tolist())
+    assert np.bincount(dataset.test.labels).tolist() == [8, 8]  # two of eight different images, four files each
+
+
+def test_groups_that_share_an_image_stay_on_one_side(own, tmp_path):
+    (own / "dog" / "copy.png").write_bytes((own / "cat" / "0.png").read_bytes())
+    rows = [f"{p.relative_to(own)},{p.parent.name},{p.stem}" for p in sorted(own.glob("*/*.png"))]
+    (own / "own.csv").write_text("path,label,group\n" + "\n".join(rows) + "\n")
+    for seed in range(8):
+        dataset = own_images(Request(path=str(own / "own.csv"), image_size=20, split_seed=seed))
+        assert not set(dataset.train.digests.tolist()) & set(dataset.test.digests.tolist())
+
+
+def test_nearly_identical_images(own):
+    picture([0, 0]).save(own / "cat" / "again.jpg", quality=95, subsampling=0)
+    picture([1, 0]).resize((40, 40)).save(own / "cat" / "wrong.png")
+    near = [f for f in Images(Request(path=str(own), image_size=20)).findings() if f.kind == "near_copies"]
+    assert {frozenset(f.files) for f in near} == {
+        frozenset({own / "cat/0.png", own / "cat/again.jpg"}), frozenset({own / "dog/0.png", own / "cat/wrong.png"}),
+    }  # fmt: skip
+
+
+def test_near_pairs_against_all_pairs():
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 2**63, 60, dtype=np.uint64)
+    looks = np.concatenate([base, base])
+    for i in range(60, 120):  # up to five bits flipped
+        for bit in rng.choice(64, rng.integers(0, 6), replace=False):
+            looks[i] ^= np.uint64(1) << np.uint64(bit)
+    pixels = np.tile(rng.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8), (2, 1, 1, 1))
+    wanted = [
+        (i, j) for i in range(120) for j in range(i + 1, 120)
+        if int(looks[i] ^ looks[j]).bit_count() <= NEAR_BITS and (pixels[i] == pixels[j]).all()
+    ]  # fmt: skip
+    assert near_pairs(looks, pixels) == wanted and 10 < len(wanted) < 60
+
+
+def test_a_hash_alone_is_no_copy(real_data):
+    from divaug.data.datasets.fashion_mnist import fashion_mnist
+
+    images = fashion_mnist(Request(data_root=str(real_data), download=False)).test.images[:1500]
+    import imagehash
+
+    squares = [Image.fromarray(image[..., 0]).convert("RGB").resize((32, 32)) for image in images]
+    looks = np.array([int(str(imagehash.phash(s)), 16) for s in squares], dtype=np.uint64)
+    thumbnails = np.stack([np.asarray(s.resize((16, 16), Image.Resampling.BOX)) for s in squares])
+    assert near_pairs(looks, thumbnails) == []
+
+
+def test_class_names_sizes_and_formats(tmp_path):
+    own = folder(tmp_path / "own", {"Cat": 6, "cat ": 6, "fox": 1})
+    for i in range(6):
+        (own / "Cat" / f"{i}.png").unlink()
+        picture([9, i], (50, 50)).save(own / "Cat" / f"{i}.jpg")
+    kinds = Images(Request(path=str(own), image_size=20)).findings()
+    texts = {kind: [f.text for f in kinds if f.kind == kind] for kind in KINDS}
+    assert "['Cat', 'cat '] differ by case or blanks" in texts["names"][0]
+    assert "['fox'] (1 in all) have one image" in texts["one_image"][0]
+    assert (
+        "image size alone tells 1 of 3 classes (median side of Cat 50 px, the others 20, AUC 1.00)"
+        in texts["separable"][0]
+    )
+    assert "file format alone tells" in texts["separable"][1] and "Cat: 100% JPEG" in texts["separable"][1]
+    assert "trained at 20x20 pixels" in texts["shape"][0]
+    assert [f.kind for f in kinds] == sorted((f.kind for f in kinds), key=list(KINDS).index)  # worst first
+
+
+def test_unused_bits_are_said_and_used_on_request(tmp_path):
+    values = np.arange(400, dtype=np.uint16).reshape(20, 20) * 10  # to 3,990: 12 bits
+    for name in ("a", "b"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(np.roll(values, i + 3 * (name == "b"))).save(tmp_path / "own" / name / f"{i}.png")
+    text = found(tmp_path / "own")["depth"].text
+    assert "none has a value above 3,990" in text and "16 of 256 grey levels" in text and "--bits 12" in text
+    assert "depth" not in found(tmp_path / "own", bits=12)
+    images = own_images(Request(path=str(tmp_path / "own"), image_size=20, bits=12)).train.images
+    assert len(np.unique(images)) > 200 and images.max() == 3990 >> 4
+
+
+def test_resizing_is_as_asked(tmp_path):
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 255  # the middle third
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    looks = {how: scan(tmp_path / "wide.png", Geometry(10, how)).pixels[5, :, 0] for how in ("stretch", "crop", "pad")}
+    assert looks["crop"].tolist() == [255] * 10 and looks["stretch"][0] == 0 and looks["stretch"][5] == 255
+    padded = scan(tmp_path / "wide.png", Geometry(30, "pad")).pixels
+    assert (padded[:10] == 0).all() and (padded[10:20] == wide).all()
+
+
+def test_findings_of_no_image_are_none():
+    assert audit([], Geometry(8)) == []
+
+
+def test_the_recipe_prints_saves_and_refuses(own, capsys):
+    assert recipe.main([str(own), "--image-size", "20"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["16 images of 2 classes: cat 8, dog 8", "nothing was found"]
+    (own / "cat" / "1.png").write_bytes(b"x")
+    assert recipe.main([str(own), "--save", "out/findings.csv"]) == 3
+    out = capsys.readouterr()
+    assert "note: 1 of 16 files cannot be read" in out.out and "training would refuse these data" in out.err
+    assert "unreadable" in Path("out/findings.csv").read_text().splitlines()[1]
+    assert recipe.main([str(own), "--resize", "squash"]) == 2
+    assert recipe.main([str(own / "nothing")]) == 3
+
+
+def test_parts_are_recognised_by_their_folders(tmp_path):
+    for k, part in enumerate(("train", "validation", "Test")):
+        folder(tmp_path / "own" / part, {"cat": 6 - 2 * k, "dog": 6 - 2 * k}, first=100 * k)
+    images = Images(Request(path=str(tmp_path / "own"), image_size=20))
+    dataset = images.dataset()
+    assert (len(dataset.train.labels), len(dataset.val.labels), len(dataset.test.labels)) == (12, 8, 4)
+    assert any("train 12, validation 8, Test 4 images" in f.text or "Test 4" in f.text for f in images.findings())
+    (tmp_path / "own" / "cats").mkdir()
+    with pytest.raises(DataError, match=r"holds parts .* and other folders \(cats\)"):
+        Images(Request(path=str(tmp_path / "own"), image_size=20))
+
+
+def test_images_beside_masks_are_no_classes(tmp_path):
+    folder(tmp_path / "own", {"images": 3, "masks": 3})
+    with pytest.raises(DataError, match="images beside masks or annotations"):
+        own_images(Request(path=str(tmp_path / "own"), image_size=20))
