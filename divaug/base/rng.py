@@ -51,11 +51,13 @@ class ClassDraw:
         weights: Weight >= 0 of each class, scaled to probabilities here.
 
     Raises:
-        ValueError: A class has weight but no images.
+        ValueError: A class has weight but no images, or a weight is not finite.
     """
 
     def __init__(self, labels: Int[Tensor, "N"], weights: Float[Tensor, "C"]) -> None:
         self.probs = (weights / weights.sum()).double()
+        if not torch.isfinite(self.probs).all():
+            raise ValueError(f"weights of classes must be finite and not all 0, got {weights.tolist()}")
         self.counts = np.bincount(labels.numpy(), minlength=len(weights))
         if empty := np.flatnonzero((self.counts == 0) & (self.probs.numpy() > 0)).tolist():
             raise ValueError(f"classes {empty} have no images")

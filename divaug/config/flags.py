@@ -152,6 +152,7 @@ def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
     for keys, works, way in (
         (("imbalance_factor", "class_order"), config.profile not in ("natural", "custom"), "--profile exp"),
         (("path", "test", "test_frac", "resize", "bits", "allow_leaks"), own, "--dataset image_folder"),
+        (("data_root",), config.dataset != "image_folder", "a CSV, a list file or a named data set"),
         (("path_column", "label_column", "group_column", "split_column"), config.dataset == "csv", "a CSV"),
         (("milestones", "drop"), config.schedule == "step", "--schedule step"),
     ):
@@ -207,6 +208,8 @@ def parse_seeds(text: str) -> list[int]:
         first, last = int(span[1]), int(span[2] or span[1])
         if last < first:
             raise ConfigError(f"--seeds: {part} runs backwards")
+        if last - first >= 10_000:
+            raise ConfigError(f"--seeds: {part} names {last - first + 1:,} seeds; at most 10,000 are taken")
         seeds += range(first, last + 1)
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds names a seed twice: {text!r}")

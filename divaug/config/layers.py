@@ -3,6 +3,7 @@
 Precedence, lowest first: defaults < recipe < preset < method < ``--config`` < ``DIVAUG_*`` < flags.
 """
 
+import hashlib
 import os
 import re
 import tomllib
@@ -207,13 +208,21 @@ def method_label(config: Config) -> str:
         ours, theirs = getattr(config, slot), getattr(plain, slot)
         parts += _differences("model.head" if slot == "head" else slot.replace("_", "-"), ours, theirs)
     if config.extra_train is not None:
-        parts.append(f"extra-train={Path(config.extra_train).stem}")
+        parts.append(f"extra-train={Path(config.extra_train).stem}-{_content(config.extra_train)}")
     if config.phases != plain.phases:
         parts.append(f"phase={digest([p.table() for p in config.phases])}")
     label = "+".join(parts)
     if len(label) > 100 or not _SAFE.fullmatch(label):
         return f"{config.method}+{digest(parts[1:])}"
     return label
+
+
+def _content(file: str) -> str:
+    """Return four digits for a file's content: two files of one name are two methods."""
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:4]
+    except OSError:  # whoever reads it says so
+        return "none"
 
 
 def _differences(slot: str, ours: Component, theirs: Component) -> list[str]:

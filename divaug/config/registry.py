@@ -16,12 +16,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from divaug.base.errors import ConfigError, suggestion
 from divaug.config import user_files
@@ -62,8 +62,8 @@ class Registry:
                 factory.__qualname__,
             ):
                 raise ValueError(f"{self.family} {name!r} is already registered by {known.__module__}")
-            self._factories[name] = factory
-            return factory
+            self._factories[name] = finite = _finite(factory, f"{self.family} {name!r}")
+            return finite
 
         return add
 
@@ -199,6 +199,23 @@ def not_finite(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(not_finite(item) for item in value)
 
 
+def _finite(factory: Factory, what: str) -> Factory:
+    """Return a factory that refuses NaN and infinity by hand too: ``CutMix(alpha=nan)`` would never mix."""
+    make: Any = factory.__init__ if isinstance(factory, type) else factory
+
+    @wraps(make)
+    def checked(*args: Any, **options: Any) -> Any:
+        for value in (*args, *options.values()):
+            if not_finite(value):
+                raise ValueError(f"{what}: its options must be finite, got {value!r}")
+        return make(*args, **options)
+
+    if not isinstance(factory, type):
+        return cast(Factory, checked)
+    setattr(factory, "__init__", checked)  # noqa: B010  the class itself, so that a call by hand is checked too
+    return cast(Factory, factory)
+
+
 def _expanded(name: str, entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of an entry; for a name like "crop_flip+cutout" they are its steps."""
     if name == entry.name:
@@ -290,7 +307,17 @@ def add_import(item: str) -> None:
     for known in user_files.imports():
         if known != path and user_files.module_name(known) == module:
             raise ConfigError(f"--import {item}: another file of the same name is imported already ({known})")
+    before_it = user_files.imports()
     user_files.add(item)
+    try:
+        _look_into(item, module)
+    except BaseException:  # one typo must not spoil the process
+        os.environ[user_files.VARIABLE] = os.pathsep.join(before_it)
+        raise
+
+
+def _look_into(item: str, module: str) -> None:
+    """Refuse a file or module that registers nothing or has a syntax error; import it where only that shows names."""
     try:
         file = next(file for name, file in _extension_sources() if name == module)
         named = sum(len(scan_file(file, module, registry.variable)) for registry in REGISTRIES.values())

@@ -215,6 +215,8 @@ class Config:
     def __post_init__(self) -> None:
         for name in config_fields():
             value = getattr(self, name)
+            if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+                raise ConfigError(f"{name.replace('_', '-')} must be UTF-8 text, got {value!a}; rename it")
             if not_finite(value) or (isinstance(value, Component) and not_finite(value.options)):
                 raise ConfigError(f"{name.replace('_', '-')} must be finite, got {value!r}")
         for name, ok, rule in (
@@ -224,9 +226,9 @@ class Config:
             ("holdout", not (self.holdout and self.val_frac), "and val-frac both make the validation part: give one"),
             ("test_frac", 0 < self.test_frac < 1, "must lie in (0, 1)"),
             ("image_size", self.image_size is None or self.image_size >= 4, "must be >= 4"),
-            ("bits", 9 <= self.bits <= 16, "must lie in 9 to 16"),
+            ("bits", 8 <= self.bits <= 16, "must lie in 8 to 16"),
             ("max_per_class", self.max_per_class is None or self.max_per_class >= 1, "must be >= 1"),
-            ("class_order", re.fullmatch(r"native|reversed|permuted:\d+", self.class_order),
+            ("class_order", re.fullmatch(r"native|reversed|permuted:[0-9]{1,9}", self.class_order),
              "must be native, reversed or permuted:SEED"),
             ("counts", bool(self.counts) == (self.profile == "custom"), "go with profile custom, which needs them"),
             ("counts", all(n >= 1 for n in self.counts), "must be >= 1: a class with no image cannot be learned"),
@@ -248,8 +250,12 @@ class Config:
             ("eval_every", self.eval_every >= 1, "must be >= 1"),
             ("workers", self.workers >= 0, "must be >= 0"),
             ("workers", not (self.workers and self.loader == "resident"), "are for the streaming loader"),
-            ("split_seed", self.split_seed >= 0, "must be >= 0"),
-            ("seed", self.seed >= 0, "must be >= 0"),
+            ("split_seed", 0 <= self.split_seed < 2**31, "must lie in 0 to 2^31 - 1"),
+            ("seed", 0 <= self.seed < 2**32, "must lie in 0 to 2^32 - 1"),
+            ("lr", self.lr <= 1e38, "must be <= 1e38"),
+            ("image_size", self.image_size is None or self.image_size <= 4096, "must be <= 4096"),
+            ("experiment", self.experiment is None or bool(re.fullmatch(r"(?!\.{1,2}$)[^/\0]{1,200}", self.experiment)),
+             "must be one folder's name, of 1 to 200 characters, without a slash"),
         ):  # fmt: skip
             if not ok:
                 raise ConfigError(f"{name.replace('_', '-')} {rule}, got {getattr(self, name)!r}")

@@ -1,5 +1,7 @@
 """What is wrong, or misleading, in a set of image files: found in one pass, before training."""
 
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from divaug.base.text import one_line
 from divaug.data.image_files import Geometry, Scan
 
 # Kinds of findings, worst first.
@@ -21,6 +24,7 @@ KINDS = {
     "flat": "images of one colour",
     "missing_label": "labels that look like a missing value",
     "names": "class names that differ by case or blanks only",
+    "groups": "groups that are missing, or written in two ways",
     "unmarked": "rows without a part beside rows with one",
     "absent": "classes absent from a part",
     "loose": "images in no class",
@@ -56,6 +60,9 @@ class Finding:
     text: str
     files: tuple[Path, ...] = ()
 
+    def __post_init__(self) -> None:  # one line, whatever is in names: a newline would forge another finding
+        object.__setattr__(self, "text", one_line(self.text))
+
 
 @dataclass(frozen=True)
 class Item:
@@ -78,8 +85,8 @@ def unreadable(items: Sequence[Item]) -> list[Finding]:
     bad = [item for item in items if item.scan.error is not None]
     if not bad:
         return []
-    shown = "; ".join(f"{item.path} ({item.scan.error})" for item in bad[:5])
-    more = f"; and {len(bad) - 5} others" if len(bad) > 5 else ""
+    shown = "; ".join(f"{item.path} ({item.scan.error})" for item in bad[:50])
+    more = f"; and {len(bad) - 50} others, all of them with audit --save FILE.csv" if len(bad) > 50 else ""
     text = f"{len(bad)} of {len(items)} files cannot be read as images: {shown}{more}"
     return [Finding("unreadable", text, tuple(item.path for item in bad))]
 
@@ -203,17 +210,26 @@ def _near(items: list[Item]) -> list[Finding]:
     return findings
 
 
+def alike(name: str) -> str:
+    """Return a name without what the eye does not see: case, blanks, how accents are composed, invisible characters."""
+    text = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf").casefold()
+    return re.sub(r"(?<=\w)[-_\s]+(?=\w)", " ", text).strip()
+
+
 def _names(items: list[Item]) -> list[Finding]:
-    alike: dict[str, set[str]] = defaultdict(set)
-    for item in items:
-        alike["".join(item.label.casefold().replace("_", " ").replace("-", " ").split())].add(item.label)
+    same: dict[str, set[str]] = defaultdict(set)
+    for label in {item.label for item in items}:
+        number = re.fullmatch(r"([+-]?[0-9]{1,30})(\.0*)?", label)
+        same[str(int(number[1])) if number else alike(label)].add(label)
     findings = [
-        Finding("names", f"classes {sorted(names)} differ by case or blanks only: one class, or several?")
-        for names in alike.values() if len(names) > 1
+        Finding("names", f"classes {sorted(names)} differ by case, blanks or spelling only: one class, or several?")
+        for names in same.values() if len(names) > 1
     ]  # fmt: skip
-    alone = [label for label, n in Counter(item.label for item in items).items() if n == 1]
-    if alone:
-        findings.append(Finding("one_image", f"classes {sorted(alone)[:10]} ({len(alone)} in all) have one image"))
+    for part in ("train", "test"):
+        alone = [label for label, n in Counter(item.label for item in items if item.part == part).items() if n == 1]
+        if alone:
+            what = f"one {'training' if part == 'train' else part} image"
+            findings.append(Finding("one_image", f"classes {sorted(alone)[:10]} ({len(alone)} in all) have {what}"))
     return findings
 
 
@@ -244,20 +260,21 @@ def _telling(items: list[Item]) -> list[Finding]:
     findings = []
     sides = np.sqrt([item.scan.width * item.scan.height for item in items])
     labels = np.array([item.label for item in items])
-    told = []
-    for label, n in totals.items():
-        if n >= _ENOUGH and n < len(items):
-            own = labels == label
-            area = _auc(sides[own], sides[~own])
-            if max(area, 1 - area) >= TELLING_AUC:
-                told.append((label, np.median(sides[own]), np.median(sides[~own]), max(area, 1 - area)))
-    if told:
-        told.sort(key=lambda one: -one[3])
-        shown = "; ".join(
-            f"{name} {own:.0f} px, the others {rest:.0f}, AUC {area:.2f}" for name, own, rest, area in told[:4]
-        )
-        text = f"image size alone tells {len(told)} of {len(totals)} classes (median side of {shown})"
-        findings.append(Finding("separable", f"{text}: a network can learn it instead of what is shown"))
+    ratios = np.array([item.scan.width / item.scan.height for item in items])
+    for what, unit, values in (("size", "px", sides), ("shape", "width by height", ratios)):
+        told = []
+        for label, n in totals.items():
+            if n >= _ENOUGH and n < len(items):
+                own = labels == label
+                area = _auc(values[own], values[~own])
+                if max(area, 1 - area) >= TELLING_AUC:
+                    told.append((label, np.median(values[own]), np.median(values[~own]), max(area, 1 - area)))
+        if told:
+            told.sort(key=lambda one: -one[3])
+            best = [f"{name} {own:.3g}, the others {rest:.3g}, AUC {auc:.2f}" for name, own, rest, auc in told[:4]]
+            shown = "; ".join(best)
+            text = f"image {what} alone tells {len(told)} of {len(totals)} classes (median, {unit}: {shown})"
+            findings.append(Finding("separable", f"{text}: a network can learn it instead of what is shown"))
     by_format: dict[str, Counter[str]] = defaultdict(Counter)
     for item in items:
         by_format[item.scan.format][item.label] += 1
@@ -277,16 +294,7 @@ def _auc(ours: np.ndarray, others: np.ndarray) -> float:
 
 def _forms(items: list[Item], geometry: Geometry) -> list[Finding]:
     findings = _telling(items)
-    deep = [item for item in items if item.scan.deep]
-    if deep and (peak := max(item.scan.peak for item in deep)) < 2**15:
-        bits = max(9, int(peak).bit_length())
-        levels = max(1, (peak >> (geometry.bits - 8)) + 1)
-        if bits < geometry.bits:
-            text = (
-                f"{len(deep)} images store 16 bits, but none has a value above {peak:,}: {levels} of 256 grey levels "
-                f"are left, all dark; --bits {bits} uses them all"
-            )
-            findings.append(Finding("depth", text, tuple(item.path for item in deep)))
+    findings += _depths(items, geometry)
     flat = [item for item in items if item.scan.flat]
     if flat:
         text = f"{len(flat)} images have one colour all over: {flat[0].path} ({_where(flat[0])}) is one"
@@ -295,6 +303,28 @@ def _forms(items: list[Item], geometry: Geometry) -> list[Finding]:
     if several:
         text = f"{len(several)} files hold several images, of which the first is used: {several[0].path} is one"
         findings.append(Finding("frames", text, tuple(item.path for item in several)))
+    return findings
+
+
+def _depths(items: list[Item], geometry: Geometry) -> list[Finding]:
+    """Return findings on 16-bit images of which 8 bits are kept: the upper ones, or those of ``bits``."""
+    findings, dark = [], []
+    for grey in (True, False):
+        deep = [item for item in items if item.scan.deep and item.scan.grey == grey]
+        peaks = {label: max(i.scan.peak for i in deep if i.label == label) for label in {i.label for i in deep}}
+        used = geometry.bits if grey else 16
+        dark = {label: peak for label, peak in peaks.items() if peak < 2 ** (used - 1)}
+        if dark:
+            peak = max(dark.values())
+            levels = (peak >> (used - 8)) + 1
+            text = f"16-bit images of {len(dark)} of {len(peaks)} classes have few values above {peak:,}: of 256 levels"
+            bits = max(8, int(max(peaks.values())).bit_length())
+            way = f"--bits {bits} uses all bits that are there" if grey else "--bits is for grey: store 8 bits"
+            files = tuple(item.path for item in deep if item.label in dark)
+            findings.append(Finding("depth", f"{text} {levels} are left, the dark ones; {way}", files))
+        if clipped := [item for item in deep if grey and item.scan.peak >= 2**used]:
+            text = f"{len(clipped)} images have values above {2**used - 1:,}, which --bits {used} makes white"
+            findings.append(Finding("depth", text, tuple(item.path for item in clipped)))
     return findings
 
 

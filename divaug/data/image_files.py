@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm",
 }  # fmt: skip
-RESIZE = ("stretch", "crop", "pad")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # Pillow hands others to programs, as EPS
 _ORIENTATION = 0x0112
 
 
@@ -30,7 +30,7 @@ class Geometry:
         size: Side of the square, in pixels.
         resize: ``stretch`` resizes the sides separately, so the aspect ratio is not kept; ``crop`` keeps it and cuts
             the longer side, centred; ``pad`` keeps it and fills the shorter side with black.
-        bits: Bits in use of 16-bit grey images, 9 to 16: microscopes and X-ray detectors often use 12.
+        bits: Bits in use of 16-bit grey images, 8 to 16: microscopes and X-ray detectors often use 12.
     """
 
     size: int
@@ -50,7 +50,7 @@ def decode(path: Path, geometry: Geometry) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             return np.asarray(squared(upright_rgb(file, geometry.bits), geometry))
     except MemoryError:
         raise
@@ -71,7 +71,7 @@ def upright_rgb(opened: "Image", bits: int = 16) -> "Image":
         shifted = np.asarray(image).astype(np.int64) >> (bits - 8)
         image = Image.fromarray(np.clip(shifted, 0, 255).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        raise ValueError("grey values of 32 bits have no agreed range; store the image with 8 or 16 bits")
+        raise ValueError("grey values of 32 bits, or with a sign, have no agreed range; store them as 8 or 16 bits")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -123,7 +123,8 @@ class Scan:
         error: Why it cannot be read, or None.
         format: Pillow's name of the format.
         width, height: In pixels, as stored.
-        deep: Whether its values have 16 bits; ``peak`` is then the largest of them, else 0.
+        deep: Whether its values have 16 bits; ``peak`` is then the value that 99 % of them do not exceed, else 0.
+        grey: Whether they are grey; colours of 16 bits reach us with 8.
         flat: Whether all pixels have one colour.
         frames: Images in the file; only the first is used.
         look: A 64-bit perceptual hash (pHash): images that look alike differ in few bits.
@@ -137,6 +138,7 @@ class Scan:
     width: int = 0
     height: int = 0
     deep: bool = False
+    grey: bool = False
     peak: int = 0
     flat: bool = False
     frames: int = 1
@@ -159,21 +161,21 @@ def scan(path: Path, geometry: Geometry, *, keep: bool = True) -> Scan:
     content = b"\0" * 32
     try:
         content = hashlib.sha256(path.read_bytes()).digest()
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             form, width, height = file.format or "", *file.size
             if not keep:
                 file.draft("RGB", (geometry.size, geometry.size))  # JPEG: decoded at a fraction of its size
+            deep = any(";16" in str(tile.args) for tile in _tiles(file))  # empty once it is loaded
             upright = _upright(file)
             grey = is_deep_grey(upright)
-            deep = grey or any(";16" in str(tile.args) for tile in _tiles(file))
-            peak = int(np.asarray(upright).max()) if grey else 0
+            peak = int(np.quantile(np.asarray(upright), 0.99)) if grey else 0
             image = upright_rgb(file, geometry.bits)
             pixels = np.asarray(squared(image, geometry))
             square = Image.fromarray(pixels)
             look = imagehash.phash(square).hash
             return Scan(
-                content=content, format=form, width=width, height=height, deep=deep,
-                peak=(peak if grey else int(pixels.max()) * 257) if deep else 0,
+                content=content, format=form, width=width, height=height, deep=deep or grey, grey=grey,
+                peak=peak if grey else int(np.quantile(pixels, 0.99)) * 257 if deep else 0,
                 flat=bool((pixels == pixels[0, 0]).all()), frames=int(getattr(file, "n_frames", 1)),
                 look=int.from_bytes(np.packbits(look).tobytes(), "big"),
                 thumbnail=np.asarray(square.resize((16, 16), Image.Resampling.BOX)), pixels=pixels if keep else None,

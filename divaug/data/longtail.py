@@ -120,12 +120,16 @@ def cut(
     for key, value, allowed in (("profile", profile, PROFILES), ("subset", subset, SUBSETS)):
         if value not in allowed:
             raise ConfigError(f"unknown {key} {value!r}; {suggestion(value, allowed)}")
-    if not re.fullmatch(r"native|reversed|permuted:\d+", order):
+    if not re.fullmatch(r"native|reversed|permuted:[0-9]+", order):
         raise ConfigError(f"class_order must be native, reversed or permuted:SEED, got {order!r}")
     if not factor >= 1:
         raise ConfigError(f"imbalance_factor must be >= 1, got {factor:g}")
     if bool(counts) != (profile == "custom"):
         raise ConfigError("counts go with profile custom, which needs them")
+    whole = {"counts": list(counts), "max_per_class": [max_per_class or 1], "seed": [seed]}
+    for key, values in whole.items():
+        if not all(isinstance(value, int | np.integer) and value >= (key != "seed") for value in values):
+            raise ConfigError(f"{key} must be whole and not negative, got {values}")
     labels = np.asarray(labels)
     available = np.bincount(labels, minlength=num_classes)
     if max_per_class is not None:

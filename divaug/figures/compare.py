@@ -104,6 +104,7 @@ def _growth(path: Path, series: list[Series], m: int, ceiling: int) -> None:
                     label=group,
                 )
         axis.set_title(wrapped(s.label), fontsize=9)
+    axes.flat[0].xaxis.get_major_locator().set_params(integer=True)
     axes.flat[0].legend(frameon=False, fontsize=8)
     made.supxlabel("epoch", fontsize=9)
     made.supylabel(f"distinct top-K CE expected\nin {m} views (ceiling {ceiling})", fontsize=9)
@@ -113,12 +114,14 @@ def _growth(path: Path, series: list[Series], m: int, ceiling: int) -> None:
 def _diversity(path: Path, series: list[Series], counts: np.ndarray, m: int, ceiling: int) -> None:
     made, axis = figure(6.4, 4.4)
     sizes = 15 + 75 * (np.log(counts) - np.log(counts.min())) / max(1e-9, np.log(counts.max() / counts.min()))
+    many = len(counts) > 100
     for index, s in enumerate(series):
         if s.rarefied is not None:
             style = look(index)
+            how = {"facecolor": "none", "linewidth": 1.2} if not many else {"facecolor": style["color"], "alpha": 0.35}
             axis.scatter(
-                _mean(s.rarefied), 100 * _mean(s.recall), s=sizes, marker=style["marker"], edgecolor=style["color"],
-                facecolor="none", linewidth=1.2, label=wrapped(s.label),
+                _mean(s.rarefied), 100 * _mean(s.recall), s=sizes / (8 if many else 1), marker=style["marker"],
+                edgecolor="none" if many else style["color"], label=wrapped(s.label), **how,
             )  # fmt: skip
     axis.set(
         xlabel=f"distinct top-K CE expected in {m} clean training images\n"

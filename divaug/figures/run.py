@@ -67,6 +67,7 @@ def _growth(path: Path, rows: list[dict[str, Any]], manifest: dict[str, Any]) ->
             marker="o" if len(epochs) == 1 else None,
             label=f"{named(manifest['class_names'][c])} ({counts[c]})",
         )
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set(xlabel="epoch", ylabel=f"distinct features in the class's top-K CE\n(over an epoch's {kind})")
     if len(order) <= 20:
         axis.legend(

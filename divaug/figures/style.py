@@ -96,7 +96,8 @@ def _characters(file: str, wanted: set[str]) -> set[str]:
 def named(text: str, most: int = 28) -> str:
     """Return a user's name as a label: shortened, in one line, and not hidden as Matplotlib hides ``_name``."""
     line = " ".join(text.split()) or repr(text)
-    short = line if len(line) <= most else f"{line[: most - 1]}…"
+    # Long names of one kind often begin alike: the end is kept too.
+    short = line if len(line) <= most else f"{line[: most // 2]}…{line[-(most - most // 2 - 1) :]}"
     return f" {short}" if short.startswith("_") else short
 
 

@@ -1,6 +1,7 @@
 """A long-tailed cut of any labelled data set."""
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,10 @@ def _labels(dataset: Any) -> np.ndarray:
                 found = np.array([transform(label) for label in found.tolist()])
             break
     else:
-        found = np.array([int(dataset[i][1]) for i in range(len(dataset))])
+        try:
+            found = np.array([index(dataset[i][1]) for i in range(len(dataset))])
+        except TypeError as error:
+            raise ValueError(f"labels must be whole numbers >= 0, one per image: {error}") from error
     if len(found) != len(dataset):
         raise ValueError(f"the data set has {len(dataset)} items but {len(found)} labels: those of a parent?")
     if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer) or not len(found) or found.min() < 0:

@@ -16,6 +16,17 @@ def at_least_float32(logits: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
+def adjusted(logits: Float[Tensor, "B C"], adjustment: Float[Tensor, "C"]) -> Float[Tensor, "B C"]:
+    """Add a number per class to the logits, in at least float32; one for all would broadcast silently.
+
+    Raises:
+        ValueError: There are not as many logits as classes.
+    """
+    if logits.shape[-1] != len(adjustment):
+        raise ValueError(f"the loss has counts of {len(adjustment)} classes, but there are {logits.shape[-1]} logits")
+    return at_least_float32(logits) + adjustment
+
+
 def positive_counts(class_counts: Int[Tensor, "C"]) -> Float[Tensor, "C"]:
     """Return the counts in float64; a class without images raises ValueError."""
     if empty := torch.nonzero(class_counts <= 0).flatten().tolist():

@@ -2,7 +2,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from divaug.config.registry import LOSSES
-from divaug.losses._logits import at_least_float32, cross_entropy_rows, positive_counts
+from divaug.losses._logits import adjusted, cross_entropy_rows, positive_counts
 
 
 @LOSSES.register("logit_adjusted")
@@ -28,4 +28,4 @@ class LogitAdjusted(nn.Module):
 
     def forward(self, logits: Float[Tensor, "B C"], ids: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
         """Return one loss per row."""
-        return cross_entropy_rows(at_least_float32(logits) + self.adjustment, ids)
+        return cross_entropy_rows(adjusted(logits, self.adjustment), ids)

@@ -84,6 +84,8 @@ class Mix:
         donors: Donors | None,
     ) -> tuple[Float[Tensor, "N ch H W"], Int[Tensor, "B"], Int[Tensor, "B"] | None]:
         """Return the source of partners: images, the partners' labels, and which images (None: in order)."""
+        if labels.ndim != 1 or len(images) != len(labels):
+            raise ValueError(f"one label per image is needed, got {len(images)} images, labels {tuple(labels.shape)}")
         if self.rule is None:
             assert partner is not None
             index = on(images.device, partner)
@@ -238,6 +240,6 @@ def on(device: torch.device, drawn: np.ndarray) -> Tensor:
 
 def check_alpha(alpha: float) -> float:
     """Refuse a Beta parameter that is not positive."""
-    if alpha <= 0:
+    if not alpha > 0:
         raise ValueError(f"alpha must be > 0, got {alpha}")
     return alpha

@@ -44,7 +44,8 @@ def train_and_compare(
             phases = (
                 f", phases from {', '.join(str(s) if s < config.epochs else 'never' for s in starts)}" if starts else ""
             )
-            print(f"{folder.label}  seed {config.seed}  {config.epochs} epochs{phases}  {folder.path}")
+            least = f" or more, for {config.min_steps:,} steps" if config.min_steps else ""
+            print(f"{folder.label}  seed {config.seed}  {config.epochs} epochs{least}{phases}  {folder.path}")
         return 0
     _train(request, folders)
     _show(request, folders, show_classes)

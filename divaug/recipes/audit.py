@@ -43,8 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if chosen.image_size < 4:
             raise ConfigError(f"--image-size must be >= 4, got {chosen.image_size}")
-        if not 9 <= chosen.bits <= 16:
-            raise ConfigError(f"--bits must lie in 9 to 16, got {chosen.bits}")
+        if not 8 <= chosen.bits <= 16:
+            raise ConfigError(f"--bits must lie in 8 to 16, got {chosen.bits}")
+        if Path(chosen.path).is_dir():
+            for key in KEYS:
+                if key.endswith("_column") and getattr(chosen, key) != default_of(key):
+                    raise ConfigError(f"--{key.replace('_', '-')} has no effect with a folder: it is for a CSV")
+        if chosen.save is not None:
+            _check_save(Path(chosen.save))
         request = Request(path=chosen.path, image_size=chosen.image_size, **{key: getattr(chosen, key) for key in KEYS})
         images = Images(request, keep=False)
         findings = images.findings()
@@ -57,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _save(Path(chosen.save), findings)
             print(f"findings: {chosen.save}")
         try:
-            images.check()
+            images.parts()
         except DataError as error:
             print(f"training would refuse these data: {error}", file=sys.stderr)
             return error.exit_code
@@ -77,17 +83,30 @@ def _summary(images: Any) -> str:
     return f"{len(images.rows):,} images of {len(names)} classes{of_parts}: {', '.join(shown[:20])}{more}"
 
 
+def _check_save(file: Path) -> None:
+    """Refuse a file that is something else, or that cannot be written, before anything is scanned."""
+    from divaug.base.errors import ConfigError
+
+    if file.is_dir() or (file.exists() and not file.read_bytes().startswith(b"kind,finding,file")):
+        raise ConfigError(f"--save {file}: it exists and holds something else; name another file")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"--save {file} cannot be written: {error.strerror}") from error
+
+
 def _save(file: Path, findings: list[Any]) -> None:
     import pandas as pd
 
     rows = [
-        {"kind": finding.kind, "finding": finding.text, "file": path}
+        {"kind": finding.kind, "finding": finding.text, "file": str(path)}
         for finding in findings for path in (finding.files or ("",))
     ]  # fmt: skip
     table: Any = pd.DataFrame(rows, columns=["kind", "finding", "file"])
-    table["file"] = [str(path).encode("utf-8", "backslashreplace").decode() for path in table["file"]]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(file, index=False)
+    text = table.to_csv(index=False).encode("utf-8", "backslashreplace")  # names that are not UTF-8 are shown
+    file.write_bytes(text)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from divaug.report.compare import compare, write_report
         from divaug.runs.folder import find_runs
 
-        tables = [run for run in chosen.runs if run.endswith(".csv")]
+        tables = [run for run in chosen.runs if run.lower().endswith(".csv")]
         if chosen.cards is not None and (len(tables) != 1 or not chosen.cards.endswith(".md")):
             raise ConfigError("--cards FILE.md needs one CSV to compare, and a name that ends in .md")
         for file in tables:

@@ -50,8 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for flag, value in (("neighbours", chosen.neighbours), ("head-epochs", chosen.head_epochs)):
             if value < 1:
                 raise ConfigError(f"--{flag} must be >= 1, got {value}")
-        if chosen.head_lr <= 0:
-            raise ConfigError(f"--head-lr must be > 0, got {chosen.head_lr}")
+        if not 0 < chosen.head_lr <= 1e6:
+            raise ConfigError(f"--head-lr must lie in (0, 1e6], got {chosen.head_lr}")
+        if len(set(methods)) < len(methods):
+            raise ConfigError(f"--method names a method twice: {chosen.method!r}")
 
         from divaug.base.errors import DivaugError
         from divaug.runs.folder import find_runs

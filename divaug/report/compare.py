@@ -14,6 +14,7 @@ from divaug.base.groups import GROUPS, rank_groups
 from divaug.base.metrics import nanmean
 from divaug.base.record import TITLES
 from divaug.base.stats import wilson_interval
+from divaug.base.text import one_line
 from divaug.config.tables import protocol_fingerprint
 from divaug.latent.rarefaction import ceiling
 from divaug.report.conclusions import differences, helped_and_hurt, number, unfinished
@@ -150,7 +151,8 @@ def class_table(folders: Sequence[RunFolder]) -> str:
     """
     manifest = folders[0].manifest
     recalls = np.mean([f.metrics.rows()[-1]["per_class"]["test/recall"] for f in folders], axis=0, dtype=float)
-    width = max(len(name) for name in [*manifest["class_names"], "class"])
+    names = [one_line(name) for name in manifest["class_names"]]
+    width = max(len(name) for name in [*names, "class"])
     lines = [f"{'class'.ljust(width)}  {'train':>6}  {'test':>6}  {'recall %':>8}  95 % interval"]
     order = np.argsort(-np.array(manifest["counts"]), kind="stable")
     for c in order:
@@ -159,9 +161,7 @@ def class_table(folders: Sequence[RunFolder]) -> str:
             recall = f"{100 * recalls[c]:.1f}"
             low, high = wilson_interval(recalls[c], tested)
             interval = f"  {100 * low:>5.1f} to {100 * high:>5.1f}"
-        lines.append(
-            f"{manifest['class_names'][c].ljust(width)}  {manifest['counts'][c]:>6}  {tested:>6}  {recall:>8}{interval}"
-        )
+        lines.append(f"{names[c].ljust(width)}  {manifest['counts'][c]:>6}  {tested:>6}  {recall:>8}{interval}")
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from divaug.base.metrics import nanmean
 from divaug.base.stats import runs_needed, t_interval
+from divaug.base.text import one_line
 from divaug.runs.folder import RunFolder
 
 FITTED = 90.0  # % of its own tail's training images that a network should recognise before methods are compared
@@ -47,6 +48,8 @@ def difference(paired: Sequence[float]) -> str:
     low, high = t_interval(known)
     verdict = "better" if low > 0 else "worse" if high < 0 else "these runs cannot tell"
     sd = float(np.std(known, ddof=1))
+    if sd == 0:  # networks that learned nothing, most often
+        return f"{mean} in all {len(known)} runs, without any spread: these runs cannot tell"
     needed = [runs_needed(sd, points) for points in (1.0, 2.0)]
     shown = " and ".join(f"{n:,}" if n < 10_000 else "10,000 or more" for n in needed)
     return f"{mean} [{low:+.1f}, {high:+.1f}], n = {len(known)}: {verdict}; 1 and 2 points need about {shown} runs"
@@ -59,7 +62,7 @@ def unfinished(runs: dict[str, list[RunFolder]]) -> list[str]:
         for folder in folders:
             if number(folder, "final/test_predicted_classes") == 1:
                 recall = np.array(folder.metrics.rows()[-1]["per_class"]["test/recall"], dtype=float)
-                name = folder.manifest["class_names"][int(np.nanargmax(recall))]
+                name = one_line(folder.manifest["class_names"][int(np.nanargmax(recall))])
                 notes.append(f"{label}, seed {folder.config.seed}, predicts one class ({name}): that is no result.")
     low = {}
     for label, folders in runs.items():
@@ -79,7 +82,7 @@ def helped_and_hurt(runs: dict[str, list[RunFolder]], shown: int = 3) -> list[st
     """Say for every method which classes it made better or worse than erm (or the first), in points of recall."""
     base = "erm" if "erm" in runs else next(iter(runs))
     first, others = runs[base], [(label, folders) for label, folders in runs.items() if label != base]
-    names = first[0].manifest["class_names"]
+    names = [one_line(name) for name in first[0].manifest["class_names"]]
     recalls = {
         label: {f.config.seed: np.array(f.metrics.rows()[-1]["per_class"]["test/recall"], dtype=float) for f in folders}
         for label, folders in runs.items()

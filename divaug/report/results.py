@@ -40,9 +40,11 @@ def read(path: Path) -> Any:
 
     if not path.exists():
         return pd.DataFrame(columns=list(KEYS))
-    table = pd.read_csv(
-        path, dtype={"protocol": str, "experiment": str, "method": str, "data": str}
-    )  # a hash may look like a number
+    # A hash may look like a number, and a name like a missing value.
+    names = [key for key in KEYS if key != "seed"]
+    others = [column for column in pd.read_csv(path, nrows=0).columns if column not in names]
+    missing: Any = {column: ["", "nan"] for column in others}
+    table = pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False, na_values=missing)
     if missing := [key for key in KEYS if key not in table]:
         raise DivaugError(f"{path} holds no results: it lacks {', '.join(missing)}")
     return table

@@ -42,7 +42,7 @@ def test_a_dump_is_the_same_configuration_again():
         ({"val_frac": 1.0}, r"val-frac must lie in \[0, 1\), got 1\.0"),
         ({"momentum": 0.0}, "nesterov needs momentum > 0"),
         ({"top_k": 0}, "top-k must be >= 1"),
-        ({"seed": -1}, "seed must be >= 0"),
+        ({"seed": -1}, "seed must lie in 0 to"),
         ({"loss": "ldam"}, "loss 'ldam' needs the cosine head, got 'linear'.*--model.head cosine"),
         ({"model": {"name": "resnet32", "head": "cosin"}}, "unknown heads 'cosin'; did you mean 'cosine'"),
         ({"phase": [{"mix": "cutmix"}]}, "a phase needs 'from'"),

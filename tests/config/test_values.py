@@ -91,3 +91,68 @@ def test_plans_are_for_images_of_their_size():
         for size in ((6, 8), (16, 12), (4, 3)):
             with pytest.raises(ValueError, match=r"sampled for images of \(8, 6\)"):
                 mix.apply(torch.rand(4, 3, *size), labels, plan)
+
+
+def test_components_by_hand_refuse_numbers_that_are_not_finite():
+    from divaug.losses import BalancedSoftmax, Focal, LogitAdjusted
+    from divaug.mix import CutMix, Mixup
+    from divaug.pixel import GaussianNoise
+    from divaug.samplers import SquareRoot
+
+    labels, counts = torch.tensor([0, 0, 1]), torch.tensor([2, 1])
+    for value in BAD:
+        for make in (
+            lambda v: CutMix(alpha=v), lambda v: Mixup(alpha=v), lambda v: Focal(gamma=v),
+            lambda v: LogitAdjusted(counts, tau=v), lambda v: SquareRoot(labels, counts, power=v),
+            lambda v: GaussianNoise(std=v),
+        ):  # fmt: skip
+            with pytest.raises(ValueError, match="must be finite"):
+                make(value)
+    with pytest.raises(ConfigError, match="weights of classes must be finite"):
+        REGISTRIES["samplers"].build("square_root", facts={"labels": labels, "class_counts": counts}, power=1e5)
+    for loss in (LogitAdjusted(torch.tensor([5])), BalancedSoftmax(torch.tensor([5, 4, 3, 2, 1]))):
+        with pytest.raises(Exception, match=r"but there are 3 logits|Type-check error"):
+            loss(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
+
+
+def test_a_mix_wants_one_label_per_image():
+    from divaug.mix import CutMix, Mixup
+
+    labels, rng = torch.tensor([0, 1, 0, 1]), np.random.default_rng(0)
+    for mix in (CutMix(prob=1.0), Mixup(prob=1.0)):
+        plan = mix.sample(labels, (8, 8), rng)
+        with pytest.raises(Exception, match=r"one label per image is needed, got 6 images|Type-check error"):
+            mix.apply(torch.rand(6, 3, 8, 8), labels, plan)
+
+
+def test_one_wrong_import_does_not_spoil_the_process():
+    with pytest.raises(ConfigError, match="no such module"):
+        configure(dataset="digits", imports=["typo_module"])
+    assert configure(dataset="digits", mix="cutmix").mix.name == "cutmix"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/abs", "x" * 201])
+def test_an_experiment_is_one_folder(name):
+    with pytest.raises(ConfigError, match="experiment must be one folder's name"):
+        configure(dataset="digits", experiment=name)
+
+
+def test_text_that_is_not_utf8_and_seeds_out_of_range_are_refused():
+    with pytest.raises(ConfigError, match="path must be UTF-8 text"):
+        configure(dataset="image_folder", path="bad\udcff")
+    for key, value in (("seed", 2**32), ("split_seed", 2**31), ("lr", 1e300), ("image_size", 10**6)):
+        with pytest.raises(ConfigError, match=key.replace("_", "-")):
+            configure(dataset="digits", **{key: value})
+
+
+def test_cuts_take_whole_numbers():
+    import divaug
+
+    data = torch.utils.data.TensorDataset(torch.zeros(300, 1), torch.arange(300) % 3)
+    for keys in (
+        {"profile": "custom", "counts": [10.5, 5, 1]}, {"max_per_class": 10.5}, {"seed": -1}, {"seed": 1.5},
+    ):  # fmt: skip
+        with pytest.raises(Exception, match=r"must be whole and not negative|Type-check error"):
+            divaug.long_tail(data, **keys)
+    with pytest.raises(ValueError, match="labels must be whole numbers"):
+        divaug.long_tail(torch.utils.data.TensorDataset(torch.zeros(3, 1), torch.tensor([0.0, 0.7, 1.9])))

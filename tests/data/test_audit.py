@@ -151,11 +151,10 @@ def test_class_names_sizes_and_formats(tmp_path):
         picture([9, i], (50, 50)).save(own / "Cat" / f"{i}.jpg")
     kinds = Images(Request(path=str(own), image_size=20)).findings()
     texts = {kind: [f.text for f in kinds if f.kind == kind] for kind in KINDS}
-    assert "['Cat', 'cat '] differ by case or blanks" in texts["names"][0]
-    assert "['fox'] (1 in all) have one image" in texts["one_image"][0]
+    assert "['Cat', 'cat '] differ by case, blanks or spelling only" in texts["names"][0]
+    assert "['fox'] (1 in all) have one training image" in texts["one_image"][0]
     assert (
-        "image size alone tells 1 of 3 classes (median side of Cat 50 px, the others 20, AUC 1.00)"
-        in texts["separable"][0]
+        "image size alone tells 1 of 3 classes (median, px: Cat 50, the others 20, AUC 1.00)" in texts["separable"][0]
     )
     assert "file format alone tells" in texts["separable"][1] and "Cat: 100% JPEG" in texts["separable"][1]
     assert "trained at 20x20 pixels" in texts["shape"][0]
@@ -169,7 +168,7 @@ def test_unused_bits_are_said_and_used_on_request(tmp_path):
         for i in range(3):
             Image.fromarray(np.roll(values, i + 3 * (name == "b"))).save(tmp_path / "own" / name / f"{i}.png")
     text = found(tmp_path / "own")["depth"].text
-    assert "none has a value above 3,990" in text and "16 of 256 grey levels" in text and "--bits 12" in text
+    assert "few values above 3,950: of 256 levels 16 are left" in text and "--bits 12" in text
     assert "depth" not in found(tmp_path / "own", bits=12)
     images = own_images(Request(path=str(tmp_path / "own"), image_size=20, bits=12)).train.images
     assert len(np.unique(images)) > 200 and images.max() == 3990 >> 4
@@ -209,7 +208,7 @@ def test_parts_are_recognised_by_their_folders(tmp_path):
     assert (len(dataset.train.labels), len(dataset.val.labels), len(dataset.test.labels)) == (12, 8, 4)
     assert any("train 12, validation 8, Test 4 images" in f.text or "Test 4" in f.text for f in images.findings())
     (tmp_path / "own" / "cats").mkdir()
-    with pytest.raises(DataError, match=r"holds parts .* and other folders \(cats\)"):
+    with pytest.raises(DataError, match=r"Test, train, validation look like parts .* and nothing beside them"):
         Images(Request(path=str(tmp_path / "own"), image_size=20))
 
 
@@ -217,3 +216,119 @@ def test_images_beside_masks_are_no_classes(tmp_path):
     folder(tmp_path / "own", {"images": 3, "masks": 3})
     with pytest.raises(DataError, match="images beside masks or annotations"):
         own_images(Request(path=str(tmp_path / "own"), image_size=20))
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        (("training_set/cat", "training_set/dog", "test_set/cat", "test_set/dog"), None),
+        (("seg_train/cat", "seg_train/dog", "seg_test/cat", "seg_test/dog"), None),
+        (("train/cat", "train/dog", "dev/cat", "dev/dog"), None),
+        (("train/cat", "train/dog", "cat", "dog"), "train look like parts"),
+        (("val/cat", "val/dog", "test/cat", "test/dog"), "test, val look like parts"),
+        (("train/cat", "train/dog", "eval/cat", "eval/dog"), "eval, train look like parts"),
+        (("cat/train", "cat/test", "dog/train", "dog/test"), "put the parts above the classes"),
+        (("train/images", "train/masks", "test/images", "test/masks"), "images beside masks"),
+        (("cat/images", "cat/masks", "dog/images", "dog/masks"), "images beside masks"),
+        (("trainer", "tester"), None),  # classes after all
+    ],
+)
+def test_parts_are_not_taken_for_classes(tmp_path, layout, message):
+    for k, place in enumerate(layout):
+        for i in range(3):
+            (tmp_path / "own" / place).mkdir(parents=True, exist_ok=True)
+            picture([k, i]).save(tmp_path / "own" / place / f"{i}.png")
+    request = Request(path=str(tmp_path / "own"), image_size=20)
+    if message is None:
+        names = own_images(request).class_names
+        assert names == (["cat", "dog"] if "/" in layout[0] else ["tester", "trainer"])
+        return
+    with pytest.raises(DataError, match=message):
+        Images(request)
+
+
+def test_deep_and_hidden_images_are_said(own):
+    folder(own / "cat", {"day1": 2, "day2": 2}, first=30)
+    picture(1).save(own / "dog" / ".hidden.png")
+    (own / ".bird").mkdir()
+    picture(2).save(own / ".bird" / "0.png")
+    (own / "labels.zip").write_bytes(b"x")
+    os.symlink("/nonexistent/fox", own / "fox")
+    texts = " | ".join(f.text for f in Images(Request(path=str(own), image_size=20)).findings())
+    for part in (
+        "4 images lie in folders below their class folder (cat/day1/0.png is one)", "1 hidden images: left out",
+        "1 hidden folders of own hold images", "files beside the folders of own are not read: 1 .zip",
+        "1 links in own lead nowhere",
+    ):  # fmt: skip
+        assert part in texts, part
+
+
+def test_a_pipe_among_images_does_not_hang(own):
+    os.mkfifo(own / "cat" / "pipe.png")
+    assert "1 special file" in found(own)["left_out"].text
+
+
+def test_colours_of_16_bits_that_use_few_are_said(tmp_path):
+    import zlib
+
+    def png(values):  # Pillow cannot write 16-bit colour
+        def chunk(name, content):
+            return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+        head = (20).to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])
+        return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+    for c, name in enumerate("ab"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for i in range(3):
+            values = np.random.default_rng([c, i]).integers(0, 4096, (20, 20, 3))
+            (tmp_path / "own" / name / f"{i}.png").write_bytes(png(values))
+    text = found(tmp_path / "own")["depth"].text
+    assert "2 of 2 classes" in text and "--bits is for grey" in text
+
+
+def test_one_dark_class_and_clipped_values_are_said(tmp_path):
+    for name, top in (("dim", 4000), ("bright", 65000)):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for i in range(3):
+            values = np.random.default_rng(i).integers(0, top, (20, 20)).astype(np.uint16)
+            values[0, 0] = 65535  # a hot pixel
+            Image.fromarray(values).save(tmp_path / "own" / name / f"{i}.png")
+    assert "16-bit images of 1 of 2 classes" in found(tmp_path / "own")["depth"].text
+    assert (
+        "3 images have values above 4,095, which --bits 12 makes white"
+        in found(tmp_path / "own", bits=12)["depth"].text
+    )
+
+
+def test_shape_alone_can_tell_a_class(tmp_path):
+    for name, size in (("wide", (40, 20)), ("tall", (20, 40))):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for i in range(6):
+            picture([len(name), i], size).save(tmp_path / "own" / name / f"{i}.png")
+    assert "image shape alone tells 2 of 2 classes" in found(tmp_path / "own")["separable"].text
+
+
+def test_names_that_look_alike(tmp_path):
+    own = folder(tmp_path / "own", {"caf\u00e9": 3, "cafe\u0301": 3, "-1": 3, "1": 3, "01": 3})
+    names = [f.text for f in Images(Request(path=str(own), image_size=20)).findings() if f.kind == "names"]
+    assert len(names) == 2 and any("'01', '1'" in text for text in names) and not any("'-1'" in text for text in names)
+
+
+def test_the_recipe_refuses_what_training_refuses(own, capsys):
+    rows = [
+        f"{p.relative_to(own)},{p.parent.name},{'test' if p.stem == '0' else 'train'},g" for p in own.glob("*/*.png")
+    ]
+    (own / "own.csv").write_text("path,label,split,group\n" + "\n".join(rows) + "\n")
+    assert recipe.main([str(own / "own.csv"), "--image-size", "20"]) == 3
+    assert "groups ['g'] (1 in all) are in both the training and the test part" in capsys.readouterr().err
+    assert recipe.main([str(own / "own.csv"), "--save", str(own / "own.csv")]) == 2  # the input stays
+    assert (own / "own.csv").read_text().startswith("path,label")
+    assert recipe.main([str(own), "--group-column", "patient"]) == 2
+    assert recipe.main([str(own), "--data-root", "x"]) == 3 and recipe.main([""]) == 3
+
+
+def test_names_cannot_forge_a_finding(tmp_path):
+    own = folder(tmp_path / "own", {"a\nnote: all fine": 1, "b": 3})
+    assert all("\n" not in f.text for f in Images(Request(path=str(own), image_size=20)).findings())

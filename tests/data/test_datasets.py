@@ -233,10 +233,10 @@ def test_bad_csvs_are_refused(pictures, header, change, message):
 def test_other_bad_own_images(pictures, tmp_path):
     folder, rows = pictures
     (folder / "fox").mkdir()
-    with pytest.raises(DataError, match="class folders without an image: fox"):
+    with pytest.raises(DataError, match=r"class folders without an image that can be read: fox \(empty\)"):
         image_folder(request(folder))
     (folder / "fox").rmdir()
-    with pytest.raises(DataError, match="is not a folder"):
+    with pytest.raises(DataError, match="does not exist; read are folders"):
         image_folder(request(tmp_path / "nothing"))
     with pytest.raises(DataError, match="at least two; found 0"):
         image_folder(request(folder / "cat"))

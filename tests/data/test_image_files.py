@@ -74,7 +74,7 @@ def test_files_are_read_when_asked_for(tmp_path):
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_grey_of_32_bits_is_refused(tmp_path, mode):
     path = saved(tmp_path, Image.new(mode, (4, 4), 1), "a.tif")
-    with pytest.raises(DataError, match="32 bits have no agreed range"):
+    with pytest.raises(DataError, match="32 bits, or with a sign, have no agreed range"):
         decode(path, Geometry(4))
 
 

@@ -40,6 +40,8 @@ PLAIN = [("a.png", "cat"), ("b.png", "dog")]
         ",path,label\n0,a.png,cat\n1,b.png,dog\n",
         "Unnamed: 0,path,label\n0,a.png,cat\n1,b.png,dog\n",
         'path,label\n"a.png","cat"\n.\\b.png,dog\n',
+        'path, label\na.png, "cat"\nb.png, "dog"\n',
+        "sep=;\npath;label\na.png;cat\nb.png;dog\n",
     ],
 )
 def test_forms_of_one_table(own, text):
@@ -60,7 +62,7 @@ def test_list_files_of_the_field(own):
         Image.new("RGB", (4, 4)).save(own / "root" / "sub" / f"{name}.png")
     listing = read(own, text, "ImageNet_LT_train.txt", data_root=str(own / "root"))
     assert labels(listing) == [("a.png", "0"), ("with blank.png", "10"), ("b.png", "2")]
-    with pytest.raises(DataError, match=r"line 2: a list file has a path and a label on each line, got 'b\.png'"):
+    with pytest.raises(DataError, match=r"line 2: a list file has a path and a label a line, got 'b\.png'"):
         read(own, "a.png 0\nb.png\n", "short.txt")
 
 
@@ -73,7 +75,7 @@ def test_list_files_of_the_field(own):
         ),
         ("path label\na.png cat\n", r"found 'path label', separated by nothing \(one column\)"),
         ("path,label,label\na.png,cat,dog\n", "has the column 'label' 2 times"),
-        ("path,label\na.png,cell, red\n", r"line 2: 3 cells, but the header has 2: \[' red'\] too many; quote"),
+        ("path,label\na.png,cell, red\n", r"line 2: 3 cells, but the header has 2: \['red'\] too many; quote"),
         ("path,label,split\na.png,cat\n", "line 2: 2 cells, but the header has 3"),
         ("path,label\n\n\na.png,cat\nb.png,\n", "line 5: empty label"),
         ('path,label\na.png,"two\nlines"\nb.png,\n', "line 4: empty label"),
@@ -85,6 +87,10 @@ def test_list_files_of_the_field(own):
         ("path,label,part\na.png,cat,x\n", None),
         ('path,label\n"a.png,cat\n', "line 2: unexpected end of data"),
         ("path,label\n", "has no rows"),
+        ("", "has no rows"),
+        ("\n \n", "has no rows"),
+        ("path,label\n" + "a" * 300 + ".png,cat\n", "no such image in 1 of 1 rows: line 2"),
+        ('path,label\n"a.png","x\u2028y"\nb.png,\n', "line 3: empty label"),
     ],
 )
 def test_what_is_refused(own, text, message):
@@ -105,3 +111,25 @@ def test_what_is_said(own):
 def test_numbers_in_names_count_as_numbers():
     names = ["class10", "class2", "1", "12", "2", "b", "B", ""]
     assert sorted(names, key=natural) == ["", "1", "2", "12", "B", "b", "class2", "class10"]
+
+
+def test_long_numbers_are_compared_exactly(own):
+    text = "path,label\na.png,900000000000207008\nb.png,900000000000207009\n"
+    assert len(read(own, text).rows) == 2
+    assert len(read(own, "path,label\na.png," + "1" * 5000 + "\nb.png,2\n").rows) == 2
+
+
+def test_groups_that_are_missing_or_written_twice(own):
+    listing = read(own, "path,label,group\na.png,cat,01\nb.png,dog,1\nc.png,cat,nan\nd.png,dog,\n")
+    texts = [f.text for f in listing.findings if f.kind == "groups"]
+    assert "2 of 4 rows of own.csv have no group" in texts[0] and "groups '01' and '1'" in texts[1]
+    assert [row.group for row in listing.rows] == ["01", "1", "", ""]
+
+
+def test_a_column_has_one_role(own):
+    listing = read(own, "image,group\na.png,cat\nb.png,dog\n", path_column="image", label_column="group")
+    assert [(row.label, row.group) for row in listing.rows] == [("cat", ""), ("dog", "")]
+    with pytest.raises(DataError, match="'label' is named as group and as label"):
+        read(own, "path,label\na.png,cat\n", group_column="label")
+    with pytest.raises(DataError, match="a list file, which has no columns: --label-column"):
+        read(own, "a.png 0\n", "x.txt", label_column="y")

@@ -56,6 +56,12 @@ def test_a_protocol_that_looks_like_a_number_is_text(rows, tmp_path):
         assert set(results.read(tmp_path / "rows.csv")["protocol"]) == {protocol}
 
 
+def test_names_that_look_like_missing_values_stay(rows, tmp_path):
+    rows.assign(experiment="NA", method="None").to_csv(tmp_path / "rows.csv", index=False)
+    table = results.read(tmp_path / "rows.csv")
+    assert set(table["experiment"]) == {"NA"} and len(results.summary(table)) == 1
+
+
 def test_a_card_says_what_a_method_is_how_it_is_used_and_what_it_gave(rows, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rows.to_csv("rows.csv", index=False)

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,11 @@ from divaug.data.image_files import Geometry, ImageFiles, decode
 from divaug.data.load import load_data
 from divaug.runs.folder import find_runs
 from divaug.train.build import build
+
+
+def extra_label(method, file):
+    """A method's label with extra images: the CSV's name and four digits of its content."""
+    return f"{method}+extra-train={file.stem}-{hashlib.sha256(file.read_bytes()).hexdigest()[:4]}"
 
 
 def config(**flags):
@@ -52,9 +59,9 @@ def test_every_method_runs_without_and_with_them(made, tiny, capsys):
 
     assert digits_lt.main([*tiny, "--methods", "erm,ros", "--epochs", "1", "--extra-train", str(made)]) == 0
     out = capsys.readouterr().out
-    for label in ("erm", "erm+extra-train=made", "ros", "ros+extra-train=made"):
+    for label in ("erm", extra_label("erm", made), "ros", extra_label("ros", made)):
         assert any(line.split()[:1] == [label] for line in out.splitlines()), label
-    assert "erm+extra-train=made against erm, classes by test recall: better in" in out
+    assert f"{extra_label('erm', made)} against erm, classes by test recall: better in" in out
 
 
 def test_a_file_that_is_refused_is_refused_before_the_first_run(made, tiny, capsys):

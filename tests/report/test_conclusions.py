@@ -36,6 +36,7 @@ def test_runs_needed_by_simulation():
         ([2.0, -2.5, 1.5, -1.0], "n = 4: these runs cannot tell; 1 and 2 points need about"),
         ([2.0], "+2.0 in one run each: these runs cannot tell; give --seeds 0-4"),
         ([math.nan], "no seed in common: these runs cannot tell"),
+        ([0.0, 0.0], "+0.0 in all 2 runs, without any spread: these runs cannot tell"),
         ([], "no seed in common: these runs cannot tell"),
     ],
 )

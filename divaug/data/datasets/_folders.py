@@ -1,6 +1,7 @@
 """One row per image, from a folder of class folders, or of parts with class folders in each."""
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,8 @@ from divaug.data.datasets._rows import Listing, Row, natural
 from divaug.data.image_files import SUFFIXES
 
 _PARTS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-    "testing": "test",
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test", "holdout": "test", "eval": "eval", "evaluation": "eval",
 }  # fmt: skip
 _IMAGES = {"image", "images", "img", "imgs", "jpegimages"}
 _TARGETS = {
@@ -25,43 +26,84 @@ _NO_IMAGES = {"thumbs.db", "desktop.ini"}  # what file managers leave behind
 def rows_of_folder(folder: Path) -> Listing:
     """Return one row per image of a folder of class folders; a folder's name is the label.
 
-    ``train``, ``val`` (or ``validation``) and ``test`` with class folders in each are recognised as parts.
+    ``train``, ``val`` (or ``validation``) and ``test`` with class folders in each are recognised as parts, also as
+    ``training_set`` or ``seg_train``.
 
     Raises:
         DataError: No such folder, no class folder in it, a class folder without images, images beside their masks, or
-            a mixture of parts and classes.
+            folders that look like parts but cannot be read so.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder")
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {what}; read are folders of class folders, and tables: .csv .tsv .txt .lst .list")
+    try:
+        return _listing(folder)
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def _listing(folder: Path) -> Listing:
     places = _below(folder)
-    names = {place.name.lower().replace("_", "").replace(" ", "") for place in places}
-    if names & _IMAGES and names & _TARGETS:
+    _refuse_masks(folder, [place.name for place in places])
+    parts = {place: part for place in places if (part := _part_of(place.name))}
+    whole = len(parts) == len(places) and len(set(parts.values())) > 1
+    if whole and "train" in parts.values() and "eval" not in parts.values():
+        return _rows_of_parts(folder, parts)
+    nested = [place for place in parts if len(_below(place)) > 1]
+    if len(parts) > 1 or nested:
+        named = ", ".join(sorted(place.name for place in (parts if len(parts) > 1 else nested)))
         raise DataError(
-            f"{folder} holds {', '.join(p.name for p in places)}: images beside masks or annotations, as for "
-            "segmentation or detection; divaug classifies images: sort them into one folder per class, or write a CSV "
-            "with path,label"
+            f"{folder}: {named} look like parts of a data set, not like classes. Parts are train, val and test, and "
+            "nothing beside them; rename or move folders so, name one part and give the other by --test, or write a CSV"
         )
-    parts = {place: _PARTS[place.name.lower()] for place in places if place.name.lower() in _PARTS}
-    if "train" in parts.values() and len(set(parts.values())) > 1:
-        return _rows_of_parts(folder, places, parts)
     rows, walks = _rows_of_classes(folder, places, "")
-    return Listing(rows, (*_beside(folder), *_left_out(walks)))
+    return Listing(rows, (*_beside(folder), *_left_out(walks), *_deep(folder, rows, walks)))
 
 
-def _rows_of_parts(folder: Path, places: list[Path], parts: dict[Path, str]) -> Listing:
-    if strange := [place.name for place in places if place not in parts]:
+def _part_of(name: str) -> str | None:
+    """Return the part that a folder's name stands for, or None: ``train``, ``Training_set`` and ``seg_train``."""
+    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word not in ("", "set", "data", "images", "imgs")]
+    words = [word.removesuffix("set") if word.removesuffix("set") in _PARTS else word for word in words]
+    return _PARTS.get(words[-1]) if words and (len(words) == 1 or len(words) == 2) else None
+
+
+def _refuse_masks(folder: Path, names: list[str]) -> None:
+    folded = {re.sub(r"[^a-z]", "", name.lower()) for name in names}
+    if folded & _IMAGES and folded & _TARGETS:
         raise DataError(
-            f"{folder} holds parts ({', '.join(p.name for p in parts)}) and other folders ({', '.join(strange[:5])}): "
-            "move the others away, or name the class folders' own folder"
+            f"{folder} holds {', '.join(names)}: images beside masks or annotations, as for segmentation or detection; "
+            "divaug classifies images: sort them into one folder per class, or write a CSV with path,label"
         )
+
+
+def _deep(folder: Path, rows: list[Row], walks: list["Walk"]) -> list[Finding]:
+    """Say where images lie deeper than their class folder; refuse parts and masks there."""
+    below = {place.name for found in walks for place in found.folders}
+    _refuse_masks(folder, sorted(below))
+    kinds = {part for name in below if (part := _part_of(name))}
+    if "train" in kinds and len(kinds) > 1:
+        raise DataError(
+            f"{folder} has parts ({', '.join(sorted(below))[:200]}) below its class folders; put the parts above the "
+            "classes, as train/cat, or write a CSV with a column split"
+        )
+    deep = [row for row in rows if len(row.path.relative_to(folder).parts) > 2]
+    if not deep:
+        return []
+    text = f"{len(deep)} images lie in folders below their class folder ({deep[0].path.relative_to(folder)} is one)"
+    return [Finding("layout", f"{text}: the first folder below {folder.name} is taken for the class")]
+
+
+def _rows_of_parts(folder: Path, parts: dict[Path, str]) -> Listing:
     if len(set(parts.values())) < len(parts):
         raise DataError(f"{folder} holds two folders of one part: {', '.join(p.name for p in parts)}")
     rows, walks, findings = [], [], []
     for place, part in parts.items():
-        ours, below = _rows_of_classes(place, _below(place), part)
+        classes = _below(place)
+        _refuse_masks(place, [each.name for each in classes])
+        ours, below = _rows_of_classes(place, classes, part)
         rows += ours
         walks += below
-        findings += _beside(place)
+        findings += [*_beside(place), *_deep(place, ours, below)]
     found = ", ".join(f"{place.name} {sum(row.split == part for row in rows)}" for place, part in parts.items())
     layout = Finding("layout", f"parts recognised by their folders' names: {found} images")
     return Listing(rows, (*_beside(folder), *findings, *_left_out(walks), layout))
@@ -76,8 +118,13 @@ def _rows_of_classes(folder: Path, places: list[Path], part: str) -> tuple[list[
         found = f"found {len(places)}" + (f" ({places[0].name})" if places else "")
         raise DataError(f"{folder} must hold one folder per class, at least two; {found}")
     walks = [walk(place) for place in places]
-    if empty := [place.name for place, found in zip(places, walks, strict=True) if not found.images]:
-        raise DataError(f"class folders without an image: {', '.join(empty)} in {folder}; remove or fill them")
+    empty = [(place, found) for place, found in zip(places, walks, strict=True) if not found.images]
+    if empty:
+        shown = ", ".join(f"{place.name} ({_content(found)})" for place, found in empty[:10])
+        raise DataError(f"class folders without an image that can be read: {shown} in {folder}; remove or fill them")
+    labels = Counter(_label(place) for place in places)
+    if twice := [label for label, n in labels.items() if n > 1]:
+        raise DataError(f"{folder}: several class folders would be called {twice[0]!r}; rename one")
     rows = [Row(path, _label(place), part) for place, found in zip(places, walks, strict=True) for path in found.images]
     return rows, walks
 
@@ -87,13 +134,39 @@ def _label(place: Path) -> str:
     return os.fsencode(place.name).decode("utf-8", "backslashreplace")
 
 
+def _content(found: "Walk") -> str:
+    """Return what a folder without images holds, in words."""
+    kinds = [f"{n} {suffix}" for suffix, n in found.left_out.most_common(3)]
+    kinds += ["closed"] if found.closed else []
+    return ", ".join(kinds) or "empty"
+
+
 def _beside(folder: Path) -> list[Finding]:
-    """Return findings on images that lie beside the class folders."""
-    loose = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")]
-    if not loose:
-        return []
-    text = f"{len(loose)} images lie beside the folders of {folder.name}, in no class: left out ({loose[0].name}, ...)"
-    return [Finding("loose", text, tuple(sorted(loose)))]
+    """Return findings on what lies beside the class folders."""
+    loose, others, broken, hidden = [], Counter[str](), [], []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            if path.is_dir() and any(p.suffix.lower() in SUFFIXES for p in path.iterdir()):
+                hidden.append(path)
+        elif not path.exists():
+            broken.append(path)
+        elif path.is_file() and path.suffix.lower() in SUFFIXES:
+            loose.append(path)
+        elif path.is_file() and path.name.lower() not in _NO_IMAGES:
+            others[path.suffix.lower() or "no suffix"] += 1
+    findings = []
+    for kind, paths, what in (
+        ("loose", loose, "images lie beside the folders of {}, in no class: left out"),
+        ("left_out", broken, "links in {} lead nowhere: left out"),
+        ("left_out", hidden, "hidden folders of {} hold images: left out"),
+    ):
+        if paths:
+            text = f"{len(paths)} {what.format(folder.name)} ({paths[0].name}, ...)"
+            findings.append(Finding(kind, text, tuple(paths)))
+    if others:
+        kinds = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(6))
+        findings.append(Finding("left_out", f"files beside the folders of {folder.name} are not read: {kinds}"))
+    return findings
 
 
 def _left_out(walks: list["Walk"]) -> list[Finding]:
@@ -101,6 +174,7 @@ def _left_out(walks: list["Walk"]) -> list[Finding]:
     for what, paths in (
         ("links that lead nowhere", [path for found in walks for path in found.broken_links]),
         ("linked folders that lead back to a folder above them", [path for found in walks for path in found.loops]),
+        ("hidden images", [path for found in walks for path in found.hidden]),
         ("folders that cannot be read", [path for found in walks for path in found.closed]),
     ):
         if paths:
@@ -124,6 +198,8 @@ class Walk:
         broken_links: Links that lead nowhere.
         loops: Linked folders that lead back to a folder above them.
         closed: Folders that cannot be read.
+        hidden: Hidden images.
+        folders: Folders below it.
     """
 
     images: list[Path] = field(default_factory=list)
@@ -131,6 +207,8 @@ class Walk:
     broken_links: list[Path] = field(default_factory=list)
     loops: list[Path] = field(default_factory=list)
     closed: list[Path] = field(default_factory=list)
+    hidden: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
 
 
 def walk(folder: Path) -> Walk:
@@ -147,7 +225,11 @@ def walk(folder: Path) -> Walk:
             continue
         for entry in entries:
             path = Path(entry.path)
-            if entry.name.startswith(".") or entry.name.lower() in _NO_IMAGES:
+            if entry.name.startswith("."):
+                if path.suffix.lower() in SUFFIXES and not entry.name.startswith("._"):  # ._x: what macOS leaves
+                    found.hidden.append(path)
+                continue
+            if entry.name.lower() in _NO_IMAGES:
                 continue
             if not os.path.exists(path):
                 found.broken_links.append(path)
@@ -156,7 +238,10 @@ def walk(folder: Path) -> Walk:
                 if real in above:
                     found.loops.append(path)
                 else:
+                    found.folders.append(path)
                     pending.append((path, (*above, real)))
+            elif not path.is_file():  # a pipe would hang whoever opens it
+                found.left_out["special file"] += 1
             elif path.suffix.lower() in SUFFIXES:
                 found.images.append(path)
             else:

@@ -18,12 +18,17 @@ from divaug.data.split import carve
 
 RESIDENT_BYTES = 2 * 2**30  # decode everything once when it takes no more than this
 _NORMALISATION_SAMPLE = 2000
+_TITLES = {"train": "training", "val": "validation", "test": "test"}
 
 
 def listing_of(path: str, request: Request) -> Listing:
     """Return the rows of a folder, a CSV or a list file."""
+    if not path:
+        raise DataError("the path is empty: name a folder of class folders, or a CSV")
     file = Path(path)
     if file.is_dir() or file.suffix.lower() not in TABLES:
+        if request.data_root is not None:
+            raise DataError(f"--data-root has no effect with a folder ({file}): it is for paths in tables")
         return rows_of_folder(file)
     return rows_of_table(file, request)
 
@@ -60,13 +65,20 @@ class Images:
             theirs = listing_of(request.test, request)
             known = {row.path.resolve() for row in self.rows}
             tested = [row for row in theirs.rows if row.split in ("", "test")]
+            if not tested:
+                raise DataError(f"--test {request.test} names no test image: all {len(theirs.rows)} are train or val")
+            if passed := len(theirs.rows) - len(tested):
+                self.listed.append(Finding("left_out", f"{passed} images of --test are train or val there: left out"))
             if both := [row.path for row in tested if row.path.resolve() in known]:
                 raise DataError(f"{len(both)} images are in both the training and the test part, {both[0]} among them")
             self.rows += [Row(row.path, row.label, "test", row.group, row.source) for row in tested]
             self.listed += theirs.findings
-        paths = Counter(row.path.resolve() for row in self.rows)
-        if twice := [path for path, n in paths.items() if n > 1]:
-            raise DataError(f"{len(twice)} images are named twice, {twice[0]} among them")
+        named: dict[Path, list[Path]] = {}
+        for row in self.rows:
+            named.setdefault(row.path.resolve(), []).append(row.path)
+        if twice := [paths for paths in named.values() if len(paths) > 1]:
+            both = " and ".join(str(path) for path in dict.fromkeys(twice[0]))
+            raise DataError(f"{len(twice)} images are named twice ({both} is one of them); name each once")
         size = len(self.rows) * self.geometry.size**2 * 3
         self.resident = size <= RESIDENT_BYTES if keep is None else keep
         self.scans = scan_files([row.path for row in self.rows], self.geometry, keep=self.resident)
@@ -96,6 +108,8 @@ class Images:
         for row in self.rows:
             labels[row.split or "train"].add(row.label)
         names = sorted(labels["train"], key=natural)
+        if not names:
+            raise DataError("no image is a training image: all are marked val or test")
         if len(names) < 2:
             raise DataError(f"at least two classes are needed, found {names}")
         for part in ("test", "val"):
@@ -110,38 +124,44 @@ class Images:
             )
         return names
 
-    def dataset(self) -> Dataset:
-        """Return the data set; see ``own_images``."""
+    def parts(self) -> tuple[Part, np.ndarray, list[str], list[Finding]]:
+        """Return all images, the part of each (train, val, test), the class names and what was noticed.
+
+        Raises:
+            DataError: See ``own_images``.
+        """
         request, noticed = self.request, self.findings()
         names, findings = self.check(noticed), []
-        stated = np.array([row.split or "train" for row in self.rows])
-        whole = self._whole(names)
-        copies = whole.digests
-        in_test, carved = stated == "test", not (stated == "test").any()
+        parts = np.array([row.split or "train" for row in self.rows])
+        whole, carved = self._whole(names), not (parts == "test").any()
         if carved:
-            rest = np.flatnonzero(stated == "train")
-            groups = None if whole.groups is None else whole.groups[rest]
-            held = carve(whole.labels[rest], request.test_frac, request.split_seed, groups, copies[rest])
-            in_test[rest[held]] = True
+            rest = np.flatnonzero(parts == "train")
+            groups, copies = None if whole.groups is None else whole.groups[rest], whole.digests[rest]
+            held = carve(whole.labels[rest], request.test_frac, request.split_seed, groups, copies)
+            parts[rest[held]] = "test"
             by = "by whole groups" if whole.groups is not None else "stratified"
-            text = f"test part carved off: {in_test.sum()} of {len(rest)} images, {by}"
-            if len(np.unique(copies[rest])) < len(rest):
+            text = f"test part carved off: {held.sum()} of {len(rest)} images, {by}"
+            if len(set(copies.tolist())) < len(rest):
                 text += ", identical images on one side"
             findings.append(Finding("split", text))
-        parts = np.where(in_test, "test", stated)
-        train, val, test = (whole.take(parts == part) for part in ("train", "val", "test"))
-        for name, part in (("test", test), ("validation", val)):
-            if train.groups is not None and part.groups is not None:
-                both = sorted({str(g) for g in train.groups} & {str(g) for g in part.groups})
-                if both:
-                    raise DataError(
-                        f"groups {both[:5]} ({len(both)} in all) are in both the training and the {name} part"
+        if whole.groups is not None:
+            of = {part: set(whole.groups[parts == part].tolist()) for part in ("train", "val", "test")}
+            for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
+                if both := sorted(of[one] & of[other]):
+                    shown = (
+                        {"train": "training", "val": "validation"}.get(one, one),
+                        {"val": "validation"}.get(other, other),
                     )
-        train_counts, test_counts = (np.bincount(p.labels, minlength=len(names)) for p in (train, test))
+                    raise DataError(
+                        f"groups {both[:5]} ({len(both)} in all) are in both the {shown[0]} and the {shown[1]} part"
+                    )
+        train_counts, test_counts = (
+            np.bincount(whole.labels[parts == part], minlength=len(names)) for part in ("train", "test")
+        )
         if (train_counts == 0).any():
             absent = [names[c] for c in np.flatnonzero(train_counts == 0)]
             raise DataError(f"classes {absent} have no training image; give them some, or drop the class")
-        if not len(test.labels):
+        if not test_counts.any():
             raise DataError("no image is left for testing; name a test part with --test")
         if (test_counts == 0).any():
             absent = [names[c] for c in np.flatnonzero(test_counts == 0)]
@@ -150,11 +170,16 @@ class Images:
             sources = Counter(row.source or "unnamed" for row in self.rows)
             said = ", ".join(f"{name} {n}" for name, n in sorted(sources.items()))
             findings.append(Finding("sources", f"images by source: {said}"))
-        found = worst_first([*findings, *(self.findings(list(parts)) if carved else noticed)])
+        return whole, parts, names, worst_first([*findings, *(self.findings(parts.tolist()) if carved else noticed)])
+
+    def dataset(self) -> Dataset:
+        """Return the data set; see ``own_images``."""
+        whole, parts, names, found = self.parts()
+        train, val, test = (whole.take(parts == part) for part in ("train", "val", "test"))
         mean, std = _normalisation(train.images)
         return Dataset(
             train, test, names, mean, std, pixel="crop_flip", notes=tuple(finding.text for finding in found),
-            carved=carved, val=val if len(val.labels) else None,
+            carved=not any(row.split == "test" for row in self.rows), val=val if len(val.labels) else None,
         )  # fmt: skip
 
     def _whole(self, names: list[str]) -> Part:

@@ -2,14 +2,17 @@
 
 import csv
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 
 from divaug.base.errors import DataError
-from divaug.data.audit import Finding
+from divaug.data.audit import Finding, alike
 from divaug.data.images import Request
 
 LISTS = (".txt", ".lst", ".list")
@@ -18,7 +21,7 @@ _PARTS = {
     "": "", "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
     "testing": "test",
 }  # fmt: skip
-_NO_LABEL = {"nan", "<na>", "#n/a", "n/a", "na", "nat", "null", "none", "?"}  # as pandas, R and spreadsheets write it
+_NO_VALUE = {"nan", "<na>", "#n/a", "n/a", "na", "nat", "null", "none", "?"}  # as pandas, R and spreadsheets write it
 
 
 @dataclass(frozen=True)
@@ -53,33 +56,43 @@ def rows_of_table(file: Path, request: Request | None = None) -> Listing:
     """
     request = request or Request()
     text = _text(file)
-    rows, findings = _list_rows(file, text) if file.suffix.lower() in LISTS else _csv_rows(file, text, request)
+    rows, findings = _list_rows(file, text, request) if file.suffix.lower() in LISTS else _csv_rows(file, text, request)
     if not rows:
         raise DataError(f"{file} has no rows")
     root = Path(request.data_root) if request.data_root is not None else file.parent
     located = [(line, replace(row, path=_located(root, row.path))) for line, row in rows]
     _check_files(file, located)
-    findings += _check_labels(file, located)
-    return Listing([row for _, row in located], tuple(findings))
+    findings += [*_check_labels(file, located), *_check_groups(file, [row for _, row in rows])]
+    return Listing([_without_missing(row) for _, row in located], tuple(findings))
 
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"cannot read {file}: it is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except OSError as error:
-        raise DataError(f"cannot read {file}: {error}") from error
+        raise DataError(f"cannot read {file}: {error.strerror}") from error
 
 
-def _list_rows(file: Path, text: str) -> tuple[list[tuple[int, Row]], list[Finding]]:
+def _lines(text: str) -> list[str]:
+    """Return the lines: only line feeds and carriage returns end one."""
+    return re.split(r"\r\n|\r|\n", text)
+
+
+def _list_rows(file: Path, text: str, request: Request) -> tuple[list[tuple[int, Row]], list[Finding]]:
+    named = [f for f in ("path", "label", "group", "split") if getattr(request, f"{f}_column") != f]
+    if named:
+        raise DataError(f"{file} is a list file, which has no columns: --{named[0]}-column is for a CSV")
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            path, _, label = line.strip().replace("\t", " ").rpartition(" ")
-            if not path:
-                raise DataError(f"{file}, line {number}: a list file has a path and a label on each line, got {line!r}")
-            rows.append((number, Row(Path(path.strip()), label)))
+    for number, line in enumerate(_lines(text), start=1):
+        if not line.strip():
+            continue
+        path, _, label = line.strip().rpartition("\t" if "\t" in line.strip() else " ")
+        if not path or path.rstrip().endswith((",", ";")):
+            way = "; a table with commas must be named .csv" if {",", ";"} & set(line) else ""
+            raise DataError(f"{file}, line {number}: a list file has a path and a label a line, got {line!r}{way}")
+        rows.append((number, Row(Path(path.strip()), label.strip())))
     return rows, []
 
 
@@ -90,9 +103,12 @@ def _csv_rows(file: Path, text: str, request: Request) -> tuple[list[tuple[int, 
     }  # fmt: skip
     if "\0" in text:
         raise DataError(f"{file} has zero bytes in it: it is no text, or another encoding than UTF-8")
-    lines = _cells(file, text, _separator(text, wanted))
-    _, header = next(lines)
-    place, findings = _columns(file, header, wanted, request)
+    told = re.match(r"\s*sep=(.)\r?\n", text)  # what spreadsheets write above the header
+    lines = _cells(file, text, told[1] if told else _separator(text, wanted), skip=1 if told else 0)
+    _, header = next(lines, (0, []))
+    if not header:
+        raise DataError(f"{file} has no rows")
+    place, findings = _columns(file, header, wanted)
     rows, unmarked = [], []
     for number, cells in lines:
         if len(cells) != len(header):
@@ -124,52 +140,59 @@ def _csv_rows(file: Path, text: str, request: Request) -> tuple[list[tuple[int, 
 
 def _separator(text: str, wanted: dict[str, str]) -> str:
     """Return the separator with which the header has a column of paths and one of labels."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = next((line for line in _lines(text) if line.strip()), "")
 
     def hits(separator: str) -> int:
-        names = {cell.strip().lower() for cell in next(csv.reader([first], delimiter=separator), [])}
+        names = {
+            cell.strip().lower() for cell in next(csv.reader([first], delimiter=separator, skipinitialspace=True), [])
+        }
         return sum(wanted[role].strip().lower() in names for role in ("path", "label"))
 
     return max(_SEPARATORS, key=hits)  # commas where none has either
 
 
-def _cells(file: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _cells(file: Path, text: str, separator: str, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not empty, each with the number of the line it begins on."""
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     begins = 1
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells):
+            if any(cell.strip() for cell in cells) and begins > skip:
                 yield begins, cells
             begins = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"{file}, line {begins}: {error}") from error
 
 
-def _columns(
-    file: Path, header: Sequence[str], wanted: dict[str, str], request: Request
-) -> tuple[dict[str, int], list[Finding]]:
+def _columns(file: Path, header: Sequence[str], wanted: dict[str, str]) -> tuple[dict[str, int], list[Finding]]:
     """Return the position of each known column."""
     names = [cell.strip() for cell in header]
     folded = [name.lower() for name in names]
     place: dict[str, int] = {}
-    for role, name in wanted.items():
+    roles = sorted(wanted, key=lambda role: wanted[role] == role)  # first those that a flag names
+    for role in roles:
+        name = wanted[role]
         at = [i for i, known in enumerate(folded) if known == name.strip().lower()]
         if len(at) > 1:
             raise DataError(f"{file} has the column {name!r} {len(at)} times; keep one")
-        if at:
+        taken = next((other for other, i in place.items() if at == [i]), None)
+        if taken is not None and (wanted[role] != role or role in ("path", "label")):
+            raise DataError(f"{file}: the column {name!r} is named as {taken} and as {role}; it can be one of them")
+        if at and taken is None:
             place[role] = at[0]
     found = f"found {', '.join(repr(name) for name in names)}"
     for role, name in wanted.items():
         stated = role in ("path", "label") or name != role  # what a flag names must be there
         if stated and role not in place:
-            way = f"--{role}-column NAME names another" if role != "source" else ""
-            raise DataError(f"{file} lacks the column {name!r}: {found}, separated by {_by(file)}; {way}")
+            raise DataError(
+                f"{file} lacks the column {name!r}: {found}, separated by {_by(file)}; "
+                f"--{role}-column NAME names another"
+            )
     others = [name for i, name in enumerate(names) if i not in place.values()]
     index = [name for name in others if not name or re.fullmatch(r"unnamed: ?\d+", name.lower())]
     free = [wanted[role] for role in ("split", "group", "source") if role not in place]
     for name in others:
-        if near := get_close_matches(name.lower(), free, n=1, cutoff=0.75):
+        if near := get_close_matches(name.lower(), free, n=1, cutoff=0.8):
             way = f" or give --{near[0]}-column {name}" if near[0] != "source" else ""
             raise DataError(f"{file} has an unknown column {name!r}; did you mean {near[0]!r}? Rename it{way}")
     findings = []
@@ -181,24 +204,32 @@ def _columns(
 
 
 def _by(file: Path) -> str:
-    first = next((line for line in _text(file).splitlines() if line.strip()), "")
+    first = next((line for line in _lines(_text(file)) if line.strip()), "")
     used = [words for sign, words in _SEPARATORS.items() if sign in first]
     return " and ".join(used) or "nothing (one column)"
 
 
 def _located(root: Path, path: Path) -> Path:
-    """Return the file; a path written on Windows is understood elsewhere."""
-    place = root / path
-    if "\\" in str(path) and not place.is_file():
-        return root / str(path).replace("\\", "/")
-    return place
+    """Return the file; a path written on Windows, or with accents composed otherwise, is understood."""
+    place, text = root / path, str(path)
+    if _is_file(place):
+        return place
+    forms = [unicodedata.normalize(form, text) for form in ("NFC", "NFD")] + [text.replace("\\", "/")]
+    return next((root / form for form in forms if _is_file(root / form)), place)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, a closed folder, a zero byte
+        return False
 
 
 def _check_files(file: Path, rows: list[tuple[int, Row]]) -> None:
-    missing = [(line, row.path) for line, row in rows if not row.path.is_file()]
+    missing = [(line, row.path) for line, row in rows if not _is_file(row.path)]
     if missing:
-        shown = "; ".join(f"line {line}: {path}" for line, path in missing[:5])
-        more = f" and {len(missing) - 5} others" if len(missing) > 5 else ""
+        shown = "; ".join(f"line {line}: {str(path)[:300]}" for line, path in missing[:20])
+        more = f" and {len(missing) - 20} others" if len(missing) > 20 else ""
         raise DataError(
             f"{file}: no such image in {len(missing)} of {len(rows)} rows: {shown}{more}; --data-root names the folder "
             "that paths start from"
@@ -208,19 +239,16 @@ def _check_files(file: Path, rows: list[tuple[int, Row]]) -> None:
 def _check_labels(file: Path, rows: list[tuple[int, Row]]) -> list[Finding]:
     """Refuse labels that stand for a missing value, and numbers written in two ways."""
     counts = Counter(row.label for _, row in rows)
-    absent = [label for label in counts if label.lower() in _NO_LABEL]
+    absent = [label for label in counts if label.lower() in _NO_VALUE]
     if refused := [label for label in absent if label.lower() not in ("none", "na")]:
         line = next(line for line, row in rows if row.label == refused[0])
         raise DataError(
             f"{file}, line {line}: label {refused[0]!r} stands for a missing value, in {counts[refused[0]]} rows; "
             "give these images a label, or drop them"
         )
-    numbers: dict[float, str] = {}
-    for label in counts:
-        if re.fullmatch(r"[+-]?\d+(\.\d*)?", label):
-            first = numbers.setdefault(float(label), label)
-            if first != label:
-                raise DataError(f"{file}: labels {first!r} and {label!r} are one number; write it in one way")
+    if one := one_number(counts):
+        line = next(line for line, row in rows if row.label == one[1])
+        raise DataError(f"{file}, line {line}: labels {one[0]!r} and {one[1]!r} are one number; write it in one way")
     return [
         Finding("missing_label", f"{counts[label]} images of {file.name} have the label {label!r}: it is taken for a "
                 "class; if it means that the label is missing, drop these rows")
@@ -228,7 +256,40 @@ def _check_labels(file: Path, rows: list[tuple[int, Row]]) -> list[Finding]:
     ]  # fmt: skip
 
 
+def one_number(texts: Iterable[str]) -> tuple[str, str] | None:
+    """Return two texts that write one number in two ways, or None."""
+    numbers: dict[Decimal, str] = {}
+    for text in texts:
+        if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", text) and len(text) < 1000:
+            first = numbers.setdefault(Decimal(text), text)
+            if first != text:
+                return first, text
+    return None
+
+
+def _check_groups(file: Path, rows: list[Row]) -> list[Finding]:
+    """Say where groups are missing, or look like one group written in two ways."""
+    groups = Counter(row.group for row in rows if row.group and row.group.lower() not in _NO_VALUE)
+    findings = []
+    without = len(rows) - groups.total()
+    if groups and without:
+        text = f"{without} of {len(rows)} rows of {file.name} have no group: each of these images is a group of its own"
+        findings.append(Finding("groups", text))
+    pairs = [one] if (one := one_number(groups)) else []
+    folded: dict[str, str] = {}
+    pairs += [(first, name) for name in groups if (first := folded.setdefault(alike(name), name)) != name]
+    if pairs:
+        text = f"groups {pairs[0][0]!r} and {pairs[0][1]!r} of {file.name} look like one group written in two ways"
+        findings.append(Finding("groups", f"{text}: its images can be on both sides of the split"))
+    return findings
+
+
+def _without_missing(row: Row) -> Row:
+    return replace(row, group="") if row.group.lower() in _NO_VALUE else row
+
+
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sort key by which numbers in a text count as numbers: class 2 comes before class 10."""
     parts = re.split(r"([0-9]+)", text)
-    return tuple((1, int(part), part) if i % 2 else (0, 0, part) for i, part in enumerate(parts))
+    # Python refuses to read numbers of more than 4,300 digits.
+    return tuple((1, int(part[:999]), part) if i % 2 else (0, 0, part) for i, part in enumerate(parts))
