@@ -146,23 +146,36 @@ def _ceiling(folder: RunFolder, m: int) -> int:
 def class_table(folders: Sequence[RunFolder]) -> str:
     """Return a table of each class's training and test images and its mean recall over a method's runs, with interval.
 
-    The interval is Wilson's for the mean recall as a share of the class's test images, which all runs share. It covers
-    the chance in those images, not the differences between seeds.
+    The interval is Wilson's for the mean recall as a share of the class's test images (the fewest, where runs have
+    other test parts). It covers the chance in those images, not the differences between seeds.
     """
     manifest = folders[0].manifest
-    recalls = np.mean([f.metrics.rows()[-1]["per_class"]["test/recall"] for f in folders], axis=0, dtype=float)
+    trained, tested = (
+        [span(column) for column in zip(*(f.manifest[key] for f in folders), strict=True)]
+        for key in ("counts", "test_counts")
+    )
+    values = [f.metrics.rows()[-1]["per_class"]["test/recall"] for f in folders]
+    recalls = _mean_known(np.array(values, dtype=float))
     names = [one_line(name) for name in manifest["class_names"]]
     width = max(len(name) for name in [*names, "class"])
-    lines = [f"{'class'.ljust(width)}  {'train':>6}  {'test':>6}  {'recall %':>8}  95 % interval"]
-    order = np.argsort(-np.array(manifest["counts"]), kind="stable")
+    size = max(6, *map(len, [*trained, *tested]))
+    lines = [f"{'class'.ljust(width)}  {'train':>{size}}  {'test':>{size}}  {'recall %':>8}  95 % interval"]
+    order = np.argsort(-np.mean([f.manifest["counts"] for f in folders], axis=0), kind="stable")
     for c in order:
-        recall, interval, tested = "-", "", manifest["test_counts"][c]
+        recall, interval = "-", ""
         if not math.isnan(recalls[c]):
             recall = f"{100 * recalls[c]:.1f}"
-            low, high = wilson_interval(recalls[c], tested)
+            fewest = max(1, min(f.manifest["test_counts"][c] for f in folders))
+            low, high = wilson_interval(float(recalls[c]), fewest)
             interval = f"  {100 * low:>5.1f} to {100 * high:>5.1f}"
-        lines.append(f"{names[c].ljust(width)}  {manifest['counts'][c]:>6}  {tested:>6}  {recall:>8}{interval}")
+        lines.append(f"{names[c].ljust(width)}  {trained[c]:>{size}}  {tested[c]:>{size}}  {recall:>8}{interval}")
     return "\n".join(lines)
+
+
+def _mean_known(values: np.ndarray) -> np.ndarray:
+    """Return the means of columns over what is known in them, NaN where nothing is."""
+    known = ~np.isnan(values)
+    return np.where(known.any(0), np.nansum(values, axis=0) / np.maximum(known.sum(0), 1), np.nan)
 
 
 def write_report(folder: Path, comparison: Comparison) -> list[Path]:
@@ -173,32 +186,44 @@ def write_report(folder: Path, comparison: Comparison) -> list[Path]:
     table = folder / "table.txt"
     write_text(table, comparison.text + "\n")
     first = next(iter(comparison.runs.values()))[0]
-    manifest = first.manifest
-    m = rarefied_size(manifest)
-    groups = rank_groups(np.array(manifest["group_counts"]))
+    m = rarefied_size(first.manifest)
+    manifests = {id(f): f.manifest for folders in comparison.runs.values() for f in folders}
+    # Where seeds give the classes other sizes, a class is no axis: its rank by size is.
+    ranked = len({manifest.get("class_order") for manifest in manifests.values()}) > 1
+    orders = {key: np.argsort(-np.array(manifest["counts"]), kind="stable") for key, manifest in manifests.items()}
     series = []
     for label, folders in comparison.runs.items():
         logs = [f.metrics.rows() for f in folders]
-        recall = np.array([log[-1]["per_class"]["test/recall"] for log in logs], dtype=float)
-        latent = [log[-1]["per_class"].get(f"train_clean/rarefied_{m}") for log in logs]
-        rarefied = None if None in latent else np.array(latent, dtype=float)
-        growth = {name: _growth_of(logs, groups[name], f"rarefied_{m}") for name in GROUPS if len(groups[name])}
+        last = [log[-1]["per_class"] for log in logs]
+        where = [orders[id(f)] if ranked else slice(None) for f in folders]
+        recall = np.array([np.array(row["test/recall"], dtype=float)[w] for row, w in zip(last, where, strict=True)])
+        rarefied = None
+        if all(f"train_clean/rarefied_{m}" in row for row in last):
+            values = [np.array(row[f"train_clean/rarefied_{m}"], dtype=float) for row in last]
+            rarefied = np.array([of_run[w] for of_run, w in zip(values, where, strict=True)])
+        groups = [rank_groups(np.array(manifests[id(f)]["group_counts"])) for f in folders]
+        growth = {
+            name: _growth_of(logs, [of_run[name] for of_run in groups], f"rarefied_{m}")
+            for name in GROUPS if len(groups[0][name])
+        }  # fmt: skip
         series.append(Series(label, recall, rarefied, growth))
-    return [
-        table,
-        *draw_comparison(folder, series, manifest["class_names"], np.array(manifest["counts"]), m, _ceiling(first, m)),
+    counts = [
+        np.array(manifest["counts"])[orders[key] if ranked else slice(None)] for key, manifest in manifests.items()
     ]
+    names = [f"rank {c + 1}" for c in range(len(counts[0]))] if ranked else first.manifest["class_names"]
+    mean = np.mean(counts, axis=0).round().astype(int)
+    return [table, *draw_comparison(folder, series, names, mean, m, _ceiling(first, m))]
 
 
-def _growth_of(logs: list[list[dict[str, Any]]], classes: np.ndarray, statistic: str) -> np.ndarray:
+def _growth_of(logs: list[list[dict[str, Any]]], classes: list[np.ndarray], statistic: str) -> np.ndarray:
     """Return a group's mean of a statistic by seed and epoch, over plain views or, without any, over mixed ones."""
     curves = []
-    for log in logs:
+    for log, members in zip(logs, classes, strict=True):
         if f"views/{statistic}" not in log[-1]["per_class"]:
             return np.empty((0, 0))
         missing = [float("nan")] * len(log[-1]["per_class"][f"views/{statistic}"])
         for name in (statistic, f"{statistic}_mixed"):
-            values = [np.array(row["per_class"].get(f"views/{name}", missing), dtype=float)[classes] for row in log]
+            values = [np.array(row["per_class"].get(f"views/{name}", missing), dtype=float)[members] for row in log]
             if not np.isnan(values).all():
                 break
         curves.append([nanmean(value) for value in values])

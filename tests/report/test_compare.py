@@ -10,7 +10,7 @@ from divaug.base.errors import DivaugError
 from divaug.base.stats import wilson_interval
 from divaug.config.layers import configure
 from divaug.config.tables import dump
-from divaug.report.compare import class_table, compare, mean_sd
+from divaug.report.compare import class_table, compare, mean_sd, write_report
 from divaug.runs.folder import RunFolder
 
 NAMES = ["ant", "bee", "cat"]
@@ -23,7 +23,7 @@ RECALLS = {
 MANIFEST = {
     "data": "d1d1d1d1",
     "class_names": NAMES, "counts": [90, 30, 9], "cut_counts": [100, 40, 10], "group_counts": [100, 40, 10], "test_counts": [50, 40, 20],
-    "train_sha256": "x",
+    "train_sha256": "x", "class_order": "native",
 }  # fmt: skip
 
 
@@ -111,3 +111,31 @@ def test_a_seed_twice_is_refused_and_protocols_are_apart(folders, tmp_path):
 def test_means_with_their_deviation():
     assert mean_sd([0.5]) == "50.0" and mean_sd([0.5, float("nan")]) == "50.0" and mean_sd([float("nan")]) == "-"
     assert mean_sd([1.0, 2.0, 4.0], scale=1.0, digits=2) == "2.33 ± 1.53"
+
+
+def test_where_seeds_permute_the_classes_figures_are_by_rank(tmp_path, monkeypatch):
+    """Seed 1 makes cat the largest class: its recall belongs to rank 1, and groups follow its own sizes."""
+    seen = {}
+    monkeypatch.setattr("divaug.figures.compare.draw_comparison", lambda folder, *given: seen.update(given=given) or [])
+    folders = []
+    for seed, counts in ((0, [90, 30, 9]), (1, [9, 30, 90])):
+        folder = made(tmp_path, "erm", seed)
+        manifest = MANIFEST | {"counts": counts, "group_counts": counts, "class_order": f"permuted:{seed}"}
+        (folder.path / "manifest.json").write_text(json.dumps(manifest))
+        rows = [
+            {"epoch": e, "metrics": {}, "per_class": {
+                "test/recall": RECALLS["erm", seed], "train_clean/rarefied_5": [1.0, 2.0, 3.0],
+                "views/rarefied_5": [10.0 * (e + 1), 20.0, 30.0]}}
+            for e in range(2)
+        ]  # fmt: skip
+        (folder.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        folders.append(folder)
+    write_report(tmp_path / "report", compare(folders)[0])
+    (series,), names, counts, *_ = seen["given"]
+    assert names == ["rank 1", "rank 2", "rank 3"] and counts.tolist() == [90, 30, 9]
+    assert series.recall.tolist() == [[0.9, 0.5, 0.2], [0.4, 0.6, 0.8]]
+    assert series.rarefied.tolist() == [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]
+    assert series.growth["head"].tolist() == [[10.0, 20.0], [30.0, 30.0]]
+    assert series.growth["tail"].tolist() == [[30.0, 30.0], [10.0, 20.0]]
+    table = [line.split() for line in class_table(folders).splitlines()]
+    assert table[1][:7] == ["ant", "9", "to", "90", "50", "85.0", table[1][6]]
