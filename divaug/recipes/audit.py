@@ -101,12 +101,16 @@ def _save(file: Path, findings: list[Any]) -> None:
     import pandas as pd
 
     rows = [
-        {"kind": finding.kind, "finding": finding.text, "file": str(path)}
+        {"kind": finding.kind, "finding": _utf8(finding.text), "file": _utf8(str(path))}
         for finding in findings for path in (finding.files or ("",))
     ]  # fmt: skip
     table: Any = pd.DataFrame(rows, columns=["kind", "finding", "file"])
-    text = table.to_csv(index=False).encode("utf-8", "backslashreplace")  # names that are not UTF-8 are shown
-    file.write_bytes(text)
+    table.to_csv(file, index=False)
+
+
+def _utf8(text: str) -> str:
+    """Return a text with what is no UTF-8, in names of files, shown by its bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 if __name__ == "__main__":

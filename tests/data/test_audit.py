@@ -192,10 +192,12 @@ def test_the_recipe_prints_saves_and_refuses(own, capsys):
     assert recipe.main([str(own), "--image-size", "20"]) == 0
     assert capsys.readouterr().out.splitlines() == ["16 images of 2 classes: cat 8, dog 8", "nothing was found"]
     (own / "cat" / "1.png").write_bytes(b"x")
+    Path(os.fsdecode(bytes(own / "cat") + b"/z\xff.png")).write_bytes((own / "cat" / "0.png").read_bytes())
     assert recipe.main([str(own), "--save", "out/findings.csv"]) == 3
     out = capsys.readouterr()
-    assert "note: 1 of 16 files cannot be read" in out.out and "training would refuse these data" in out.err
-    assert "unreadable" in Path("out/findings.csv").read_text().splitlines()[1]
+    assert "note: 1 of 17 files cannot be read" in out.out and "training would refuse these data" in out.err
+    saved = Path("out/findings.csv").read_text()
+    assert "unreadable" in saved.splitlines()[1] and "z\\udcff.png" in saved
     assert recipe.main([str(own), "--resize", "squash"]) == 2
     assert recipe.main([str(own / "nothing")]) == 3
 
