@@ -184,8 +184,9 @@ def write_report(folder: Path, comparison: Comparison) -> list[Path]:
 
     make_folder(folder)
     table = folder / "table.txt"
-    write_text(table, comparison.text + "\n")
     first = next(iter(comparison.runs.values()))[0]
+    notes = "".join(f"\n- {note}" for note in first.manifest.get("notes", ()))
+    write_text(table, comparison.text + "\n" + (f"\nNoticed in the data:{notes}\n" if notes else ""))
     m = rarefied_size(first.manifest)
     manifests = {id(f): f.manifest for folders in comparison.runs.values() for f in folders}
     # Where seeds give the classes other sizes, a class is no axis: its rank by size is.

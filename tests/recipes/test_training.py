@@ -286,7 +286,7 @@ def test_folder_lt_on_a_folder_and_on_a_csv(tiny, pictures, capsys):
 def test_the_table_of_classes_is_of_all_seeds(tiny):
     from divaug.report.compare import class_table
 
-    assert run(*tiny, "--method", "erm", "--seeds", "0,1") == 0
+    assert run(*tiny, "--method", "erm", "--seeds", "0,1", "--vary", "init") == 0
     folders = find_runs(["runs"])
     rows = {line.split()[0]: line.split() for line in class_table(folders).split("\n")[1:]}
     recalls = [folder.metrics.rows()[-1]["per_class"]["test/recall"] for folder in folders]

@@ -120,7 +120,12 @@ def test_where_seeds_permute_the_classes_figures_are_by_rank(tmp_path, monkeypat
     folders = []
     for seed, counts in ((0, [90, 30, 9]), (1, [9, 30, 90])):
         folder = made(tmp_path, "erm", seed)
-        manifest = MANIFEST | {"counts": counts, "group_counts": counts, "class_order": f"permuted:{seed}"}
+        manifest = MANIFEST | {
+            "counts": counts,
+            "group_counts": counts,
+            "class_order": f"permuted:{seed}",
+            "notes": ["2 images are copies"],
+        }
         (folder.path / "manifest.json").write_text(json.dumps(manifest))
         rows = [
             {"epoch": e, "metrics": {}, "per_class": {
@@ -131,6 +136,7 @@ def test_where_seeds_permute_the_classes_figures_are_by_rank(tmp_path, monkeypat
         (folder.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         folders.append(folder)
     write_report(tmp_path / "report", compare(folders)[0])
+    assert (tmp_path / "report" / "table.txt").read_text().endswith("Noticed in the data:\n- 2 images are copies\n")
     (series,), names, counts, *_ = seen["given"]
     assert names == ["rank 1", "rank 2", "rank 3"] and counts.tolist() == [90, 30, 9]
     assert series.recall.tolist() == [[0.9, 0.5, 0.2], [0.4, 0.6, 0.8]]
