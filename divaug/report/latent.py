@@ -85,6 +85,9 @@ def write_run_report(
     document = Document(f"Latent features of {folder.experiment}, {folder.label}, seed {config.seed}")
     document.code(command)
     document.bullets(remarks(Embeddings.load(out / "embeddings" / "train"), tables))
+    if notes := folder.manifest.get("notes"):
+        document.heading("Noticed in the data")
+        document.bullets([plain(note) for note in notes])
     document.text("The claims are about differences between networks. To test them, run the recipe without RUN.")
     for path, caption in figures:
         document.figure(path, caption)
