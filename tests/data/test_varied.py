@@ -91,6 +91,14 @@ def test_what_data_are():
     assert dataset(train, test, val=part([7], [1])).identity != plain
 
 
+def test_the_test_part_belongs_to_the_data(monkeypatch):
+    whole = load_data(digits()).dataset
+    fewer = replace(whole, test=whole.test.take(np.arange(len(whole.test.labels) - 1)))
+    named = load_data(digits()).identity
+    monkeypatch.setattr("divaug.data.load._dataset", lambda config, seed: fewer)
+    assert load_data(digits()).identity != named
+
+
 def test_digests_end_in_zeros_too():
     many = part(np.arange(256), np.zeros(256, int))
     assert len({bytes(d) for d in many.digests}) == 256 and all(len(bytes(d)) == 32 for d in many.digests)

@@ -76,6 +76,8 @@ def test_the_table_has_every_number_in_its_column(folders):
 
 def test_which_classes_a_method_helped_and_hurt(folders):
     (comparison,) = compare(folders)
+    # balanced: cmo 65.0 and 58.3, erm 53.3 and 60.0
+    assert "  cmo, bal: +5.0 [-79.7, +89.7], n = 2: these runs cannot tell" in comparison.text
     line = next(line for line in comparison.text.splitlines() if line.startswith("cmo against erm"))
     # ant: -5 and -5; bee: 0 and 0; cat: +40 and 0
     assert line.endswith("better in 1 (cat +20.0); worse in 1 (ant -5.0).")
