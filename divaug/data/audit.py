@@ -110,9 +110,11 @@ def _identical(items: list[Item]) -> list[Finding]:
     for item in items:
         same[item.scan.content].append(item)
     groups = [group for group in same.values() if len(group) > 1]
-    across = [g for g in groups if {i.part for i in g} - {"train"} and len({i.part for i in g}) > 1]
-    classes = [g for g in groups if len({i.label for i in g}) > 1]
-    within = [g for g in groups if g not in across and g not in classes]
+    several_parts = [len({item.part for item in group}) > 1 for group in groups]
+    several_classes = [len({item.label for item in group}) > 1 for group in groups]
+    across = [group for group, parts in zip(groups, several_parts, strict=True) if parts]
+    classes = [group for group, labels in zip(groups, several_classes, strict=True) if labels]
+    within = [g for g, p, c in zip(groups, several_parts, several_classes, strict=True) if not p and not c]
     findings = []
     for kind, chosen, what in (
         ("leak", across, "images are byte for byte in several parts"),
