@@ -62,8 +62,7 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
 
     Args:
         path: The CSV.
-        config: The run as requested, fitted to its data; what the machine resolves (precision) does not distinguish
-            runs.
+        config: The run as requested; what data and machine resolve (image size, precision) does not distinguish runs.
         folder: The run.
     """
     numbers = {name.removeprefix("final/"): v for name, v in folder.result.items() if name.startswith("final/")}
@@ -74,7 +73,7 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
         of_class |= {f"{kind}_{c}": v for c, v in zip(folder.manifest["class_names"], values, strict=True)}
     space = {} if config.encoder is None else {"encoder": Path(config.encoder).name}
     key = key_of(config, folder.manifest["data"])
-    told = {"preset": config.preset, "vary": config.vary, "epochs": config.epochs}
+    told = {"preset": config.preset, "vary": config.vary, "epochs": folder.config.epochs}
     append(path, {**key, **told, **space, **numbers, **of_class})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from divaug.base.progress import Progress
 from divaug.config.schema import Config
-from divaug.data.load import Data, fit, load_data, varied
+from divaug.data.load import Data, load_data, varied
 from divaug.report import results
 from divaug.runs.folder import RunFolder
 from divaug.runs.loop import run
@@ -79,4 +79,4 @@ def _train_one(config: Config, path: Path, rows: Path | None, data: Data | None,
         config = replace(config, progress="lines")
     folder = run(config, RunFolder(path), data)
     if rows is not None:
-        results.add(rows, fit(config, data), folder)
+        results.add(rows, config, folder)

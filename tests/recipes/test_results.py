@@ -1,12 +1,14 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import divaug
 from divaug.base.errors import DivaugError
-from divaug.recipes import compare, digits_lt
+from divaug.recipes import compare, digits_lt, folder_lt
 from divaug.report import results
 from divaug.runs.folder import find_runs
 
@@ -75,3 +77,32 @@ def test_a_file_that_holds_no_results(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DivaugError, match=r"x.csv holds no results: it lacks experiment, protocol, data, method, seed"):
         results.read(tmp_path / "x.csv")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_rows_of_own_images_at_their_default_size_are_known(tmp_path, capsys):
+    for c, name in enumerate("ab"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for i in range(8):
+            pixels = np.random.default_rng([c, i]).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "own" / name / f"{i}.png")
+    flags = [
+        "own",
+        "--method",
+        "erm",
+        "--tracking",
+        "off",
+        "--progress",
+        "lines",
+        "--results",
+        "rows.csv",
+        "--no-monitor",
+    ]
+    flags += ["--min-steps", "2", "--epochs", "1", "--model.widths", "[8, 8]"]
+    assert folder_lt.main([*flags, "--output-dir", "one"]) == 0
+    (run,) = find_runs(["one"])
+    (row,) = results.read(Path("rows.csv")).to_dict("records")
+    assert row["experiment"] == run.experiment and row["epochs"] == run.config.epochs == 2
+    capsys.readouterr()
+    assert folder_lt.main([*flags, "--output-dir", "two"]) == 0
+    assert "its row is in rows.csv" in capsys.readouterr().err and not Path("two").exists()
