@@ -5,12 +5,25 @@ import hashlib
 import json
 import math
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from divaug.base.errors import ConfigError, DivaugError
+
+_HELD: set[IO[str]] = set()  # open lock files of this process
+
+
+def _let_go() -> None:
+    """Close a forked child's copies of the locks: it would hold them after its parent is dead."""
+    for file in _HELD:
+        file.close()
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -42,6 +55,27 @@ def write_tensors(path: Path, state: Any) -> None:
     temporary.replace(path)
 
 
+def read_tensors(path: Path) -> Any:
+    """Read what ``write_tensors`` wrote, refusing anything but tensors and plain values, and any flipped bit.
+
+    Raises:
+        ValueError: The file is damaged, or not such a file.
+        OSError: It cannot be read.
+    """
+    import torch
+
+    with path.open("rb"):  # raises OSError
+        pass
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums that torch.save writes
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} is wrong")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # RuntimeError, UnpicklingError, EOFError, KeyError, ... depending on the damage
+        raise ValueError((str(error) or type(error).__name__).splitlines()[0]) from error
+
+
 def to_json(value: Any) -> Any:
     """Return plain values with NaN and infinities as None, JSON's value for them."""
     if isinstance(value, dict):
@@ -70,7 +104,7 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def exclusive(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold an operating-system lock, which is released however the process ends.
+    """Hold an operating-system lock, which is released however the process ends; forked children do not hold it.
 
     Args:
         path: The lock file; its content is the holder's process number.
@@ -93,7 +127,11 @@ def exclusive(path: Path, *, wait: bool) -> Iterator[None]:
         file.truncate()
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        _HELD.add(file)
+        try:
+            yield
+        finally:
+            _HELD.discard(file)
 
 
 def is_locked(path: Path) -> bool:

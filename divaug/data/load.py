@@ -13,6 +13,7 @@ from divaug.config.schema import Config
 from divaug.data.extra import with_extra
 from divaug.data.halves import half
 from divaug.data.images import Dataset, Part, Request
+from divaug.data.loaders import steps_of
 from divaug.data.longtail import Cut, cut
 from divaug.data.split import carve, hold_out
 
@@ -156,7 +157,7 @@ def load_data(config: Config) -> Data:
 def fit(config: Config, data: Data) -> Config:
     """Return the configuration with what follows from the data: image size, and epochs where ``min_steps`` asks."""
     size = data.train.images.shape[1] if config.dataset in OWN_IMAGES else config.image_size
-    steps = -(-len(data.train.labels) // config.batch_size)
+    steps = steps_of(len(data.train.labels), config.batch_size)
     return replace(config, image_size=size, epochs=max(config.epochs, -(-config.min_steps // steps)))
 
 
@@ -169,6 +170,17 @@ def _resized(part: Part, size: int | None) -> Part:
     return replace(part, images=np.ascontiguousarray(small.permute(0, 2, 3, 1).numpy()))
 
 
+def request_of(config: Config, split_seed: int | None = None, image_size: int | None = None) -> Request:
+    """Return what a data set is asked for; by default with the configuration's own split seed and image size."""
+    same = ("data_root", "download", "path", "test", "test_frac", "resize", "bits", "allow_leaks")
+    same += ("path_column", "label_column", "group_column", "split_column")
+    return Request(
+        image_size=image_size or config.image_size or 32,
+        split_seed=config.split_seed if split_seed is None else split_seed,
+        **{key: getattr(config, key) for key in same},
+    )
+
+
 def _dataset(config: Config, split_seed: int) -> Dataset:
     size, statistics = config.image_size or 32, None  # own images only
     if config.dataset in OWN_IMAGES and config.model.name.startswith("timm:"):
@@ -176,8 +188,5 @@ def _dataset(config: Config, split_seed: int) -> Dataset:
 
         own_size, *statistics = input_of(config.model.name.removeprefix("timm:"))
         size = config.image_size or own_size
-    same = ("data_root", "download", "path", "test", "test_frac", "resize", "bits", "allow_leaks")
-    same += ("path_column", "label_column", "group_column", "split_column")
-    request = Request(image_size=size, split_seed=split_seed, **{key: getattr(config, key) for key in same})
-    dataset = DATASETS.build(config.dataset, facts={"request": request})
+    dataset = DATASETS.build(config.dataset, facts={"request": request_of(config, split_seed, size)})
     return dataset if statistics is None else replace(dataset, mean=statistics[0], std=statistics[1])

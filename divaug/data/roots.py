@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,13 @@ from divaug.data.images import Request
 
 
 def cache_folder() -> Path:
-    """Return the user cache: ``$XDG_CACHE_HOME/divaug`` or ``~/.cache/divaug``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(base) / "divaug" if base else Path.home() / ".cache" / "divaug"
+    """Return the user cache: ``$XDG_CACHE_HOME/divaug`` or ``~/.cache/divaug``; without a home a temporary folder."""
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "divaug"
+    try:
+        return Path.home() / ".cache" / "divaug"
+    except RuntimeError:  # neither HOME nor an entry in the list of users
+        return Path(tempfile.gettempdir()) / f"divaug-{os.getuid()}"
 
 
 def candidates(request: Request) -> list[Path]:

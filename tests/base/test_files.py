@@ -1,11 +1,22 @@
 import multiprocessing
 import os
+import random
+from contextlib import suppress
 
 import pytest
 import torch
 
 from divaug.base.errors import ConfigError, DivaugError
-from divaug.base.files import exclusive, is_locked, make_folder, to_json, write_json, write_tensors, write_text
+from divaug.base.files import (
+    exclusive,
+    is_locked,
+    make_folder,
+    read_tensors,
+    to_json,
+    write_json,
+    write_tensors,
+    write_text,
+)
 
 
 def test_writes_are_atomic(tmp_path, monkeypatch):
@@ -60,3 +71,37 @@ def test_folders_that_cannot_be_written_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
     with pytest.raises(ConfigError, match="is not writable; choose another with --output-dir"):
         make_folder(tmp_path)
+
+
+def test_a_forked_child_does_not_hold_its_parents_lock(tmp_path):
+    """A worker would, after its run is dead."""
+    path = tmp_path / "run.lock"
+    context = multiprocessing.get_context("fork")
+    ready, done = context.Event(), context.Event()
+    with exclusive(path, wait=False):
+        child = context.Process(target=lambda: (ready.set(), done.wait(60)))
+        child.start()
+        assert is_locked(path) and ready.wait(60)
+    try:
+        assert child.is_alive() and not is_locked(path)
+    finally:
+        done.set()
+        child.join()
+
+
+def test_a_flipped_bit_is_found(tmp_path):
+    """torch.load reads most of them as other numbers."""
+    path = tmp_path / "a.pt"
+    write_tensors(path, {"x": torch.arange(2000.0)})
+    whole, rng = path.read_bytes(), random.Random(0)
+    assert torch.equal(read_tensors(path)["x"], torch.arange(2000.0))
+    silent = 0
+    for _ in range(100):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        with suppress(ValueError):
+            silent += not torch.equal(read_tensors(path)["x"], torch.arange(2000.0))
+    assert silent == 0
+    with pytest.raises(FileNotFoundError):
+        read_tensors(tmp_path / "none.pt")

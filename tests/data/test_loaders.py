@@ -1,12 +1,19 @@
+import gc
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from divaug.base.contracts import complete
+from divaug.base.errors import ConfigError, DivaugError
 from divaug.config.registry import PIXEL
 from divaug.data.image_files import Geometry, ImageFiles
 from divaug.data.images import Part
-from divaug.data.loaders import Loader
+from divaug.data.loaders import Loader, most_workers, steps_of
 from divaug.mix.cmo import CMO
 from divaug.mix.none import NoMix
 from divaug.pixel.crop_flip import CropFlip
@@ -131,3 +138,71 @@ def test_order_and_even_spacing():
 def test_normalisation_must_fit_the_channels():
     with pytest.raises(ValueError, match="mean and std must have 3 values, got 1 and 1"):
         Loader(PART, mean=(0.5,), std=(0.5,), batch_size=8, device=CPU)
+
+
+def test_closing_a_loader_ends_its_workers():
+    made = loader(streaming=True, workers=2, start_method="fork")
+    epoch(made)
+    workers = made._reader._iterator._workers
+    for worker in workers:  # to every process of a job, as schedulers send it: not to be obeyed
+        os.kill(worker.pid, signal.SIGTERM)
+        os.kill(worker.pid, signal.SIGINT)
+    time.sleep(0.2)
+    assert all(worker.is_alive() for worker in workers)
+    made.close()
+    assert not any(worker.is_alive() for worker in workers)
+    made.close()
+    loader().close()
+
+
+def test_workers_end_with_a_loader_that_nobody_closes():
+    made = loader(streaming=True, workers=1, start_method="fork")
+    batches = made.epoch(np.arange(37), pixel=CropFlip(), mix=NoMix(), seed=0, epoch=0)
+    next(batches)  # in the middle of an epoch
+    (worker,) = made._reader._iterator._workers
+    del batches, made
+    gc.collect()
+    worker.join(10)
+    assert not worker.is_alive()
+
+
+def test_more_workers_than_the_machine_can_use_are_refused():
+    with pytest.raises(ConfigError, match="workers must be <= "):
+        loader(streaming=True, workers=most_workers() + 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps"), [(1, 1), (7, 1), (8, 1), (9, 1), (10, 2), (15, 2), (16, 2), (17, 2), (18, 3)]
+)
+def test_a_last_batch_of_a_few_rows_joins_the_one_before_it(rows, steps):
+    assert steps_of(rows, 8) == steps  # a quarter of eight rows stands alone
+    made = Loader(PART.take(np.arange(rows)), mean=MEAN, std=STD, batch_size=8, device=CPU)
+    batches = list(made.epoch(np.arange(rows), pixel=CropFlip(), mix=NoMix(), seed=0, epoch=0))
+    assert len(batches) == steps and np.concatenate([b.indices for b in batches]).tolist() == list(range(rows))
+
+
+class Floats(Halve):
+    def apply_one(self, image, plan, i):
+        return image / 255
+
+
+class OneLess(Halve):
+    def apply(self, images, plan):
+        return images[1:]
+
+
+@pytest.mark.parametrize(
+    ("pixel", "said"), [(Floats(), "Floats returned torch.float64"), (OneLess(), r"OneLess returned torch.uint8 \(7")]
+)
+@pytest.mark.parametrize("donors", [False, True])
+def test_views_that_are_not_uint8_images_are_refused(pixel, said, donors, monkeypatch):
+    if donors:  # only their views are wrong
+        right, calls = complete(pixel).apply, []
+        monkeypatch.setattr(
+            pixel,
+            "apply",
+            lambda images, plan: images if len(calls) == 0 and not calls.append(1) else right(images, plan),
+            raising=False,
+        )
+    with pytest.raises(DivaugError, match=said):
+        epoch(loader(), complete(pixel), cmo())

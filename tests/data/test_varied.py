@@ -10,6 +10,7 @@ from divaug.base.errors import ConfigError, DataError
 from divaug.config.tables import protocol_fingerprint
 from divaug.data.images import Dataset, Part
 from divaug.data.load import fit, load_data, varied
+from divaug.data.loaders import steps_of
 from divaug.data.split import hold_out
 
 
@@ -62,7 +63,8 @@ def test_few_images_get_more_epochs_unless_a_number_is_given():
     config = configure(dataset="image_folder", path="x")
     assert (config.min_steps, config.batch_size, config.lr) == (1000, 32, 0.05)
     data = load_data(digits())
-    steps = -(-len(data.train.labels) // 32)
+    steps = steps_of(len(data.train.labels), 32)
+    assert steps == len(data.train.labels) // 32 == 9  # the last four images join the ninth batch
     fitted = fit(replace(digits(), min_steps=50 * steps * 100, epochs=1), data)
     assert fitted.epochs == 5000 and fit(replace(digits(), min_steps=1, epochs=3), data).epochs == 3
     assert protocol_fingerprint(fitted) == protocol_fingerprint(replace(fitted, epochs=1))
