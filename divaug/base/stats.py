@@ -1,4 +1,4 @@
-"""Statistics over seeds: t and bootstrap intervals, power, sign-flip test, Holm's correction, intervals of shares."""
+"""Statistics over seeds: t intervals, power, sign-flip test, Holm's correction, intervals of shares."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -93,23 +93,6 @@ def runs_needed(sd: float, effect: float, *, power: float = 0.8, confidence: flo
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-def mean_interval(values: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Return the bias-corrected and accelerated (BCa) bootstrap interval of a mean; NaN for fewer than three values.
-
-    Reference:
-        Efron, Better Bootstrap Confidence Intervals, JASA 82, 1987; as in scipy.
-    """
-    from scipy.stats import bootstrap
-
-    known = np.array([v for v in values if not np.isnan(v)])
-    if len(known) < 3:
-        return float("nan"), float("nan")
-    if np.ptp(known) == 0:
-        return float(known[0]), float(known[0])
-    found = bootstrap((known,), np.mean, confidence_level=confidence, method="BCa", rng=np.random.default_rng(seed))
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def wilson_interval(share: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:

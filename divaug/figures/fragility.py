@@ -40,7 +40,7 @@ def masking(path: Path, ks: list[int], lost: dict[str, dict[str, np.ndarray]]) -
     Args:
         path: Output file.
         ks: Sizes.
-        lost: Tercile to kind ("top", "matched", "random") to ``(seeds, len(ks))``, in recall 0 to 1.
+        lost: Tercile to kind ("top", "matched", "random") to ``(seeds, len(ks))``, shares of the class's recall.
     """
     made, axes = figure(3.0 * len(lost) + 0.6, 3.2, 1, len(lost), sharey=True, squeeze=False)
     for axis, (tercile, kinds) in zip(axes.flat, lost.items(), strict=True):
@@ -53,7 +53,7 @@ def masking(path: Path, ks: list[int], lost: dict[str, dict[str, np.ndarray]]) -
         axis.set_xticks(range(len(ks)), [str(k) for k in ks])
         axis.set_title(f"{tercile} classes", fontsize=9)
         axis.set_xlabel("features masked (K)")
-    axes.flat[0].set_ylabel("test recall lost (points)")
+    axes.flat[0].set_ylabel("test recall lost (% of the class's own)")
     axes.flat[0].legend(fontsize=7, frameon=False)
     save(made, path)
     return path

@@ -6,8 +6,10 @@
 
 Without RUN it trains, for every seed, long-tailed, balanced and balanced_small networks with the losses of erm, focal
 and ldam_drw, the repeats that the nulls need, and networks with a patch planted in one class. It then judges the claims
-C0, C1, C2, C2b and C4: effect, interval, null, and the verdict supported, contradicted or not decided. A study that was
-stopped continues with the same command; runs whose rows are in --evidence are not trained again.
+C0, C1, C2, C2b and C4: effect, interval, null, and the verdict supported, contradicted, not decided or not measurable
+(classes that are not learned have no recall to lose). A study that was stopped continues with the same command; runs
+whose rows are in --evidence are not trained again. --beside names verdict tables of other data sets: Holm's correction
+covers their primary rows too.
 
 With RUN (run folders, folders that hold them, or a run's checkpoint) it writes all tables, figures and feature cards
 of each run. The claims are about differences between networks and need the study.
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from divaug.config import flags
+from divaug.config.command import add_trust
 from divaug.config.command import main as run_main
 
 RECIPE = {"dataset": "digits", "profile": "exp"}
@@ -53,9 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _flags(parser: Any) -> None:
     group = parser.add_argument_group("the study")
     group.add_argument("--evidence", action="append", default=[], metavar="CSV", help="rows of runs made elsewhere")
+    text = "verdicts.csv of another data set, to be judged together with this one"
+    group.add_argument("--beside", action="append", default=[], metavar="CSV", help=text)
     group.add_argument("--no-patches", action="store_true", help="leave out C2b's networks")
     flags.add_jobs(group)
     text = "with RUN: draw this class's feature card (default: the largest and the smallest)"
+    add_trust(group)
     group.add_argument("--class", dest="cards", action="append", default=[], metavar="NAME", help=text)
 
 
@@ -65,6 +71,7 @@ def _study(request: flags.Request, command: str) -> int:
     from divaug.study.fragility.plan import CUTS, SHARES, arms, folder_of
     from divaug.study.fragility.report import about, log_study, write_study_report
     from divaug.study.fragility.study import collect
+    from divaug.study.fragility.verdicts import read_verdicts
 
     methods = list(dict.fromkeys(config.method for config in request.configs))
     shares = () if request.extra["no_patches"] else SHARES[-1:] if request.smoke else SHARES
@@ -77,11 +84,13 @@ def _study(request: flags.Request, command: str) -> int:
         return 0
     progress = Progress("none" if request.quiet else first.progress)
     known = [Path(path) for path in request.extra["evidence"]]
+    beside = [read_verdicts(Path(path)) for path in request.extra["beside"]]  # before anything is trained
     jobs = flags.set_jobs(request.extra)
     table = collect(planned, request.configs, folder / "evidence.csv", known, say=progress.say, jobs=jobs)
     verdicts, files = write_study_report(
-        folder, table, methods, about=about(table, first, planned[0].name, methods), command=command
-    )
+        folder, table, methods, about=about(table, first, planned[0].name, methods), command=command, beside=beside,
+        dataset=first.dataset,
+    )  # fmt: skip
     _show(verdicts, files)
     log_study(first, folder, verdicts, files)
     return 0
@@ -112,9 +121,8 @@ def _report_runs(request: flags.Request, runs: list[str], command: str) -> int:
 def _show(verdicts: Any, files: list[Path]) -> None:
     for _, row in verdicts[verdicts["primary"]].iterrows():
         print(
-            f"{row['claim']:<4} {row['verdict']:<12} {row['effect']:+.3g} [{row['low']:.3g}, {row['high']:.3g}]  "
-            f"p {row['p_holm']:.3g}  n {row['n']}  {row['statement']}"
-            + (f"  [{row['caveat']}]" if row["caveat"] else "")
+            f"{row['claim']:<4} {row['verdict']:<14} {row['effect']:+.3g} [{row['low']:.3g}, {row['high']:.3g}]  "
+            f"p {row['p_holm']:.3g}  n {row['n']}  {row['statement']}" + (f"  [{row['floor']}]" if row["floor"] else "")
         )
     print("report: " + "  ".join(os.path.relpath(file) for file in files[:2]))
 

@@ -32,6 +32,8 @@ def train_methods(
         DivaugError: A run failed.
     """
     progress = Progress(configs[0].progress)
+    if rows is not None:
+        results.check_writable(rows)
     loaded: dict[Any, Data] = {}  # before the first run, because it may be refused
     for config in configs:
         if config.extra_train not in {extra for extra, *_ in loaded}:
@@ -79,4 +81,9 @@ def _train_one(config: Config, path: Path, rows: Path | None, data: Data | None,
         config = replace(config, progress="lines")
     folder = run(config, RunFolder(path), data)
     if rows is not None:
-        results.add(rows, config, folder)
+        try:
+            results.add(rows, config, folder)
+        except Exception as error:  # the run is finished, and its result is in its folder
+            Progress(config.progress).warn(
+                f"no row of {_shown(folder.path)} in {rows} ({type(error).__name__}: {error}); the same command adds it"
+            )

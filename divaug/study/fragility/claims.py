@@ -5,14 +5,13 @@ same images, same initial weights. Every claim has a row as it is usually comput
 scale ("matched"), which shows where matching changes the answer.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-
-from divaug.base.stats import sign_flip_p
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,8 @@ class Row:
         null: The same statistic by seed when nothing but the seed differs; None if 0 is the null.
         scale: What an effect is a share of, for reading it; NaN if it is a share already.
         pair: Rows of one claim with the same word here ask the same question, raw and matched; "" stands alone.
-        caveat: Why the row says less than its verdict: its classes are not learned, it restates a trivial baseline, or
-            it cannot fail; "" if none of these applies.
+        floor: Why the effect cannot be measured: classes that are judged are not learned, or hardly recognised; "" if
+            it can.
     """
 
     claim: str
@@ -46,17 +45,24 @@ class Row:
     null: np.ndarray | None = None
     scale: float = float("nan")
     pair: str = ""
-    caveat: str = ""
+    floor: str = ""
 
 
 LEARNED, RECOGNISED = 0.9, 0.2  # training and test recall below which a class's lost recall says nothing
+_LOST = ("top", "matched", "random")
 
 
 class Evidence:
-    """The table of evidence with the look-ups that claims need."""
+    """The table of evidence with the look-ups that claims need.
+
+    Losses of recall become shares of the class's own recall: a class with little recall has little to lose. A control
+    that gains recall has lost nothing, so that its gain is not counted as an effect.
+    """
 
     def __init__(self, table: Any) -> None:
-        self.table = table
+        own = table["test_recall"].where(table["test_recall"] > 0)
+        lost = [column for column in table if re.fullmatch(rf"lost_({'|'.join(_LOST)})_\d+", str(column))]
+        self.table = table.assign(**{f"share_{column}": table[column].clip(lower=0) / own for column in lost})
         self.seeds = sorted(table["seed"].unique())
 
     def has(self, arm: str) -> bool:
@@ -81,12 +87,28 @@ class Evidence:
         )
         return (ours - theirs).dropna().groupby("seed").mean().reindex(self.seeds).to_numpy(dtype=float)
 
-    def floor(self, arm: str, terciles: Sequence[str]) -> str:
-        """Return a caveat if the classes of an arm are not learned or not recognised, else ""."""
-        means = [_mean(self.per_seed(arm, f"{part}_recall", terciles)) for part in ("train", "test")]
-        if not (means[0] < LEARNED or means[1] < RECOGNISED):  # nor if nothing is known
-            return ""
-        return f"floor: training recall {means[0]:.2f}, test recall {means[1]:.2f} in {' and '.join(terciles)} classes"
+    def lowest(self, arm: str, measure: str) -> np.ndarray:
+        """Return the smallest value of any class, by seed."""
+        rows = self.table[self.table["arm"] == arm]
+        if measure not in rows:
+            return np.full(len(self.seeds), np.nan)
+        return rows.groupby("seed")[measure].min().reindex(self.seeds).to_numpy(dtype=float)
+
+    def floor(self, arm: str, terciles: Sequence[str] = ("head", "mid", "tail")) -> str:
+        """Return why an arm's classes cannot be judged, "" if they can: in every seed they are learned and recognised.
+
+        A seed is not left out, because those that remain would be chosen by what is judged.
+        """
+        for part, least in (("train", LEARNED), ("test", RECOGNISED)):
+            recall = self.per_seed(arm, f"{part}_recall", terciles).round(9)  # a mean of 0.9s is 0.9
+            if (recall < least).any():
+                said = "all" if len(terciles) == 3 else " and ".join(terciles)
+                name = "training" if part == "train" else part
+                return (
+                    f"{name} recall of {said} classes down to {np.nanmin(recall):.2f} ({arm}, below {least} in "
+                    f"{(recall < least).sum()} of {len(recall)} seeds)"
+                )
+        return ""
 
     def over_classes(self, arm: str, statistic: Callable[[Any], float]) -> np.ndarray:
         """Return a statistic of each seed's classes."""
@@ -95,25 +117,24 @@ class Evidence:
         return np.array([statistic(groups[s]) if s in groups else np.nan for s in self.seeds], dtype=float)
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_of(values: np.ndarray) -> float:
+    """Return the mean of the known values; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
-def spearman(x: np.ndarray, y: np.ndarray, given: np.ndarray | None = None) -> float:
+def spearman(x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray] = ()) -> float:
     """Return the rank correlation over classes, a partial one with ``given``; NaN if a ranking is constant."""
     from scipy.stats import rankdata
 
-    columns = [x, y] if given is None else [x, y, given]
+    columns = [x, y, *given]
     known = ~np.isnan(np.column_stack(columns)).any(1)
     if known.sum() < len(columns) + 2:
         return float("nan")
     ranks = [rankdata(column[known]) for column in columns]
     if any(np.ptp(rank) == 0 for rank in ranks):
         return float("nan")
-    if given is None:
-        return float(np.corrcoef(ranks)[0, 1])
-    design = np.column_stack([np.ones(known.sum()), ranks[2]])
+    design = np.column_stack([np.ones(known.sum()), *ranks[2:]])
     residuals = [rank - design @ np.linalg.lstsq(design, rank, rcond=None)[0] for rank in ranks[:2]]
     if any(np.allclose(r, 0) for r in residuals):
         return float("nan")
@@ -121,50 +142,46 @@ def spearman(x: np.ndarray, y: np.ndarray, given: np.ndarray | None = None) -> f
 
 
 def rows_of(table: Any, methods: Sequence[str]) -> list[Row]:
-    """Return all rows that the evidence allows; six of the first method's are primary.
-
-    No more than six: the smallest p of eight seeds, 2 / 2^8, stays below 0.05 under Holm's correction for six only.
-    """
+    """Return all rows that the evidence allows; six of the first method's are primary."""
     found = Evidence(table)
     rows: list[Row] = []
     for method in methods:
         first = method == methods[0]
         for make in (_c0, _c1, _c2, _c2b, _c4):
             rows += make(found, method, first)
-    return [row for row in rows if np.isfinite(row.values).any()]
+    return [row for row in rows if np.isfinite(row.values).any() or row.floor]  # what cannot be measured is told
 
 
 def _c0(e: Evidence, method: str, first: bool) -> list[Row]:
-    def lost(kind: str, tercile: str) -> np.ndarray:
-        return e.per_seed(f"{method}_exp", f"lost_{kind}_10", [tercile])
+    arm = f"{method}_exp"
 
-    floor = e.floor(f"{method}_exp", ["tail"])
-    make = partial(Row, "C0", method=method, direction=1, caveat=floor)
-    over_random = lost("top", "tail") - lost("random", "tail")
-    over_matched = lost("top", "tail") - lost("matched", "tail")
-    asked = "recall that rare classes lose with their top-10 CE, over "
-    head = lost("top", "head") - lost("matched", "head")
+    def beyond(control: str, tercile: str) -> np.ndarray:
+        top, other = (e.per_seed(arm, f"share_lost_{kind}_10", [tercile]) for kind in ("top", control))
+        return top - other
+
+    make = partial(Row, "C0", method=method, direction=1)
+    asked = "share of their recall that rare classes lose without their top-10 CE, beyond what they lose without "
     return [
-        make(asked + "random features", "lost_top - lost_random", "raw", values=over_random, pair="top"),
-        make(asked + "features as large in FE", "lost_top - lost_matched", "matched", values=over_matched,
-             primary=first, pair="top"),
-        make("rare classes lose more than frequent ones, over features as large", "tail - head", "matched",
-             values=over_matched - head),
+        make(asked + "random features", "top - random", "raw", values=beyond("random", "tail"), pair="top",
+             floor=e.floor(arm, ["tail"])),
+        make(asked + "features as large in FE", "top - matched", "matched", values=beyond("matched", "tail"),
+             primary=first, pair="top", floor=e.floor(arm, ["tail"])),
+        make("rare classes lose a larger share than frequent ones, beyond features as large", "tail - head", "matched",
+             values=beyond("matched", "tail") - beyond("matched", "head"), floor=e.floor(arm, ["head", "tail"])),
     ]  # fmt: skip
 
 
 def _c1(e: Evidence, method: str, first: bool) -> list[Row]:
-    arm, dimensions = f"{method}_exp", float(e.table["dimensions"].iloc[0])
-    make = partial(Row, "C1", method=method, direction=-1, pair="number", scale=dimensions)
-    fewer = e.per_seed(arm, "effective_matched") - e.per_seed(arm, "untrained_effective_matched")
-    bare = _mean(e.per_seed(arm, "untrained_effective_raw"))
-    trivial = f"cannot fail: {bare:.1f} of {dimensions:.0f} in untrained networks" if bare < dimensions / 2 else ""
-    return [
-        make("a class uses fewer than half of all features (effective number)", "effective_raw - D / 2", "raw",
-             values=e.per_seed(arm, "effective_raw") - dimensions / 2, caveat=trivial),
-        make("a class uses fewer features than in an untrained network, at equal n", "effective_matched", "matched",
-             values=fewer, primary=first),
-    ]  # fmt: skip
+    arm = f"{method}_exp"
+    make = partial(Row, "C1", method=method, direction=-1, pair="number", floor=e.floor(arm))
+    asked = "a class uses fewer features than any class of an untrained network (effective number)"
+    rows = []
+    for kind, matched in (("raw", ""), ("matched", ", at equal n")):
+        measure = f"effective_{kind}"
+        bound = e.lowest(arm, f"untrained_{measure}")
+        values, judged = e.per_seed(arm, measure) - bound, first and kind == "matched"
+        rows.append(make(asked + matched, measure, kind, values=values, primary=judged, scale=mean_of(bound)))
+    return rows
 
 
 _NUMBER, _LARGEST = "number of top-K CE", "magnitude of the largest CE"
@@ -211,69 +228,59 @@ def _c2b(e: Evidence, method: str, first: bool) -> list[Row]:
     rows, lost, floors = [], {}, {}
     for where, tercile in (("rare", "tail"), ("frequent", "head")):
         floors[where] = e.floor(f"{method}_exp", [tercile])
-        make = partial(Row, "C2b", kind="matched", method=method, direction=1, caveat=floors[where])
+        make = partial(Row, "C2b", kind="matched", method=method, direction=1, floor=floors[where])
         slope = by_share(where, "patch_in_top") @ spread / (spread**2).sum()
         recall, drawn = by_share(where, "patch_recall_clean"), by_share(where, "patch_draws_others")
-        lost[where] = recall[:, 0] - recall[:, -1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lost[where] = np.where(recall[:, 0] > 0, 1 - recall[:, -1] / recall[:, 0], np.nan)
         rows += [
             make(f"a planted patch's features enter a {where} class's top-K as its share grows",
                  f"slope of patch_in_top, {where}", values=slope, primary=first and where == "rare"),
-            make(f"a {where} class loses recall on clean images with the patch in {100 * p[-1]:.0f} % of its own",
-                 f"recall lost, {where}", values=lost[where]),
+            make(f"share of its recall on clean images that a {where} class loses, with the patch in "
+                 f"{100 * p[-1]:.0f} % of its own", f"recall lost, {where}", values=lost[where]),
             make(f"the patch draws other classes' images to the {where} class", f"share drawn, {where}",
                  values=drawn[:, -1]),
         ]  # fmt: skip
-    more = "a rare class loses more by the patch than a frequent one"
+    more = "a rare class loses a larger share of its recall by the patch than a frequent one"
     difference, floor = lost["rare"] - lost["frequent"], floors["rare"] or floors["frequent"]
-    made = Row("C2b", more, "recall lost, rare - frequent", "matched", method, 1, difference, caveat=floor)
+    made = Row("C2b", more, "recall lost, rare - frequent", "matched", method, 1, difference, floor=floor)
     return [*rows, made]
 
 
 _C4 = (
-    ("the raw range gap", "gap_raw", False, "exp", "gap"),
-    ("the size-matched gap above its null, given class size,", "gap_excess", True, "exp", "gap"),
-    ("the loss of CE magnitude", "ce_loss", False, "exp", "ce"),
-    ("the loss of CE magnitude, given class size,", "ce_loss", True, "exp", "ce"),
-    ("the loss of FE magnitude", "fe_loss", False, "exp", "fe"),
-    ("the loss of FE magnitude, given class size,", "fe_loss", True, "exp", "fe"),
-    ("the loss of FE magnitude, in classes of one size,", "fe_loss", False, "balanced_small", "fe"),
-    ("the change of the CE's shape", "shape_distance", False, "exp", "shape"),
-    ("the change of the CE's shape, given class size,", "shape_distance", True, "exp", "shape"),
-    ("the loss of logit margin (trivial baseline)", "margin_loss", False, "exp", ""),
+    ("a wider range gap", "gap_raw", "gap"),
+    ("a wider size-matched gap", "gap_excess", "gap"),
+    ("a larger loss of CE magnitude", "ce_loss", "ce"),
+    ("a larger loss of FE magnitude", "fe_loss", "fe"),
+    ("a larger change of the CE's shape", "shape_distance", "shape"),
+    ("a larger loss of logit margin (the trivial baseline)", "margin_loss", "margin"),
 )
 
 
 def _c4(e: Evidence, method: str, first: bool) -> list[Row]:
-    rows = []
-    for what, measure, given_size, cut, pair in _C4:
+    """Return the correlations with the recall lost: as they are, given class size, and beyond the trivial baseline."""
+    arm, rows = f"{method}_exp", []
+    floor = e.floor(arm)
+    for what, measure, pair in _C4:
+        for given, words in (
+            ((), ""),
+            (("log n",), ", among classes of one size"),
+            (("log n", "margin"), ", among classes of one size and one loss of margin"),
+        ):
+            if measure == "margin_loss" and "margin" in given:
+                continue
 
-        def one(classes: Any, measure: str = measure, given_size: bool = given_size) -> float:
-            drop = (classes["train_recall"] - classes["test_recall"]).to_numpy(dtype=float)
-            given = np.log(classes["n"].to_numpy(dtype=float)) if given_size else None
-            return spearman(classes[measure].to_numpy(dtype=float), drop, given)
+            def one(classes: Any, measure: str = measure, given: Sequence[str] = given) -> float:
+                column = {name: classes[name].to_numpy(dtype=float) for name in (measure, "margin_loss", "n")}
+                known = {"log n": np.log(column["n"]), "margin": column["margin_loss"]}
+                drop = (classes["train_recall"] - classes["test_recall"]).to_numpy(dtype=float)
+                return spearman(column[measure], drop, [known[name] for name in given])
 
-        name = measure + (" | log n" if given_size else "") + (f", {cut}" if cut != "exp" else "")
-        matched = given_size or cut != "exp"
-        asked = f"across classes, {what} goes with the recall lost from train to test"
-        values = e.over_classes(f"{method}_{cut}", one)
-        restates = "" if measure == "margin_loss" else _beyond_margin(e, f"{method}_{cut}", measure)
-        judged = first and name == "fe_loss | log n"
-        rows.append(Row("C4", asked, name, "matched" if matched else "raw", method, 1, values, judged, pair=pair,
-                        caveat=restates))  # fmt: skip
+            name = " | ".join([measure, ", ".join(given)]) if given else measure
+            judged = first and measure == "fe_loss" and len(given) == 2
+            asked = f"classes with {what} lose more recall from training to test images{words}"
+            kind = "matched" if given else "raw"
+            paired = "" if given == ("log n",) and measure != "margin_loss" else pair
+            rows.append(Row("C4", asked, name, kind, method, 1, e.over_classes(arm, one), judged, pair=paired,
+                            floor=floor))  # fmt: skip
     return rows
-
-
-def _beyond_margin(e: Evidence, arm: str, measure: str) -> str:
-    """Return what a measure adds to the loss of logit margin, a trivial baseline: nothing, or something besides it."""
-
-    def partial_rho(classes: Any) -> float:
-        drop = (classes["train_recall"] - classes["test_recall"]).to_numpy(dtype=float)
-        given = classes["margin_loss"].to_numpy(dtype=float)
-        return spearman(classes[measure].to_numpy(dtype=float), drop, given)
-
-    values = e.over_classes(arm, partial_rho)
-    p = sign_flip_p(values.tolist())
-    if np.isnan(p):
-        return ""
-    word = "beside" if p < 0.05 and _mean(values) > 0 else "restates"
-    return f"{word} the logit margin: given it, rho {_mean(values):+.2f} (p {p:.2f})"

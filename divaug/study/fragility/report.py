@@ -2,7 +2,6 @@
 
 import math
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from divaug.base.files import make_folder, write_text
+from divaug.base.progress import Progress
 from divaug.config.schema import Config
 from divaug.figures import fragility as plots
 from divaug.report.document import Document
@@ -17,7 +17,7 @@ from divaug.runs.trackers.mlflow import MlflowTracker
 from divaug.runs.tracking import tracking_uri
 from divaug.study.fragility.claims import LEARNED, RECOGNISED, Evidence, rows_of
 from divaug.study.fragility.evidence import MASK_KS
-from divaug.study.fragility.verdicts import MIN_SEEDS, changes, judge, null_interval
+from divaug.study.fragility.verdicts import MIN_SEEDS, changes, judge, null_interval, tests_of
 
 _ASKED = {
     "C0": "What decides about a rare class lies in its top-K classification embeddings (CE).",
@@ -33,9 +33,14 @@ _NOTES = (
     reference of verdicts.csv is the balanced value that an effect is compared with.""",
     """C0 is nearly a matter of arithmetic, because these features carry the logit. The comparison with features as
     large in FE and the one between rare and frequent classes are more informative.""",
+    """Losses of recall are shares of the class's own recall on unaltered test images. A control that gains recall has
+    lost nothing.""",
+    """C1: the bound is the smallest effective number of any class in the same network before training, its
+    normalisation layers fitted to the training images; on average untrained networks do not stay below it.""",
     """C4: comparing recognised with missed test images would be circular (a missed image was selected for its low
-    CE), so all members are compared. The correlation is over the classes of one network, controlled for class size
-    where stated.""",
+    CE), so all members are compared. The correlation (Spearman's rho) is over the classes of one network. The recall
+    that a class loses is nearly its loss of logit margin, so a measure says something of its own only beyond that:
+    the primary row is the partial correlation given log class size and the loss of margin.""",
     """C2b: the patch's features are the three whose FE rise most when test images get the patch. Recall lost is on
     clean test images, against the network of the same seed without a patch.""",
     """Rows that are not primary are exploratory, and their p is not corrected.""",
@@ -66,7 +71,14 @@ def about(table: Any, config: Config, arm: str, methods: Sequence[str]) -> str:
 
 
 def write_study_report(
-    folder: Path, table: Any, methods: Sequence[str], *, about: str, command: str
+    folder: Path,
+    table: Any,
+    methods: Sequence[str],
+    *,
+    about: str,
+    command: str,
+    beside: Sequence[Any] = (),
+    dataset: str = "",
 ) -> tuple[Any, list[Path]]:
     """Judge the claims and write verdicts, figures, Markdown and one HTML file; return the verdicts and the files.
 
@@ -76,30 +88,44 @@ def write_study_report(
         methods: Methods; claims are judged by the first.
         about: What was trained, in a paragraph.
         command: The command that made the report.
+        beside: Verdict tables of other data sets that are judged together with this one.
+        dataset: Name of the data set.
     """
+    import pandas as pd
+
     make_folder(folder)
-    verdicts = judge(table, methods)
+    verdicts = judge(table, methods, beside, dataset)
     document = Document("CNN fragility under imbalance: the claims, tested")
     document.text(about)
     document.code(command)
     primary = verdicts[verdicts["primary"]]
     document.heading("Verdicts")
+    others = [one[one["primary"].astype(bool)] for one in beside]
+    counted = len(tests_of(verdicts)) + sum(len(tests_of(one)) for one in beside)
+    seeds = int(verdicts["n"].max())
     document.text(
-        "One row per claim and primary measure: mean effect over seeds, interval (BCa, nominally 95 %), and p of the "
-        "exact sign-flip permutation, corrected over these rows (Holm). Supported and contradicted need a corrected p "
-        "below 0.05, an interval without 0, a mean outside the seed null if there is one, and at least "
-        f"{MIN_SEEDS} seeds. Everything else is not decided."
+        "One row per claim and primary measure: mean effect over seeds, 95 % interval (Student's t), and p of the "
+        f"exact sign-flip permutation, corrected by Holm over the {counted} measurable primary rows"
+        f"{' of all data sets' * bool(beside)}. Supported and contradicted need a corrected p below 0.05, an interval "
+        f"without 0, a mean outside the seed null if there is one, and at least {MIN_SEEDS} seeds. Everything else is "
+        "not decided."
     )
-    document.table(primary[["claim", "statement", "measure", *_EFFECT, "p_holm", "verdict", "caveat"]])
+    shown = ["claim", "statement", "measure", *_EFFECT, "p_holm", "verdict"]
+    document.table(primary[shown])
     document.text(
-        "A caveat withdraws the verdict of its row. With *floor*, the classes judged are not learned (training recall "
-        f"below {LEARNED}) or hardly recognised (test recall below {RECOGNISED}), so that they have little recall to "
-        "lose and the effect cannot be measured. With *restates the logit margin*, the correlation disappears once "
-        "the loss of margin is controlled for (*beside* it: some remains). With *cannot fail*, untrained networks show "
-        "it too. "
-        "With eight seeds the interval covers 86 to 90 % of the time, and the smallest possible corrected p is 0.0469 "
-        "(with ten seeds 0.0117). So a supported row means that all seeds agree in sign, and no more."
+        f"With {seeds} seeds and {counted} tests the smallest possible corrected p is {2 / 2**seeds * counted:.2g}: "
+        "supported means that nearly all seeds agree in sign, and no more."
     )
+    if len(floors := primary[primary["floor"] != ""]):
+        document.text(
+            f"*Not measurable*: in some seed the classes that the row judges have a training recall below {LEARNED} "
+            f"(not learned) or a test recall below {RECOGNISED} (hardly recognised). They have too little recall to "
+            "lose, and features of learned classes would be compared with features of others."
+        )
+        document.bullets([f"{row['claim']}, {row['measure']}: {row['floor']}" for _, row in floors.iterrows()])
+    if others:
+        document.heading("All data sets")
+        document.table(pd.concat([primary, *others])[["dataset", *shown]])
     document.heading("Where size-matching, scale and nulls change the answer")
     document.text("Pairs of rows that ask the same question, raw and matched, whose answers (by uncorrected p) differ:")
     changed = changes(verdicts)
@@ -114,7 +140,7 @@ def write_study_report(
         rows = verdicts[verdicts["claim"] == claim]
         document.heading(f"{claim}. {asked}")
         if len(rows):
-            judged = ["p", "p_holm", "verdict", "caveat"]
+            judged = ["p", "p_holm", "verdict"]
             document.table(rows[["statement", "measure", "kind", "method", *_EFFECT, *judged]])
         else:
             document.text("No networks in this study address it.")
@@ -135,7 +161,7 @@ def _notes(table: Any) -> list[str]:
 
 
 def _figures(folder: Path, table: Any, methods: Sequence[str]) -> list[tuple[Path, str]]:
-    rows = [row for row in rows_of(table, methods) if row.method == methods[0]]
+    rows = [row for row in rows_of(table, methods) if row.method == methods[0] and np.isfinite(row.values).any()]
     if not rows:
         return []
     found = Evidence(table)
@@ -150,12 +176,12 @@ def _figures(folder: Path, table: Any, methods: Sequence[str]) -> list[tuple[Pat
     if ks and found.has(arm):
         lost = {
             tercile: {
-                kind: np.column_stack([found.per_seed(arm, f"lost_{kind}_{k}", [tercile]) for k in ks])
+                kind: np.column_stack([found.per_seed(arm, f"share_lost_{kind}_{k}", [tercile]) for k in ks])
                 for kind in ("top", "matched", "random")
             }
             for tercile in ("head", "mid", "tail")
         }
-        caption = "C0: test recall lost when features are masked (mean and sd over seeds)."
+        caption = "C0: share of a class's test recall lost when features are masked (mean and sd over seeds)."
         figures.append((plots.masking(folder / "masking.png", ks, lost), caption))
     shares = sorted(table.loc[table["share"] > 0, "share"].unique())
     if shares:
@@ -191,7 +217,8 @@ def log_study(config: Config, folder: Path, verdicts: Any, files: Sequence[Path]
         uri, output_dir=Path(config.output_dir), experiment="fragility", run_name=folder.name, folder=folder,
         params={"dataset": config.dataset, "epochs": config.epochs, "imbalance_factor": config.imbalance_factor},
         tags={str(row["claim"]): row["verdict"] for _, row in verdicts[verdicts["primary"]].iterrows()},
-        say=lambda line: print(line, file=sys.stderr),
+        description="Claims of CNN fragility under imbalance (arXiv 2210.09465): one run per study.",
+        say=Progress().warn,
     ) as tracker:  # fmt: skip
         tracker.log_final({name: value for name, value in measured.items() if not math.isnan(value)})
         for file in files:

@@ -1,20 +1,23 @@
 """From effects to verdicts: interval, null, p and the verdict on a claim.
 
-The p-value is from the exact sign-flip permutation over seeds, corrected by Holm over the claims' primary rows. The
-interval is BCa; with eight seeds it covers 0.86 to 0.90 of the time instead of the nominal 0.95.
+The p-value is from the exact sign-flip permutation over seeds, corrected by Holm over the primary rows of all data sets
+that are judged together. The interval is Student's t.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from divaug.base.stats import holm, mean_interval, sign_flip_p
-from divaug.study.fragility.claims import rows_of
+from divaug.base.errors import DataError
+from divaug.base.stats import holm, sign_flip_p, t_interval
+from divaug.study.fragility.claims import Row, mean_of, rows_of
 
 MIN_SEEDS = 6  # the exact two-sided p of five pairs cannot fall below 0.0625
 ALPHA = 0.05
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "not decided"
+NOT_MEASURABLE = "not measurable"
 
 
 def verdict(
@@ -32,31 +35,76 @@ def verdict(
     return CONTRADICTED if direction and np.sign(mean) != direction else SUPPORTED
 
 
-def judge(table: Any, methods: Sequence[str]) -> Any:
-    """Return the verdict table: one row per effect, with n, mean, interval, null, p, corrected p and verdict."""
+def judge(table: Any, methods: Sequence[str], beside: Sequence[Any] = (), dataset: str = "") -> Any:
+    """Return the verdict table: one row per effect, with n, mean, interval, null, p, corrected p and verdict.
+
+    A row whose classes are not learned or not recognised (``floor``) is not measurable: it has no verdict and is no
+    test that Holm's correction counts.
+
+    Args:
+        table: Evidence.
+        methods: Methods; claims are judged by the first.
+        beside: Verdict tables of other data sets, whose primary rows the correction counts too.
+        dataset: Name of the data set.
+    """
     import pandas as pd
 
     rows = rows_of(table, methods)
     ps = [sign_flip_p(row.values.tolist()) for row in rows]
-    corrected = iter(holm([p for p, row in zip(ps, rows, strict=True) if row.primary]))
+    tested = [row.primary and not row.floor for row in rows]
+    others = [float(p) for one in beside for p in tests_of(one)["p"]]
+    corrected = iter(holm([*(p for p, test in zip(ps, tested, strict=True) if test), *others]))
     out = []
-    for row, p in zip(rows, ps, strict=True):
+    for row, p, test in zip(rows, ps, tested, strict=True):
         known = row.values[~np.isnan(row.values)]
-        low, high = mean_interval(known.tolist())
+        low, high = t_interval(known.tolist())
         null = None if row.null is None else null_interval(row.null)
-        used = next(corrected) if row.primary else p
+        used = next(corrected) if test else p
+
+        def decide(p: float, row: Row = row, found: Any = (known, low, high, null)) -> str:
+            values, low, high, null = found
+            if row.floor:
+                return NOT_MEASURABLE
+            return verdict(values.mean(), low, high, p, row.direction, len(values), null)
+
         out.append(
             {
-                "claim": row.claim, "statement": row.statement, "measure": row.measure, "kind": row.kind,
-                "method": row.method, "primary": row.primary, "n": len(known), "effect": known.mean(), "low": low,
-                "high": high, "null_low": null[0] if null else np.nan, "null_high": null[1] if null else np.nan,
-                "reference": row.scale, "pair": row.pair, "p": p, "p_holm": used if row.primary else np.nan,
-                "uncorrected": verdict(known.mean(), low, high, p, row.direction, len(known), null),
-                "verdict": verdict(known.mean(), low, high, used, row.direction, len(known), null),
-                "caveat": row.caveat,
+                "dataset": dataset, "claim": row.claim, "statement": row.statement, "measure": row.measure,
+                "kind": row.kind, "method": row.method, "primary": row.primary, "n": len(known),
+                "effect": mean_of(known), "low": low, "high": high, "null_low": null[0] if null else np.nan,
+                "null_high": null[1] if null else np.nan, "reference": row.scale, "pair": row.pair, "p": p,
+                "p_holm": used if test else np.nan, "uncorrected": decide(p), "verdict": decide(used),
+                "floor": row.floor,
             }
         )  # fmt: skip
     return pd.DataFrame(out)
+
+
+def tests_of(verdicts: Any) -> Any:
+    """Return the rows of a verdict table that Holm's correction counts: primary and measurable."""
+    return verdicts[verdicts["primary"].astype(bool) & (verdicts["verdict"] != NOT_MEASURABLE)]
+
+
+def read_verdicts(path: Path) -> Any:
+    """Read a verdict table.
+
+    Raises:
+        DataError: The file is not one.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+        numbers = ["effect", "low", "high", "null_low", "null_high", "p", "p_holm"]
+        return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers})[_COLUMNS]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} is not a table of verdicts: {error}") from error
+
+
+_COLUMNS = [
+    "dataset", "claim", "statement", "measure", "kind", "method", "primary", "n", "effect", "low", "high", "null_low",
+    "null_high", "p", "p_holm", "verdict", "floor",
+]  # fmt: skip
 
 
 def null_interval(values: np.ndarray) -> tuple[float, float] | None:
