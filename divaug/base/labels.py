@@ -67,7 +67,10 @@ def mixed_loss(
         loss: Any component of the ``losses`` family.
         logits: Final logits, scale included.
         target: Labels and their weights.
-        class_weights: One weight >= 0 per class; None weights all alike.
+        class_weights: One weight >= 0 per class; None weighs all alike.
+
+    Raises:
+        ValueError: The loss does not return one value per row; ``(B, 1)`` would be broadcast to ``(B, B)``.
 
     Example:
         >>> import torch
@@ -81,6 +84,10 @@ def mixed_loss(
     norm = logits.new_zeros((), dtype=torch.float32)
     for ids, weights in zip(target.ids.unbind(1), target.weights.unbind(1), strict=True):
         scale = weights if class_weights is None else weights * class_weights[ids]
-        total = total + (scale * loss(logits, ids)).sum()
+        values = loss(logits, ids)
+        if values.shape != ids.shape:
+            name = getattr(loss, "__name__", type(loss).__name__)
+            raise ValueError(f"the loss {name} returned {tuple(values.shape)} for {len(ids)} rows: one loss per row")
+        total = total + (scale * values).sum()
         norm = norm + scale.sum()
     return total / norm.clamp_min(torch.finfo(norm.dtype).tiny)  # 0 if all classes of the batch have weight 0

@@ -1,13 +1,13 @@
-"""Check an augmentation, ours or yours, against its family's contract: pass or fail for each part, with the reason.
+"""Check a component, ours or yours, against its family's contract: pass or fail for each part, with the reason.
 
     python -m divaug.recipes.check cutmix
     python -m divaug.recipes.check mine --import my_augs.py --mix.rate 0.25
     python -m divaug.recipes.check pixel/none
 
-NAME is [FAMILY/]NAME; a bare name means all augmentations of that name (families pixel, mix, feature, partners). What
-is tested: shapes and types, label weights, replay of draws, the rate applied, one row, throughput, and how many more
+NAME is [FAMILY/]NAME; a bare name means all components of that name, in any family. What is tested: shapes and types,
+label weights, replay of draws, the rate applied, one row, state, throughput, and for augmentations how many more
 features the views of an image show than the image itself. The space is that of --encoder FILE or, without it, of fixed
-random whitened patches.
+random whitened patches. A check that takes longer than two minutes has failed.
 """
 
 import sys
@@ -22,7 +22,6 @@ from divaug.config.schema import Config
 from divaug.config.tables import dump
 
 RECIPE = {"dataset": "digits", "imbalance_factor": 20.0}
-FAMILIES = ("pixel", "mix", "feature", "partners")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work(arguments: list[str]) -> int:
         wanted = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
-        rest, options = flags.take_component_options(arguments, FAMILIES)
+        rest, options = _take_options(arguments)
         request = flags.parse("divaug.recipes.check NAME", __doc__ or "", rest, RECIPE, methods=("erm",))
         if request is None:
             return 0
@@ -41,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for item in config.imports:
             add_import(item)
         if wanted is None:
-            raise ConfigError("the argument NAME is missing: a registered augmentation, such as cutmix or pixel/cutout")
+            raise ConfigError("the argument NAME is missing: a registered component, such as cutmix or pixel/cutout")
         found = _find(wanted)
         if idle := set(options) - {family for family, _ in found}:
             raise ConfigError(f"options of {', '.join(sorted(idle))} have no effect: {wanted} is no such component")
@@ -53,15 +52,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_main("check", argv, work)
 
 
+def _take_options(arguments: list[str]) -> tuple[list[str], dict[str, dict[str, object]]]:
+    """Take ``--mix.alpha 0.5`` off the arguments, by family: a slot's name (loss, model) stands for its family."""
+    slots = {**{family: family for family in REGISTRIES}, "loss": "losses", "sampler": "samplers", "head": "heads",
+             "model": "models"}  # fmt: skip
+    rest, options = flags.take_component_options(arguments, list(slots))
+    return rest, {slots[slot]: values for slot, values in options.items()}
+
+
 def _find(wanted: str) -> list[tuple[str, str]]:
     family, _, name = wanted.rpartition("/")
-    if family and family not in FAMILIES:
-        raise ConfigError(f"unknown family {family!r}; {suggestion(family, FAMILIES)}")
-    known = {each: REGISTRIES[each].entries() for each in FAMILIES if family in ("", each)}
+    if family and family not in REGISTRIES:
+        raise ConfigError(f"unknown family {family!r}; {suggestion(family, REGISTRIES)}")
+    known = {each: registry.entries() for each, registry in REGISTRIES.items() if family in ("", each)}
     found = [(each, name) for each, entries in known.items() if name in entries or (each == "pixel" and "+" in name)]
     if not found:
         every = sorted({known_name for entries in known.values() for known_name in entries})
-        raise ConfigError(f"unknown augmentation {name!r}; {suggestion(name, every)} Your own: --import FILE")
+        raise ConfigError(f"unknown component {name!r}; {suggestion(name, every)} Your own: --import FILE")
     return found
 
 
@@ -69,8 +76,11 @@ def _check(config: Config, family: str, name: str, options: dict[str, object]) -
     from divaug.data.load import load_data
     from divaug.testing.on_images import check_on_images
 
+    REGISTRIES[family].check(name, options)
     data = load_data(config)
     checks = check_on_images(config, data, family, name, options)
+    if options and checks[0].outcome == "fail":  # a value that the component refuses
+        raise ConfigError(checks[0].reason)
     print(f"{family}/{name} on {config.dataset} with {data.counts.max()} to {data.counts.min()} images per class")
     for check in checks:
         print(f"  {check.outcome}  {check.name:<26}  {check.reason}")

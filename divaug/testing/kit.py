@@ -1,7 +1,10 @@
 """What the checks of all families share: their outcome, their subject, and how to run one."""
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from divaug.base.errors import ConfigError
+
 SIGMAS = 4.5  # a correct rate is refused once in 150,000 times
+SECONDS = 120.0  # for one check; ours take a few on an idle machine
 
 
 @dataclass(frozen=True)
@@ -37,20 +43,43 @@ def demand(ok: Any, reason: str) -> None:
         raise Failed(reason)
 
 
-def run(check: Callable[["Subject"], str], subject: "Subject") -> Check:
-    """Run one check, named by its function."""
+@contextmanager
+def _limit(seconds: float) -> Iterator[None]:
+    """Fail what takes longer, by an alarm; without a limit outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: Any) -> None:
+        raise Failed(f"takes longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again, if the component catches it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def run(check: Callable[["Subject"], str], subject: "Subject", *, may_draw: bool = False) -> Check:
+    """Run one check, named by its function; ``may_draw`` allows draws from torch's global generator."""
     name = check.__name__.replace("_", " ")
     state = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]  # noqa: NPY002 - to see that it is left alone
     try:
-        found = check(subject) or ""
-        same = torch.equal(state[0], torch.get_rng_state())
+        with _limit(SECONDS):
+            found = check(subject) or ""
+        same = may_draw or torch.equal(state[0], torch.get_rng_state())
         now = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
         if not same or not np.array_equal(state[1]["key"], now["key"]) or state[1]["pos"] != now["pos"]:
             raise Failed("draws from torch's or numpy's global generator; draw from the rng argument instead")
     except Failed as failure:
         return Check(name, "fail", str(failure))
-    except Exception as error:  # whatever a user's component raises is the finding
-        return Check(name, "fail", f"raises {type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's component raises is the finding, sys.exit included
+        kind = "" if isinstance(error, ConfigError) else f"raises {type(error).__name__}: "
+        return Check(name, "fail", f"{kind}{error}")
     return Check(name, "note" if found.startswith("note: ") else "pass", found.removeprefix("note: "))
 
 

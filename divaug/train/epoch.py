@@ -18,7 +18,7 @@ from divaug.base.labels import MixedLabels, mixed_loss
 from divaug.base.rng import stream, torch_seed
 from divaug.data.loaders import Loader
 from divaug.models.network import Network
-from divaug.train.step import GradientCheck, Stage, Totals, check_labels
+from divaug.train.step import Contract, GradientCheck, Stage, Totals, check_labels
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,17 @@ def draw_rows(stage: Stage, images: int, *, seed: int, epoch: int, epochs: int) 
     """Return the positions in the training cut that an epoch visits, in order.
 
     Raises:
-        DivaugError: The sampler draws more or fewer rows than there are images: every sampler must cost the same steps.
+        DivaugError: The sampler draws something else than positions, or more or fewer rows than there are images: every
+            sampler must cost the same steps.
     """
-    drawn = stage.sampler.draw(stream(seed, "sampler", epoch), epoch / epochs).numpy()
+    draw = stage.sampler.draw(stream(seed, "sampler", epoch), epoch / epochs)
+    if not torch.is_tensor(draw) or draw.dtype != torch.int64 or draw.ndim != 1:
+        what = f"{draw.dtype} {tuple(draw.shape)}" if torch.is_tensor(draw) else type(draw).__name__
+        raise DivaugError(f"{type(stage.sampler).__name__} drew {what}; positions of images must be an int64 tensor")
+    drawn = draw.numpy()
+    if len(drawn) and not 0 <= drawn.min() <= drawn.max() < images:
+        name = type(stage.sampler).__name__
+        raise DivaugError(f"{name} drew positions from {drawn.min()} to {drawn.max()}; there are {images} images")
     if len(drawn) != images:
         raise DivaugError(
             f"{type(stage.sampler).__name__} drew {len(drawn)} images instead of {images}: "
@@ -115,17 +123,20 @@ def train_epoch(
         Whether all steps of the epoch are done (False: ``after_step`` stopped it).
 
     Raises:
-        DivaugError: The gradient is not finite, or the labels seen are not those of the rows drawn.
+        DivaugError: The gradient is not finite, a component breaks its contract, or the labels seen are not those of
+            the rows drawn.
     """
     model.train()
     drawn = draw_rows(stage, len(loader.labels), seed=seed, epoch=epoch, epochs=epochs)
     steps, check = loader.steps(len(drawn)), GradientCheck(loader.device)
+    contract = Contract(stage, len(totals.seen), loader.device)
     for view in views(loader, stage, drawn, seed=seed, epoch=epoch, first_step=totals.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(view.step)
         torch.manual_seed(
             torch_seed(stream(seed, "layers", epoch, view.step))
         )  # for layers that draw by themselves, such as dropout
+        contract.mixed(view.batch, view.images, view.target)
         if watch is not None:
             watch(view.images, view.target)
         with torch.autocast(loader.device.type, torch.bfloat16, enabled=bf16):
@@ -133,9 +144,13 @@ def train_epoch(
         z = z.float()  # the head in full precision: bfloat16 logits tie, and ties go to the first, largest, class
         if monitor is not None:
             monitor.update(z.detach(), view.target, model.head)
-        z, target = stage.feature(z, view.target, stream(seed, "feature", epoch, view.step))
-        logits = model.head(z)
-        loss = mixed_loss(stage.criterion, logits, target, stage.class_weights)
+        augmented, target = stage.feature(z, view.target, stream(seed, "feature", epoch, view.step))
+        contract.embedded(augmented, target, z)
+        logits = model.head(augmented)
+        try:
+            loss = mixed_loss(stage.criterion, logits, target, stage.class_weights)
+        except ValueError as error:
+            raise DivaugError(f"{error}; python -m divaug.recipes.check tests it") from error
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         check.look(model, loss, epoch, view.step, view.batch.labels, learning_rate(view.step))

@@ -106,6 +106,68 @@ class Totals:
             self.donations.index_add_(0, used, pairs)
 
 
+class Contract:
+    """Refuses, at the first step that shows it, what a component of the user's must not return, and names it.
+
+    Shapes and types are looked at in every step. Values too on the CPU; elsewhere only in the first step of an epoch,
+    because reading them waits for the device.
+
+    Args:
+        stage: The components.
+        num_classes: C.
+        device: Where the images are.
+    """
+
+    def __init__(self, stage: Stage, num_classes: int, device: torch.device) -> None:
+        self.stage, self.num_classes = stage, num_classes
+        self._always, self._first = device.type == "cpu", True
+
+    def mixed(self, batch: Batch, images: Any, target: Any) -> None:
+        """Look at what the mix returned.
+
+        Raises:
+            DivaugError: It breaks the contract.
+        """
+        name = f"the mix {type(self.stage.mix).__name__}"
+        if not torch.is_tensor(images) or images.dtype != batch.images.dtype or images.ndim != 4 or not len(images):
+            raise _broken(name, f"returned images of {_what(images)} for {_what(batch.images)}")
+        self._labels(name, target, len(images))
+
+    def embedded(self, z: Any, target: Any, before: Tensor) -> None:
+        """Look at what the feature component returned.
+
+        Raises:
+            DivaugError: It breaks the contract.
+        """
+        name = f"the feature component {type(self.stage.feature).__name__}"
+        if not torch.is_tensor(z) or z.ndim != 2 or z.shape[1] != before.shape[1] or len(z) < len(before):
+            raise _broken(name, f"returned embeddings of {_what(z)} for {_what(before)}")
+        self._labels(name, target, len(z))
+        self._first = False
+
+    def _labels(self, name: str, target: Any, rows: int) -> None:
+        if not isinstance(target, MixedLabels) or target.ids.shape != target.weights.shape or len(target.ids) != rows:
+            what = f"{_what(target.ids)}, {_what(target.weights)}" if isinstance(target, MixedLabels) else _what(target)
+            raise _broken(name, f"returned labels of {what} for {rows} rows")
+        if self._always or self._first:
+            sums = target.weights.sum(1)
+            if (target.weights < 0).any() or (sums - 1).abs().max() > 1e-4:
+                worst = target.weights[(sums - 1).abs().argmax() if (target.weights >= 0).all() else
+                                       target.weights.min(1).values.argmin()].tolist()  # fmt: skip
+                raise _broken(name, f"returned the label weights {worst}: they must be >= 0 and sum to 1 in every row")
+            if ((target.ids < 0) | (target.ids >= self.num_classes)).any():
+                raise _broken(name, f"returned labels from {target.ids.min()} to {target.ids.max()}")
+
+
+def _what(value: Any) -> str:
+    """Return a value's type, for tensors and arrays with their shape."""
+    return f"{value.dtype} {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
+
+
+def _broken(name: str, how: str) -> DivaugError:
+    return DivaugError(f"{name} {how}; python -m divaug.recipes.check tests it")
+
+
 class GradientCheck:
     """Stops training at the first gradient that is not finite.
 

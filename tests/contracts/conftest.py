@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from divaug.config.registry import PIXEL
+from divaug.data.images import Request
 
 COUNTS = [40, 20, 6, 2]
 
@@ -22,5 +23,12 @@ def facts():
         "total_steps": 100,
         "seed": 0,
         "encoder_features": torch.randn(68, 12, generator=torch.Generator().manual_seed(1)),
+        "request": Request(),
+        "channels": 3,
+        "size": (32, 32),
+        "lr": 0.1,
+        "momentum": 0.9,
+        "nesterov": True,
+        "parameters": [{"params": [torch.nn.Parameter(torch.ones(2, 2))], "weight_decay": 0.1}],
         "default_pixel": PIXEL.build("crop_flip", facts={}),
     }

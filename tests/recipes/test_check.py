@@ -31,7 +31,7 @@ def outcomes(capsys):
 def test_ours_pass(capsys):
     assert check.main(["cutmix", "--mix.prob", "1.0"]) == 0
     out = capsys.readouterr().out
-    assert "mix/cutmix on digits with 87 to 4 images per class" in out and "7 checks, 0 failed" in out
+    assert "mix/cutmix on digits with 87 to 4 images per class" in out and "8 checks, 0 failed" in out
     assert "100 % of batches changed" not in out.split("rate")[0] and "distinct top-10 features in 16 views" in out
     assert check.main(["diverse", "--partners.k", "5"]) == 0  # its encoder: fixed random patches
 
@@ -46,7 +46,7 @@ def test_a_bare_name_means_all_that_bear_it(capsys):
 def test_a_users_component_is_judged(tmp_path, capsys):
     (tmp_path / "my_augs.py").write_text(MINE)
     assert check.main(["mine", "--import", str(tmp_path / "my_augs.py"), "--mix.share", "0.25"]) == 0
-    assert outcomes(capsys) == ["pass", "pass", "note", "pass", "pass", "pass", "pass"]
+    assert outcomes(capsys) == ["pass", "pass", "pass", "note", "pass", "pass", "pass", "pass"]
     (tmp_path / "worse.py").write_text(MINE.replace("mine", "worse").replace("int(rng.integers(1, 9))", "1"))
     assert check.main(["worse", "--import", str(tmp_path / "worse.py")]) == 1
     assert "all steps give the same batch" in capsys.readouterr().out
@@ -57,7 +57,7 @@ def test_a_users_component_is_judged(tmp_path, capsys):
     [
         (["cutmix", "--pixel.prob", "0.3"], "options of pixel have no effect: cutmix is no such component"),
         (["cutmix", "--seeds", "0-2"], "takes one method and one seed"),
-        (["cutmx"], "unknown augmentation 'cutmx'; did you mean 'cutmix'"),
+        (["cutmx"], "unknown component 'cutmx'; did you mean 'cutmix'"),
         (["mixx/cutmix"], "unknown family 'mixx'; did you mean 'mix'"),
         (["--quiet"], "the argument NAME is missing"),
         (["cutmix", "--mix.alhpa", "1"], "mix 'cutmix' has no 'alhpa'; did you mean 'alpha'"),

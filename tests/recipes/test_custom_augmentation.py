@@ -24,6 +24,6 @@ def test_the_example_package_installs_and_runs(tmp_path, tiny_arguments):
         return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     assert "sepia_tail" in [line.split()[0] for line in divaug("digits_lt", "--list", "pixel").splitlines()]
-    assert "7 checks, 0 failed" in divaug("check", "sepia_tail", "--pixel.rate", "1.0")
+    assert "8 checks, 0 failed" in divaug("check", "sepia_tail", "--pixel.rate", "1.0")
     divaug("digits_lt", *tiny_arguments, "--epochs", "1", "--pixel", "default+sepia_tail")
     assert (tmp_path / "runs" / "tiny" / "erm+pixel=default+sepia_tail" / "seed0" / "result.json").exists()

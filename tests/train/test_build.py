@@ -112,3 +112,20 @@ def test_start_and_stop_are_of_the_slot():
     ):
         with pytest.raises(ConfigError, match=said):
             resolve(flags={"dataset": "digits", **wrong})
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (torch.zeros(3), "not all 0"), (torch.tensor([1.0, -1.0, 1.0]), ">= 0"), (torch.tensor([1.0, float("nan"), 1.0]), "finite"),
+        (torch.ones(2), r"torch.float32 \(2,\); one float per class \(3\)"), (torch.ones(3, dtype=torch.int64), "torch.int64"),
+        ([1.0, 1.0, 1.0], "returned list"),
+    ],
+)  # fmt: skip
+def test_class_weights_with_which_nothing_can_be_learned_are_refused(weights, said):
+    from divaug.train.build import _check_class_weights
+
+    with pytest.raises(ConfigError, match=f"class_weights 'mine' .*{said}"):
+        _check_class_weights("mine", weights, 3)
+    for right in (None, torch.tensor([0.0, 2.0, 1.0])):
+        _check_class_weights("mine", right, 3)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,7 +23,7 @@ from divaug.models.network import Network
 from divaug.pixel.none import NoPixel
 from divaug.train.epoch import draw_rows, train_epoch, views
 from divaug.train.evaluate import evaluate, evaluating, predictor
-from divaug.train.step import GradientCheck, Stage, Totals
+from divaug.train.step import Contract, GradientCheck, Stage, Totals
 
 CPU = torch.device("cpu")
 SEED, EPOCH, EPOCHS = 5, 1, 4
@@ -382,6 +383,7 @@ def test_no_operation_of_a_step_waits_for_the_device(monkeypatch):
     monitor, space = TopKMonitor(3, 3, k=2), TopKMonitor(3, 4, k=2)
     asked = []
     monkeypatch.setattr("divaug.train.epoch.GradientCheck", Late)
+    monkeypatch.setattr("divaug.train.epoch.Contract", LaterSteps)
     drawn, check = torch.arange(7), torch.bincount
     stage.sampler.draw = lambda rng, progress: drawn
 
@@ -404,6 +406,14 @@ class Late(GradientCheck):
 
     def settle(self):
         pass
+
+
+class LaterSteps(Contract):
+    """As on an accelerator after the first step."""
+
+    def __init__(self, stage, num_classes, device):
+        super().__init__(stage, num_classes, device)
+        self._always = self._first = False
 
 
 class NoFeature(nn.Module):
@@ -432,3 +442,128 @@ def test_the_loss_is_cross_entropy_where_nothing_is_mixed():
         for view in seen
     )
     assert frozen and totals.loss.item() == pytest.approx(wanted, rel=1e-5)
+
+
+class Bad:
+    """A mix or feature component that returns what it is given."""
+
+    def __init__(self, images=None, target=None):
+        self.images, self.target = images, target
+
+    def sample(self, labels, size, rng):
+        return None
+
+    def apply(self, images, labels, plan, donors=None):
+        target = MixedLabels.hard(labels)
+        return (
+            images if self.images is None else self.images(images),
+            target if self.target is None else self.target(target),
+        )
+
+
+NO_MIX = complete(Bad())
+
+
+def weights(*row):
+    return lambda target: MixedLabels(target.ids.expand(-1, len(row)), torch.tensor([row]).expand(len(target.ids), -1))
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"target": weights(2.0, -1.0)}, r"the mix Bad returned the label weights \[2.0, -1.0\]"),
+        ({"target": weights(0.8, 0.8)}, r"label weights \[0\.8\d*, 0\.8\d*\]: they must be >= 0 and sum to 1"),
+        ({"target": weights(0.5)}, "sum to 1 in every row"),
+        ({"target": lambda t: t.ids}, r"labels of torch.int64 \(4, 1\)"),
+        ({"target": lambda t: MixedLabels(t.ids[:2], t.weights[:2])}, r"\(2, 1\).* for 4 rows"),
+        ({"target": lambda t: MixedLabels(t.ids + 2, t.weights)}, "returned labels from"),
+        ({"images": lambda x: x.double()}, "images of torch.float64"),
+        ({"images": lambda x: x[0]}, r"images of torch.float32 \(1, 2, 2\)|images of torch.float32 \(\d, \d, \d\)"),
+        ({"images": lambda x: None}, "images of NoneType"),
+    ],
+)
+def test_a_mix_that_breaks_its_contract_is_named_at_the_first_step(parts, said):
+    """By the contract itself, because annotations are checked before it in tests; and by the loop, where it comes first."""
+    network, loader, stage = made()
+    stage = replace(stage, mix=complete(Bad(**parts)))
+    contract, batch = (
+        Contract(stage, 3, CPU),
+        next(loader.epoch(np.arange(7), pixel=stage.pixel, mix=NO_MIX, seed=0, epoch=0)),
+    )
+    with pytest.raises(DivaugError, match=said):
+        contract.mixed(batch, *stage.mix.apply(batch.images, batch.labels, None))
+    with pytest.raises((DivaugError, TypeCheckError)):
+        train(network, loader, stage, Totals.empty(3, 7))
+    assert torch.equal(network.head.weight, torch.tensor(W).float())  # nothing was learned
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda z, t: (z[:, :2], t), r"embeddings of torch.float32 \(4, 2\) for torch.float32 \(4, 3\)"),
+        (lambda z, t: (z[:2], MixedLabels(t.ids[:2], t.weights[:2])), r"\(2, 3\)"),
+        (lambda z, t: (torch.cat([z, z]), t), "labels of .* for 8 rows"),
+        (lambda z, t: (z, MixedLabels(t.ids, t.weights * 1.6)), "sum to 1"),
+        (lambda z, t: (None, t), "NoneType"),
+    ],
+)
+def test_a_feature_component_that_breaks_its_contract_is_named(change, said):
+    class Wrong(nn.Module):
+        def forward(self, z, target, rng):
+            return change(z, target)
+
+    network, loader, stage = made()
+    with pytest.raises(DivaugError, match=f"the feature component Wrong .*{said}"):
+        train(network, loader, replace(stage, feature=Wrong()), Totals.empty(3, 7))
+
+
+def test_on_an_accelerator_values_are_looked_at_in_the_first_step():
+    _, _, stage = made()
+    images, labels = torch.zeros(2, 3, 4, 4), torch.tensor([0, 1])
+    batch = Batch(images, labels, np.arange(2), torch.zeros(2, dtype=torch.bool))
+    contract, right = Contract(stage, 3, torch.device("cuda")), MixedLabels.hard(labels)
+    wrong = MixedLabels(right.ids, right.weights * 2)
+    with pytest.raises(DivaugError, match="sum to 1"):
+        contract.mixed(batch, images, wrong)
+    contract.mixed(batch, images, right)
+    contract.embedded(torch.zeros(2, 3), right, torch.zeros(2, 3))
+    contract.mixed(batch, images, wrong)  # from the second step on the host does not wait for the values
+    with pytest.raises(DivaugError, match="labels of"):
+        contract.mixed(batch, images, right.ids)
+    later = Contract(stage, 3, torch.device("cpu"))
+    later.embedded(torch.zeros(2, 3), right, torch.zeros(2, 3))
+    with pytest.raises(DivaugError, match="sum to 1"):
+        later.mixed(batch, images, wrong)
+
+
+@pytest.mark.parametrize(
+    ("forward", "said"),
+    [
+        (lambda values: values[:, None], r"the loss Strange returned \(\d, 1\) for \d rows"),
+        (lambda values: values.mean(), r"the loss Strange returned \(\) for \d rows"),
+        (lambda values: values[:2], r"returned \(2,\) for \d rows"),
+    ],
+)
+def test_a_loss_of_another_shape_is_named(forward, said):
+    class Strange(nn.Module):
+        def forward(self, logits, ids):
+            return forward(torch.nn.functional.cross_entropy(logits, ids, reduction="none"))
+
+    network, loader, stage = made()
+    with pytest.raises(DivaugError, match=said + ".*divaug.recipes.check"):
+        train(network, loader, replace(stage, criterion=Strange()), Totals.empty(3, 7))
+
+
+@pytest.mark.parametrize(
+    ("drawn", "said"),
+    [
+        (torch.arange(7, dtype=torch.int32), "drew torch.int32"), (torch.arange(7)[:, None], r"drew torch.int64 \(7, 1\)"),
+        (torch.arange(7) + 1, "positions from 1 to 7; there are 7 images"), (torch.arange(7) - 1, "from -1 to 5"),
+        (torch.arange(6), "drew 6 images instead of 7"), (np.arange(7), "drew ndarray"), (list(range(7)), "drew list"),
+    ],
+)  # fmt: skip
+def test_a_sampler_that_breaks_its_contract_is_named(drawn, said):
+    _, _, stage = made()
+    stage.sampler.draw = lambda rng, progress: drawn
+    with pytest.raises(DivaugError, match=said):
+        draw_rows(stage, 7, seed=SEED, epoch=EPOCH, epochs=EPOCHS)

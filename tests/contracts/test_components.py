@@ -1,13 +1,27 @@
-"""The conformance kit on every registered augmentation, and on components that break each part of it."""
+"""The conformance kit on every registered component, and on components that break each part of it."""
 
 import random
+import re
+import sys
+import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from divaug.base.labels import MixedLabels
-from divaug.config.registry import FEATURE, MIX, PARTNERS, PIXEL, REGISTRIES
+from divaug.config.registry import (
+    CLASS_WEIGHTS,
+    FEATURE,
+    HEADS,
+    LOSSES,
+    MIX,
+    PARTNERS,
+    PIXEL,
+    REGISTRIES,
+    SAMPLERS,
+)
 from divaug.feature._memory import append_rows
 from divaug.mix.cutmix import CutMix
 from divaug.testing import CHECKS, check_component
@@ -28,13 +42,23 @@ VARIANTS = [
     ("feature", "isda", {"covariance": "low_rank"}),
     ("feature", "isda", {"covariance": "diagonal"}),
 ]
-EVERY = [(family, name, OPTIONS.get(name, {})) for family in CHECKS for name in REGISTRIES[family].entries()]
+FILES = ("cifar10", "cifar100", "fashion_mnist", "mnist", "image_folder", "csv")  # data sets that need files
+EVERY = [
+    (family, name, OPTIONS.get(name, {}))
+    for family in CHECKS
+    for name in REGISTRIES[family].entries()
+    if name not in FILES
+]
+PARTS = {
+    "datasets": 2, "models": 3, "heads": 4, "samplers": 3, "losses": 5, "class_weights": 2, "pixel": 6, "mix": 6,
+    "partners": 2, "feature": 6, "optim": 1,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("family", "name", "options"), EVERY + VARIANTS)
 def test_it_keeps_its_familys_contract(family, name, options, facts):
     found = check_component(family, name, facts, options)
-    assert len(found) == {"pixel": 6, "mix": 6, "feature": 6, "partners": 2}[family] == len(CHECKS[family])
+    assert len(found) - 1 == PARTS[family] == len(CHECKS[family])
     assert not [check for check in found if check.outcome == "fail"]
     notes = [check.name for check in found if check.outcome == "note"]
     assert notes == (["weights are shares"] if name == "remix" else [])
@@ -265,7 +289,7 @@ def test_right_mixes_of_any_rate_pass(options, facts, registered):
 
 def test_labels_that_are_no_shares_are_noted(facts, registered):
     registered(MIX, Blend)
-    assert [c.outcome for c in check_component("mix", "mine", facts, {})].count("pass") == 6
+    assert [c.outcome for c in check_component("mix", "mine", facts, {})].count("pass") == 7
     registered(MIX, Wrong)
     assert [c.name for c in check_component("mix", "mine", facts, {}) if c.outcome == "note"] == ["weights are shares"]
 
@@ -302,6 +326,181 @@ class Foreign(torch.nn.Module):
 def test_synthetic_rows_of_no_class_are_found(facts, registered):
     registered(FEATURE, Foreign)
     assert "a label is not a class" in failures("feature", facts)["shape and labels"]
+
+
+class Doubtful(torch.nn.Module):
+    """A loss whose subclasses each break one thing."""
+
+    def forward(self, logits, ids):
+        return torch.nn.functional.cross_entropy(logits.float(), ids, reduction="none")
+
+
+class Column(Doubtful):
+    def forward(self, logits, ids):
+        return super().forward(logits, ids)[:, None]
+
+
+class Mean(Doubtful):
+    def forward(self, logits, ids):
+        return super().forward(logits, ids).mean()
+
+
+class Cut(Doubtful):
+    def forward(self, logits, ids):
+        return super().forward(logits.detach(), ids)
+
+
+class Low(Doubtful):
+    def forward(self, logits, ids):
+        return super().forward(logits, ids).to(logits.dtype)
+
+
+class Ranked(Doubtful):
+    def forward(self, logits, ids):
+        loss = super().forward(logits, ids)
+        return loss / loss.detach().max()
+
+
+class Huge(Doubtful):
+    def forward(self, logits, ids):
+        return logits.exp().sum(1) - logits.gather(1, ids[:, None])[:, 0]
+
+
+class Loose(Doubtful):
+    def __init__(self):
+        super().__init__()
+        self.table = torch.ones(4)
+
+
+@pytest.mark.parametrize(
+    ("factory", "name", "reason"),
+    [
+        (Column, "one loss per row", r"returns \(1, 1\) for 1 rows"),
+        (Mean, "one loss per row", r"returns \(\) for 1 rows"),
+        (Cut, "finite with gradient", "gradient to the logits is cut off"),
+        (Low, "float32 under autocast", "bfloat16 under autocast"),
+        (Ranked, "rows apart", "depends on the other rows"),
+        (Huge, "finite with gradient", "not finite for logits of about 100"),
+        (Loose, "state", "not buffers"),
+        (lambda: lambda logits, ids: logits[:, 0], "one loss per row", "not an nn.Module"),
+    ],
+)
+def test_broken_losses_are_found(factory, name, reason, facts, registered):
+    registered(LOSSES, factory)
+    assert re.search(reason, failures("losses", facts)[name])
+
+
+class Uneven:
+    """A sampler; subclasses each break one thing."""
+
+    def draw(self, generator, progress):
+        return torch.from_numpy(generator.integers(0, 68, 68))
+
+    def class_probs(self, progress):
+        return torch.tensor([40.0, 20.0, 6.0, 2.0]) / 68
+
+
+class Few(Uneven):
+    def draw(self, generator, progress):
+        return super().draw(generator, progress)[:60]
+
+
+class Int32(Uneven):
+    def draw(self, generator, progress):
+        return super().draw(generator, progress).int()
+
+
+class Beyond(Uneven):
+    def draw(self, generator, progress):
+        return super().draw(generator, progress) + 1
+
+
+class Fixed(Uneven):
+    def draw(self, generator, progress):
+        return torch.arange(68)
+
+
+class Claims(Uneven):
+    def class_probs(self, progress):
+        return torch.full((4,), 0.25)
+
+
+class Sums(Uneven):
+    def class_probs(self, progress):
+        return super().class_probs(progress) * 2
+
+
+@pytest.mark.parametrize(
+    ("factory", "name", "reason"),
+    [
+        (Few, "positions", "draws 60 images of 68"),
+        (Int32, "positions", "torch.int32"),
+        (Beyond, "positions", "outside the training cut"),
+        (Fixed, "replay", "two epochs get the same draws"),
+        (Claims, "declared shares", r"class 0 has 0\.\d+ of the draws, but class_probs says 0.250"),
+        (Sums, "declared shares", "sum to 1"),
+    ],
+)
+def test_broken_samplers_are_found(factory, name, reason, facts, registered):
+    registered(SAMPLERS, factory)
+    assert re.search(reason, failures("samplers", facts)[name])
+    registered(SAMPLERS, Uneven)
+    assert not failures("samplers", facts)
+
+
+def test_broken_class_weights_and_heads_are_found(facts, registered):
+    for weights, reason in (
+        (torch.zeros(4), "all weights are 0"),
+        (torch.tensor([1.0, -1, 1, 1]), ">= 0"),
+        (torch.ones(3), r"\(3,\) for 4 classes"),
+        ([1.0] * 4, "list instead of a tensor"),
+    ):
+        registered(CLASS_WEIGHTS, partial(lambda given: given, weights))
+        assert re.search(reason, failures("class_weights", facts)["one weight per class"])
+
+    class Turned(torch.nn.Linear):
+        scale = 1.0
+
+        def __init__(self):
+            super().__init__(8, 4)
+
+        def factors(self, z):
+            return z, self.weight.flip(0)
+
+    registered(HEADS, Turned)
+    assert set(failures("heads", facts)) == {"factors"}
+
+
+def test_whatever_a_component_does_there_is_a_report(facts, registered, monkeypatch):
+    monkeypatch.setattr("divaug.testing.kit.SECONDS", 0.3)
+
+    class Endless(Right):
+        def apply_one(self, image, plan, i):
+            while True:
+                try:
+                    time.sleep(0.01)
+                except Exception:
+                    raise
+
+    class Exits(Right):
+        def apply_one(self, image, plan, i):
+            sys.exit(0)
+
+    class Nothing(Right):
+        def apply_one(self, image, plan, i):
+            return None
+
+    for factory, reason in ((Endless, "takes longer than 0.3 s"), (Exits, "raises SystemExit"), (Nothing, "raises")):
+        registered(PIXEL, factory)
+        assert reason in failures("pixel", facts)["shape and type"]
+        assert len(check_component("pixel", "mine", facts, {})) == 7
+
+    def unbuildable():
+        raise RuntimeError("boom")
+
+    registered(PIXEL, unbuildable)
+    (only,) = check_component("pixel", "mine", facts, {})
+    assert (only.name, only.outcome, only.reason) == ("build", "fail", "raises RuntimeError: boom")
 
 
 def test_broken_partner_rules_are_found(facts, registered):
