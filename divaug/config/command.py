@@ -1,13 +1,17 @@
 """What every recipe's command line has: a parser that suggests the flag that was meant, messages and exit codes."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from io import TextIOWrapper
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from divaug.base.errors import ConfigError, DivaugError, suggestion
+from divaug.base.text import plain_lines, without_password
+from divaug.config import user_files
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,6 +50,19 @@ def _near_flag(argument: str, flags: list[str]) -> str:
     return suggestion(argument.split("=", maxsplit=1)[0], flags).split("Allowed:")[0] + "see --help"
 
 
+def add_trust(parser: Any) -> None:
+    """Add ``--trust-imports`` to a recipe that reads run folders."""
+    text = "run the files that run folders name as their own components; otherwise only what --import names is run"
+    parser.add_argument("--trust-imports", action=_Trust, nargs=0, help=text)
+
+
+class _Trust(argparse.Action):
+    """Trusts run folders as soon as the flag is read."""
+
+    def __call__(self, *anything: object) -> None:
+        user_files.trust()
+
+
 def main(program: str, argv: Sequence[str] | None, work: Callable[[list[str]], int]) -> int:
     """Run a recipe's work and turn errors into messages and exit codes (0, 1, 2, 3, 130, 143).
 
@@ -54,23 +71,45 @@ def main(program: str, argv: Sequence[str] | None, work: Callable[[list[str]], i
         argv: Arguments; None takes those of the process.
         work: Takes the arguments and returns the exit code.
     """
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):  # a log or terminal in ASCII or Latin-1 must not end a run
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return work(arguments)
-    except (DivaugError, KeyboardInterrupt) as error:
-        if "-v" in arguments:
-            traceback.print_exc()
-        code = error.exit_code if isinstance(error, DivaugError) else 130
-        print(f"{program}: {error or 'interrupted'}", file=sys.stderr)
+        code = work(arguments)
+        sys.stdout.flush()
         return code
-    except BrokenPipeError:  # the reader of the pipe has exited, as head does
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of the results has exited, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would fail when it flushes
         return 1
+    except KeyboardInterrupt:
+        return _fail(program, "interrupted", 130, "-v" in arguments)
+    except DivaugError as error:
+        return _fail(program, str(error) or "interrupted", error.exit_code, "-v" in arguments)
+    except SystemExit as error:  # a user's file called sys.exit while it was imported
+        where = "one of your own files called sys.exit" if error.code is None else f"sys.exit({error.code!r})"
+        return _fail(program, f"stopped by {where}", 1, "-v" in arguments)
     except Exception as error:
-        if "-v" in arguments:
+        return _fail(program, f"{type(error).__name__}: {error} (-v shows where)", 1, "-v" in arguments)
+
+
+def _fail(program: str, message: str, code: int, verbose: bool) -> int:
+    """Print what stopped a recipe, on one line of printable characters, and return its exit code."""
+    with suppress(OSError, ValueError):  # nobody reads it
+        if verbose:
             traceback.print_exc()
-        print(f"{program}: {type(error).__name__}: {error} (-v shows where)", file=sys.stderr)
-        return 1
+        print(f"{program}: {plain_lines(without_password(message))}", file=sys.stderr, flush=True)
+    return code
+
+
+def _open_streams() -> None:
+    """Open /dev/null in place of standard streams that were closed, so that no file gets their number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))

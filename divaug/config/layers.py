@@ -32,6 +32,7 @@ _NOT_KEYS = {
     "DIVAUG_DATA",
     "DIVAUG_IMPORT",
 }  # a place to look for data; imports, which the registry reads itself
+PATHS = ("path", "test", "data_root", "encoder", "extra_train", "output_dir")
 _SAFE = re.compile(r"[\w.,=+-]+")
 
 
@@ -146,7 +147,14 @@ def resolve(
             f"{what} compares images in the space of a common encoder: give --encoder FILE and --data-part a "
             "(python -m divaug.recipes.encoder makes one from part b)"
         )
-    return resolved
+    return absolute(resolved)
+
+
+def absolute(config: Config) -> Config:
+    """Return a configuration whose paths are absolute, so that a run's record of them works from anywhere."""
+    paths = {key: os.path.abspath(path) for key in PATHS if (path := getattr(config, key)) is not None}
+    imports = tuple(os.path.abspath(item) if item.endswith(".py") else item for item in config.imports)
+    return replace(config, **paths, imports=imports)
 
 
 def _implied(said: list[tuple[str, Table]]) -> list[tuple[str, Table]]:
@@ -208,21 +216,28 @@ def method_label(config: Config) -> str:
         ours, theirs = getattr(config, slot), getattr(plain, slot)
         parts += _differences("model.head" if slot == "head" else slot.replace("_", "-"), ours, theirs)
     if config.extra_train is not None:
-        parts.append(f"extra-train={Path(config.extra_train).stem}-{_content(config.extra_train)}")
+        parts.append(f"extra-train={content_name(config.extra_train)}")
     if config.phases != plain.phases:
         parts.append(f"phase={digest([p.table() for p in config.phases])}")
     label = "+".join(parts)
-    if len(label) > 100 or not _SAFE.fullmatch(label):
-        return f"{config.method}+{digest(parts[1:])}"
+    if len(label) > 100 or not _SAFE.fullmatch(label):  # what a person can read of it, and a hash of the whole
+        named = [part for part in parts if "." not in part.partition("=")[0]]
+        return f"{_plain_name('+'.join(named))[:80]}+{digest(parts[1:])}"
     return label
 
 
-def _content(file: str) -> str:
-    """Return four digits for a file's content: two files of one name are two methods."""
+def _plain_name(text: str) -> str:
+    """Return a name with a dash for every character that has a meaning to shells or file systems."""
+    return re.sub(r"[^\w.,=+-]", "-", text)
+
+
+def content_name(file: str) -> str:
+    """Return a file's stem with four digits for its content: two files of one name are two methods."""
     try:
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:4]
+        content = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:4]
     except OSError:  # whoever reads it says so
-        return "none"
+        content = "none"
+    return f"{Path(file).stem}-{content}"
 
 
 def _differences(slot: str, ours: Component, theirs: Component) -> list[str]:
@@ -235,13 +250,17 @@ def _differences(slot: str, ours: Component, theirs: Component) -> list[str]:
 
 
 def experiment_name(config: Config) -> str:
-    """Return the protocol's name: ``cifar10-exp100-fast``, with a hash of its fingerprint unless it is the preset's."""
+    """Return the protocol's name: ``cifar10-exp100-fast``.
+
+    Unless it is the preset's own protocol, it ends in the keys that a person changes most and a hash of its
+    fingerprint: ``cells-natural-fast-64px-100max-1a2b3c4d``.
+    """
     if config.experiment is not None:
         return config.experiment
     factor = f"{config.imbalance_factor:g}" if config.profile in ("exp", "step", "balanced_small") else ""
     if config.profile == "custom":
         factor = f"-{digest(list(config.counts), 4)}"
-    source = Path(config.path).stem if config.path else config.dataset
+    source = _plain_name(Path(config.path).stem) if config.path else config.dataset
     name = f"{source}-{config.profile}{factor}-{config.preset}"
     named = ("dataset", "path", "test", "profile", "imbalance_factor", "counts", "preset")
     own = replace(
@@ -249,4 +268,19 @@ def experiment_name(config: Config) -> str:
         **{key: getattr(config, key) for key in named},
     )
     fingerprint = protocol_fingerprint(config)
-    return name if fingerprint == protocol_fingerprint(own) else f"{name}-{fingerprint}"
+    return name if fingerprint == protocol_fingerprint(own) else "-".join([name, *_changes(config, own), fingerprint])
+
+
+def _changes(config: Config, own: Config) -> list[str]:
+    """Return in words what was changed of a preset: the keys that a person changes most."""
+    words = {
+        "image_size": f"{config.image_size}px", "max_per_class": f"{config.max_per_class}max",
+        "epochs": f"{config.epochs}ep", "data_part": f"half-{config.data_part}",
+        "model": _plain_name(config.model.name),
+    }  # fmt: skip
+    changed = [key for key in words if getattr(config, key) != getattr(own, key)]
+    if config.min_steps and "epochs" in changed:
+        changed.remove("epochs")  # they follow from the data
+    if "model" in changed and config.model.name == own.model.name:
+        changed.remove("model")
+    return [words[key] for key in changed]

@@ -17,7 +17,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial, wraps
-from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -160,7 +159,7 @@ class Registry:
         """Return what is registered as ``name``, importing its module."""
         entry = self.entry(name)
         if name not in self._factories:
-            import_module(entry.module)
+            user_files.load(entry.module)
         if name not in self._factories:
             raise ConfigError(f"{entry.module} was imported but did not register {self.family} {name!r}")
         return self._factories[name]
@@ -277,33 +276,57 @@ def _plugins(search_path: tuple[str, ...]) -> list[str]:
 
 
 def _extension_sources() -> list[tuple[str, Path]]:
-    """Return (module, source file) of every user file, user module and installed plugin."""
+    """Return (module, source file) of every user file, user module and installed plugin.
+
+    A user's file whose names are computed when it runs is imported: only that shows them. Files that are only looked
+    at are not.
+    """
     sources = []
-    for item in [*user_files.imports(), *_plugins(tuple(sys.path))]:
+    for item in user_files.imports():
         module = user_files.module_name(item)
-        if item.endswith(".py"):
-            sources.append((module, Path(item)))
-            continue
-        try:
-            spec = find_spec(module)
-        except ModuleNotFoundError:  # a parent package is missing
-            spec = None
-        if spec is None or spec.origin is None:
-            raise ConfigError(f"cannot import {item!r}: no such module; give a .py file or an installed module")
-        sources.append((module, Path(spec.origin)))
-    return sources
+        path = Path(item) if item.endswith(".py") else _source_of(item)
+        sources.append((module, path))
+        if module not in sys.modules and _computes_names(path, module):
+            user_files.load(module)
+    sources += [(module, _source_of(module)) for module in _plugins(tuple(sys.path))]
+    return sources + [(user_files.module_name(item), Path(item)) for item in user_files.looked_at()]
 
 
-def add_import(item: str) -> None:
+def _source_of(module: str) -> Path:
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:  # a parent package is missing
+        spec = None
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"cannot import {module!r}: no such module; give a .py file or an installed module")
+    return Path(spec.origin)
+
+
+@lru_cache
+def _computes_names(path: Path, module: str) -> bool:
+    """Return whether a file registers more than its source shows, or nothing."""
+    named = sum(len(scan_file(path, module, registry.variable)) for registry in REGISTRIES.values())
+    return not named or named != registrations(path)
+
+
+def add_import(item: str, *, named_by_user: bool = True) -> None:
     """Make the components of a user's file or module known (``--import``), in workers too.
+
+    Args:
+        item: File or module.
+        named_by_user: Whether the user named it. What only a run folder names is read and not run, and one that is
+            missing is left out, unless the user trusts run folders.
 
     Raises:
         ConfigError: No such file, a syntax error, a second file of the same stem, or nothing registered in it.
     """
+    path = str(Path(item).resolve()) if item.endswith(".py") else item
+    if not named_by_user and path not in user_files.imports() and not user_files.trusting():
+        user_files.look_at(item)
+        return
     if item.endswith(".py") and not Path(item).is_file():
         raise ConfigError(f"--import {item}: no such file")
     module = user_files.module_name(item)
-    path = str(Path(item).resolve()) if item.endswith(".py") else item
     for known in user_files.imports():
         if known != path and user_files.module_name(known) == module:
             raise ConfigError(f"--import {item}: another file of the same name is imported already ({known})")
@@ -312,22 +335,22 @@ def add_import(item: str) -> None:
     try:
         _look_into(item, module)
     except BaseException:  # one typo must not spoil the process
-        os.environ[user_files.VARIABLE] = os.pathsep.join(before_it)
+        user_files.keep(before_it)
         raise
 
 
 def _look_into(item: str, module: str) -> None:
-    """Refuse a file or module that registers nothing or has a syntax error; import it where only that shows names."""
+    """Refuse a file or module that registers nothing or has a syntax error."""
     try:
+        before = [set(registry._factories) for registry in REGISTRIES.values()]
         file = next(file for name, file in _extension_sources() if name == module)
-        named = sum(len(scan_file(file, module, registry.variable)) for registry in REGISTRIES.values())
-        if not named or named != registrations(file):  # names computed at run time: only importing shows them
-            before = [set(registry._factories) for registry in REGISTRIES.values()]
-            import_module(module)
-            if not named and before == [set(registry._factories) for registry in REGISTRIES.values()]:
-                raise ConfigError(f'--import {item} registers nothing; decorate a class with @MIX.register("name")')
+        named = any(scan_file(file, module, registry.variable) for registry in REGISTRIES.values())
+        if not named and before == [set(registry._factories) for registry in REGISTRIES.values()]:
+            raise ConfigError(f'--import {item} registers nothing; decorate a class with @MIX.register("name")')
     except SyntaxError as error:
         raise ConfigError(f"--import {item}: line {error.lineno}: {error.msg}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--import {item} cannot be read: {error}") from error
 
 
 DATASETS = Registry("datasets", "divaug.data.datasets", "DATASETS")

@@ -254,8 +254,8 @@ class Config:
             ("seed", 0 <= self.seed < 2**32, "must lie in 0 to 2^32 - 1"),
             ("lr", self.lr <= 1e38, "must be <= 1e38"),
             ("image_size", self.image_size is None or self.image_size <= 4096, "must be <= 4096"),
-            ("experiment", self.experiment is None or bool(re.fullmatch(r"(?!\.{1,2}$)[^/\0]{1,200}", self.experiment)),
-             "must be one folder's name, of 1 to 200 characters, without a slash"),
+            ("experiment", self.experiment is None or _is_folder_name(self.experiment),
+             "must be one folder's name, of 1 to 200 printable characters, without a slash"),
         ):  # fmt: skip
             if not ok:
                 raise ConfigError(f"{name.replace('_', '-')} {rule}, got {getattr(self, name)!r}")
@@ -284,6 +284,10 @@ class Config:
                     f"loss 'ldam' needs the cosine head, got {self.head.name!r}: its margins are cosines; "
                     "add --model.head cosine"
                 )
+
+
+def _is_folder_name(name: str) -> bool:
+    return bool(re.fullmatch(r"(?!\.{1,2}$)[^/\0]{1,200}", name)) and name.isprintable()
 
 
 def needs_encoder(config: Config) -> str | None:

@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from divaug.config import user_files
+
 _CONSTRUCTORS = ("__init__", "__new__")
 _NO_PARAMETERS = {"nn.Module", "torch.nn.Module", "Module", "object"}
 _PACKAGE = Path(__file__).parents[1]
@@ -49,7 +51,7 @@ def entry_of(name: str, factory: Callable[..., Any]) -> Entry:
             annotation = None if empty else inspect.formatannotation(parameter.annotation)
             default = None if parameter.default is parameter.empty else repr(parameter.default)
             options[parameter.name] = (annotation, default)
-        else:
+        elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):  # nn.Module's own constructor
             facts.append(parameter.name)
     return Entry(name, inspect.getdoc(factory) or "", factory.__module__, tuple(facts), options)
 
@@ -90,7 +92,7 @@ def _entry_from_source(name: str, module: str, node: ast.ClassDef | ast.Function
         constructors = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name in _CONSTRUCTORS]
         function = constructors[0] if constructors else None
         if function is None and (len(node.decorator_list) > 1 or {ast.unparse(b) for b in node.bases} - _NO_PARAMETERS):
-            return entry_of(name, getattr(import_module(module), node.name))  # its constructor is defined elsewhere
+            return entry_of(name, getattr(user_files.load(module), node.name))  # its constructor is defined elsewhere
     if function is None:
         return Entry(name, ast.get_docstring(node) or "", module, (), {}, symbol)
     positional = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_origin
 
 from divaug.base.errors import ConfigError, suggestion
+from divaug.base.text import without_password
 from divaug.config.registry import not_finite, plain
 from divaug.config.schema import (
     FAMILY_OF,
@@ -153,10 +154,10 @@ def to_table(config: Config) -> dict[str, Any]:
 
 
 def dump(config: Config) -> str:
-    """Return the configuration as TOML that ``--config`` runs again."""
+    """Return the configuration as TOML that ``--config`` runs again; a password in an address is left out."""
     import tomli_w
 
-    return tomli_w.dumps(to_table(config))
+    return tomli_w.dumps(to_table(config) | {"tracking": without_password(config.tracking)})
 
 
 def digest(values: Any, length: int = 8) -> str:

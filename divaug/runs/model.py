@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from divaug.base.errors import DataError, DivaugError
+from divaug.config import user_files
 from divaug.data.image_files import Geometry, decode, squared, upright_rgb
 from divaug.models.network import Network
 from divaug.runs.folder import RunFolder, find_runs
@@ -154,15 +155,19 @@ def _items(images: Images) -> list[Any]:
     return list(images)
 
 
-def load(source: str | Path | RunFolder) -> Model:
+def load(source: str | Path | RunFolder, *, trust_imports: bool = False) -> Model:
     """Return the trained model of a run, on the CPU.
 
     Args:
         source: The run, or its folder (``runs/<experiment>/<method>/seed<k>``).
+        trust_imports: Run the files that the folder names as its own components; needed for a network or head of one's
+            own, and only for folders whose origin you trust.
 
     Raises:
         DivaugError: There is no run, it has not finished its first epoch, or it was made by another version.
     """
+    if trust_imports:
+        user_files.trust()
     folder = source if isinstance(source, RunFolder) else RunFolder(source)
     if not (folder.path / "config.toml").exists():
         below = [str(run.path) for run in find_runs([str(folder.path)])]

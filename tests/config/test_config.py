@@ -1,3 +1,4 @@
+import re
 import tomllib
 from dataclasses import replace
 
@@ -132,7 +133,15 @@ def test_names_of_experiments():
     assert experiment_name(resolve(flags={"profile": "balanced"})) == "cifar10-balanced-fast"
     assert experiment_name(resolve(flags={"dataset": "csv", "path": "a/cells.csv"})) == "cells-natural-fast"
     changed = experiment_name(resolve(flags={"epochs": 11}))
-    assert changed.startswith("cifar10-exp100-fast-") and len(changed) == len("cifar10-exp100-fast-") + 8
+    assert re.fullmatch("cifar10-exp100-fast-11ep-[0-9a-f]{8}", changed)
+    cells = {"dataset": "csv", "path": "a/cells.csv", "image_size": 64, "max_per_class": 100}
+    assert re.fullmatch("cells-natural-fast-64px-100max-[0-9a-f]{8}", experiment_name(resolve(flags=cells)))
+    assert re.fullmatch("cifar10-exp100-fast-half-a-timm-resnet18-[0-9a-f]{8}",
+                        experiment_name(resolve(flags={"data_part": "a", "model": "timm:resnet18"})))  # fmt: skip
+    odd = experiment_name(resolve(flags={"dataset": "image_folder", "path": "my (own)\n images"}))
+    assert odd == "my--own---images-natural-fast"
+    mine = resolve(flags={"mix": {"name": "cmo", "partner": {"name": "minority"}}, "pixel": "timm:rand-m9"})
+    assert re.fullmatch("erm\\+pixel=timm-rand-m9\\+mix=cmo\\+[0-9a-f]{8}", method_label(mine))
     assert experiment_name(resolve(flags={"epochs": 11, "experiment": "mine"})) == "mine"
 
 

@@ -1,5 +1,6 @@
 """Values from users: finite, and as Python's libraries hand them over."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_paths_and_numpys_scalars_are_accepted():
         dataset="image_folder", path=Path("own"), epochs=np.int64(3), lr=np.float32(0.5), monitor=np.bool_(False),
         monitor_at=(np.float64(0.5),), **{"mix": "cutmix", "mix.alpha": np.float64(0.25)},
     )  # fmt: skip
-    assert (config.path, config.epochs, config.lr, config.monitor) == ("own", 3, 0.5, False)
+    assert (config.path, config.epochs, config.lr, config.monitor) == (os.path.abspath("own"), 3, 0.5, False)
     assert type(config.epochs) is int and type(config.mix.options["alpha"]) is float
     assert PIXEL.build("cutout", facts={}, size_frac=np.float32(0.5)).size_frac == 0.5
     assert plain({"a": [Path("x"), np.int32(2)], "b": (1, "c")}) == {"a": ["x", 2], "b": [1, "c"]}
