@@ -13,7 +13,7 @@ PACKAGE = Path(divaug.__file__).parent
 ROOT = PACKAGE.parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ONLY_IMPORTERS = {
-    "mlflow": {"runs/trackers/mlflow.py"},
+    "mlflow": {"runs/trackers/mlflow.py", "runs/trackers/store.py"},
     "matplotlib": {"figures/gallery.py", "figures/latent.py", "figures/run.py", "figures/style.py"},
     "albumentations": {"pixel/albumentations.py"},
     "timm": {"models/timm_backbone.py", "pixel/timm.py"},

@@ -1,9 +1,12 @@
 """Progress on stderr: one line per epoch, with a bar on a terminal."""
 
+import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from divaug.base.text import plain_lines
 
 MANY = 50  # epochs
 
@@ -16,10 +19,10 @@ class Progress:
     """
 
     def __init__(self, mode: str = "auto") -> None:
-        if mode == "auto":
-            mode = "bar" if sys.stderr.isatty() and not os.environ.get("CI") else "lines"
-        self.mode = mode
         self._bar: Any = None
+        if mode == "auto":
+            mode = "bar" if self._try(lambda: _stream().isatty()) and not os.environ.get("CI") else "lines"
+        self.mode = mode
 
     def say(self, line: str) -> None:
         """Print a line."""
@@ -30,31 +33,33 @@ class Progress:
         """Print a line that must not be missed, whatever the mode."""
         from tqdm import tqdm
 
-        tqdm.write(line, file=sys.stderr)
+        self._try(lambda: tqdm.write(plain_lines(line), file=_stream()))
+
+    def _try(self, show: Callable[[], Any]) -> Any:
+        """Show something; a log reader that went away, a closed stream or a full disk must not stop a run."""
+        try:
+            return show()
+        except (OSError, ValueError):
+            self._bar = None
+            return None
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         """Show a bar for the epoch."""
         if self.mode == "bar":
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(
-                total=steps,
-                initial=done,
-                desc=f"epoch {epoch + 1}/{epochs}",
-                unit="step",
-                leave=False,
-                dynamic_ncols=True,
-            )
+            options: Any = {"file": _stream(), "initial": done, "unit": "step", "leave": False, "dynamic_ncols": True}
+            self._bar = self._try(lambda: tqdm(total=steps, desc=f"epoch {epoch + 1}/{epochs}", **options))
 
     def step(self) -> None:
         """Move the bar."""
         if self._bar is not None:
-            self._bar.update()
+            self._try(self._bar.update)
 
     def end_epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float], eta_seconds: float) -> None:
         """Close the bar and print the epoch's line."""
         if self._bar is not None:
-            self._bar.close()
+            self._try(self._bar.close)
             self._bar = None
         if epochs > MANY and "test/bal_acc" not in metrics:
             return  # with many epochs, only those that were evaluated get a line
@@ -67,6 +72,11 @@ class Progress:
             parts.append(f"top-K tail {metrics['views/number_tail']:.1f}")
         parts += [f"{metrics['train/epoch_seconds']:.1f}s", f"left {_clock(eta_seconds)}"]
         self.say("  ".join(parts))
+
+
+def _stream() -> Any:
+    """Return standard error, or nothing in its place if it was closed before Python started."""
+    return io.StringIO() if sys.stderr is None else sys.stderr
 
 
 def _clock(seconds: float) -> str:

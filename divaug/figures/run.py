@@ -1,5 +1,6 @@
 """Figures of one run: recall by class size, and the growth of each class's top-K set."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,17 @@ import numpy as np
 from divaug.figures.style import MOST_NAMES, by_rank, class_ticks, figure, named, save
 
 
-def draw_run(folder: Path, rows: list[dict[str, Any]], manifest: dict[str, Any]) -> None:
-    """Write ``recall.png`` and, where the monitor was on, ``growth.png``.
+def figures_of(rows: list[dict[str, Any]], manifest: dict[str, Any]) -> dict[str, Callable[[Path], None]]:
+    """Return what draws each figure, by file name: ``recall.png`` and, where the monitor was on, ``growth.png``.
 
     Args:
-        folder: Output folder.
         rows: Rows of ``metrics.jsonl``, undefined numbers as NaN.
         manifest: The run's manifest.
     """
-    _recall(folder / "recall.png", rows[-1], manifest)
+    figures: dict[str, Callable[[Path], None]] = {"recall.png": lambda path: _recall(path, rows[-1], manifest)}
     if "views/number" in rows[-1]["per_class"]:
-        _growth(folder / "growth.png", rows, manifest)
+        figures["growth.png"] = lambda path: _growth(path, rows, manifest)
+    return figures
 
 
 def _recall(path: Path, row: dict[str, Any], manifest: dict[str, Any]) -> None:

@@ -46,6 +46,10 @@ def save(made: Any, path: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.text import Text
 
+    for axis in (axis for axes in made.axes for axis in (axes.xaxis, axes.yaxis)):
+        if axis.get_scale() != "linear":  # whose own labels are mathematics
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
     texts = made.findobj(Text)
     families = _fonts("".join(text.get_text() for text in texts))
     for text in texts:
@@ -53,7 +57,9 @@ def save(made: Any, path: Path) -> None:
         text.set_fontfamily(families)
     with rc_context({"text.parse_math": False, "font.family": families}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # said once, by _fonts
-        made.savefig(path, dpi=150)
+        temporary = path.with_name(f".{path.name}.tmp")  # a figure that exists is whole
+        made.savefig(temporary, dpi=150, format="png")
+        temporary.replace(path)
 
 
 _said: set[str] = set()

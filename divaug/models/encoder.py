@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from divaug.base.errors import ConfigError
-from divaug.base.files import write_tensors
+from divaug.base.files import read_tensors, write_tensors
 from divaug.models.network import build_network
 
 SMALLEST = 256  # dimensions; with few, the top-K sets of all classes overlap whatever the images are
@@ -94,8 +94,8 @@ class Encoder:
             ConfigError: The file is missing, damaged or not an encoder.
         """
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # the type depends on the damage
+            content = read_tensors(Path(path))
+        except (OSError, ValueError) as error:
             raise ConfigError(
                 f"encoder {path} cannot be read: {error}; python -m divaug.recipes.encoder makes one"
             ) from error

@@ -1,11 +1,13 @@
 """What the training recipes share: train methods x seeds, then print the table and write the figures."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from divaug.base.progress import Progress
 from divaug.config import flags
 from divaug.config.schema import FAMILY_OF
 from divaug.config.tables import dump
@@ -69,19 +71,35 @@ def _train(request: flags.Request, folders: list[RunFolder]) -> None:
 
 
 def _show(request: flags.Request, folders: list[RunFolder], show_classes: bool) -> None:
-    from divaug.report.compare import class_table, compare, write_report
-    from divaug.runs.trackers.mlflow import server_command
+    from divaug.report.compare import class_table, compare
+    from divaug.runs.trackers.mlflow import Note
+    from divaug.runs.trackers.store import page_of, server_command
     from divaug.runs.tracking import tracking_uri
 
     done = [folder for folder in folders if folder.finished]
     for comparison in compare(done) if done else []:
+        report = next(iter(comparison.runs.values()))[0].path.parents[1] / "report"
+        figures = _write_report(report, comparison)
         print(f"\n{comparison.text}")
         if show_classes:
             for label, runs in comparison.runs.items():
                 seeds = "seeds" if len(runs) > 1 else "seed"
                 print(f"\n{label}, {len(runs)} {seeds}:\n{class_table(runs)}")
-        first = next(iter(comparison.runs.values()))[0]
-        files = write_report(first.path.parents[1] / "report", comparison)
-        print("\nfigures: " + "  ".join(os.path.relpath(file) for file in files if file.suffix == ".png"))
+        if figures:
+            print("\nfigures: " + "  ".join(os.path.relpath(file) for file in figures))
     if (uri := tracking_uri(request.configs[0], folders[0].output_dir)) is not None:
-        print(f"compare the runs in MLflow (http://127.0.0.1:5000):\n  {server_command(uri)}")
+        page = page_of(uri, Note(folders[0].path).at(uri).get("experiment"))
+        print(f"compare the runs in MLflow:\n  {server_command(uri)}\n  {page}")
+
+
+def _write_report(folder: Path, comparison: Any) -> list[Path]:
+    """Write the report and return its figures; a report that cannot be written costs a warning, not the results."""
+    from divaug.report.compare import write_report
+
+    try:
+        return [file for file in write_report(folder, comparison) if file.suffix == ".png"]
+    except Exception as error:
+        command = shlex.join(["python", "-m", "divaug.recipes.compare", os.path.relpath(folder.parent)])
+        said = f"no report in {folder} ({type(error).__name__}: {error}); the results are complete: {command}"
+        Progress().warn(said)
+        return []

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from divaug.base.errors import ConfigError, DivaugError
-from divaug.config.command import Parser
+from divaug.config.command import Parser, add_trust
 from divaug.config.command import main as run_main
 
 
@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = "with a CSV: write one card per method to FILE.md and FILE.html"
         parser.add_argument("--cards", metavar="FILE.md", help=text)
         parser.add_argument("--report", metavar="DIR", help="folder for figures (default: report, beside the methods)")
+        add_trust(parser)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.read(arguments)
         os.environ.setdefault("MPLBACKEND", "Agg")

@@ -21,7 +21,7 @@ from typing import Any
 
 from divaug.base.errors import ConfigError, suggestion
 from divaug.base.record import TITLES
-from divaug.config.command import Parser
+from divaug.config.command import Parser, add_trust
 from divaug.config.command import main as run_main
 
 METHODS = ("none", "ros", "smote", "eos")
@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = "append one row per run and method, as --results does in training"
         parser.add_argument("--results", metavar="CSV", help=text)
         parser.set_defaults(**DEFAULTS)
+        add_trust(parser)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.read(arguments)
         methods = chosen.method.split(",")
@@ -61,6 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         folders = [folder for folder in find_runs(chosen.runs) if folder.finished]
         if not folders:
             raise DivaugError(f"no finished run at or below {', '.join(chosen.runs)}")
+        if chosen.results is not None:
+            from divaug.report.results import check_writable
+
+            check_writable(Path(chosen.results))
         options = {key: getattr(chosen, key) for key in DEFAULTS}
         for folder in folders:
             _one_run(folder, methods, options, chosen.results)

@@ -7,7 +7,8 @@ python -m divaug.recipes.upload RUN --tracking http://tracking.example:5000
 import sys
 from collections.abc import Sequence
 
-from divaug.config.command import Parser
+from divaug.base.progress import Progress
+from divaug.config.command import Parser, add_trust
 from divaug.config.command import main as run_main
 
 
@@ -18,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser = Parser("divaug.recipes.upload", __doc__)
         parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders that hold them")
         parser.add_argument("--tracking", metavar="URI", help="tracking URI (default: the run's own)")
+        add_trust(parser)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.read(arguments)
 
@@ -25,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from divaug.runs.tracking import upload
 
         for folder in find_runs(chosen.runs):
-            upload(folder, chosen.tracking, lambda line: print(line, file=sys.stderr))
+            upload(folder, chosen.tracking, Progress().warn)
             print(folder.path)
         return 0
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from divaug.base.errors import DivaugError
+from divaug.base.errors import ConfigError, DivaugError
 from divaug.base.files import exclusive, write_text
 from divaug.base.record import TITLES
 from divaug.config.layers import experiment_name, method_label
@@ -38,16 +38,41 @@ def read(path: Path) -> Any:
     """
     import pandas as pd
 
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:
         return pd.DataFrame(columns=list(KEYS))
     # A hash may look like a number, and a name like a missing value.
     names = [key for key in KEYS if key != "seed"]
-    others = [column for column in pd.read_csv(path, nrows=0).columns if column not in names]
-    missing: Any = {column: ["", "nan"] for column in others}
-    table = pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False, na_values=missing)
+    try:
+        others = [column for column in pd.read_csv(path, nrows=0).columns if column not in names]
+        missing: Any = {column: ["", "nan"] for column in others}
+        table = pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False, na_values=missing)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise DivaugError(f"{path} cannot be read as a CSV of results: {error}") from error
     if missing := [key for key in KEYS if key not in table]:
         raise DivaugError(f"{path} holds no results: it lacks {', '.join(missing)}")
     return table
+
+
+def check_writable(path: Path) -> None:
+    """Make sure, before anything is trained, that rows can be written to a CSV.
+
+    Raises:
+        ConfigError: It cannot be written.
+        DivaugError: The file is there and is not a CSV of results.
+    """
+    if path.is_dir():
+        raise ConfigError(f"--results {path} is a folder; name a CSV file")
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()  # the file is replaced, so its folder must be writable
+        temporary.unlink()
+        if path.exists():
+            with path.open("a"):
+                pass
+    except OSError as error:
+        raise ConfigError(f"--results {path} cannot be written: {error.strerror}; choose another file") from error
+    read(path)
 
 
 def known(path: Path, config: Config, data: str) -> bool:

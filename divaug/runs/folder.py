@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,11 +16,13 @@ from typing import Any
 from divaug import __version__
 from divaug.base.errors import ConfigError, DataError, DivaugError
 from divaug.base.files import exclusive, file_digest, make_folder, write_json, write_text
-from divaug.config.layers import experiment_name, method_label, read_toml
+from divaug.base.text import without_password
+from divaug.config.layers import absolute, content_name, experiment_name, method_label, read_toml
 from divaug.config.registry import add_import
 from divaug.config.schema import Config, keys_of_kind
 from divaug.config.tables import dump, from_layers, to_table
 from divaug.runs.trackers.jsonl import JsonlLog
+from divaug.runs.trackers.mlflow import Note
 
 
 class RunFolder:
@@ -71,6 +74,11 @@ class RunFolder:
         return self.path / "figures"
 
     @property
+    def table(self) -> Path:
+        """The statistics of every epoch and class."""
+        return self.path / "per_class.parquet"
+
+    @property
     def finished(self) -> bool:
         """Whether the run has finished."""
         return (self.path / "result.json").exists()
@@ -84,8 +92,8 @@ class RunFolder:
         """
         self._refuse_older()
         table = read_toml(self.path / "config.toml")
-        for item in table.get("import", ()):  # its components may be the user's
-            add_import(item)
+        for item in table.get("import", ()):  # the folder may be somebody else's
+            add_import(item, named_by_user=False)
         return from_layers([(str(self.path / "config.toml"), table)])
 
     def _refuse_older(self) -> None:
@@ -111,11 +119,22 @@ class RunFolder:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
+            found = json.loads((self.path / name).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise DivaugError(
                 f"{self.path} has no {name}: it is not a run folder, or the run is not finished"
             ) from error
+        except ValueError as error:
+            raise DivaugError(f"{self.path / name} is damaged: {error}") from error
+        if not isinstance(found, dict):
+            raise DivaugError(f"{self.path / name} is damaged: it holds no table")
+        return found
+
+    def other_versions(self) -> list[str]:
+        """Return what a continued run was started with, where this process has another version: "torch 2.12.0"."""
+        now, before = environment(), self._json("environment.json")
+        kept = ("divaug", "commit", "python", "torch", "torchvision", "timm", "numpy")
+        return [f"{key} {before[key]}, now {now[key]}" for key in kept if key in before and before[key] != now[key]]
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -130,21 +149,19 @@ class RunFolder:
             ConfigError: The folder holds a run that differs in a key that matters.
             DataError: The data are not those of the folder's run.
         """
+        config = replace(absolute(config), experiment=self.experiment)  # with it, --config leads back to this folder
         code = {Path(item).name: file_digest(Path(item)) for item in config.imports if item.endswith(".py")}
         manifest = {**manifest, "imports_sha256": code}
         if not self.checkpoint.exists() and not self.finished:  # nothing was trained here yet
-            if (self.path / "config.toml").exists() and to_table(self.config) != to_table(
-                replace(config, experiment=self.experiment)
-            ):
-                (self.path / "mlflow_run_id.txt").unlink(missing_ok=True)  # of a run with other parameters
+            if (self.path / "config.toml").exists() and dump(self.config) != dump(config):
+                Note(self.path).renew()
             write_json(self.path / "manifest.json", manifest)
             write_json(self.path / "environment.json", environment())
             make_folder(self.checkpoint.parent)
             make_folder(self.figures)
-            # With the experiment in it, running the file again with --config leads back to this folder.
-            write_text(self.path / "config.toml", dump(replace(config, experiment=self.experiment)))
+            write_text(self.path / "config.toml", dump(config))
             return
-        ours, theirs = to_table(config), to_table(self.config)
+        ours, theirs = (_without_places(each) for each in (config, self.config))
         spelling = {"phases": "phase", "head": "model"}
         for key in (spelling.get(k, k) for k in keys_of_kind("protocol", "method", "seed")):
             if ours.get(key) != theirs.get(key):
@@ -187,7 +204,17 @@ class RunFolder:
         table = pd.concat(frames, ignore_index=True)
         temporary = self.path / "per_class.parquet.tmp"
         table.to_parquet(temporary, index=False)
-        temporary.replace(self.path / "per_class.parquet")
+        temporary.replace(self.table)
+
+
+def _without_places(config: Config) -> dict[str, Any]:
+    """Return a configuration's table with the content of its encoder and extra images instead of their places."""
+    table = to_table(config)
+    if config.encoder is not None:
+        table["encoder"] = Path(config.encoder).name  # ends in a hash of its content
+    if config.extra_train is not None:
+        table["extra_train"] = content_name(config.extra_train)
+    return table
 
 
 def open_run(path: str | Path) -> RunFolder:
@@ -197,30 +224,37 @@ def open_run(path: str | Path) -> RunFolder:
 
 def environment() -> dict[str, Any]:
     """Return versions, machine, commit and command line: what a result depends on besides its configuration."""
+    checkout = Path(__file__).parents[2]  # an installed package may lie in a checkout of something else
     git = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
+        ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"],
         capture_output=True, text=True, check=False,
-    ) if which("git") else None  # fmt: skip
+    ) if which("git") and (checkout / ".git").exists() else None  # fmt: skip
     packages = ("torch", "torchvision", "timm", "numpy", "mlflow")
     return {
         "commit": git.stdout.strip() or None if git else None,
         "python": platform.python_version(),
         "machine": platform.platform(),
-        "command": sys.argv,
+        "command": [without_password(argument) for argument in sys.argv],
         "divaug": __version__,
         **{name: version(name) for name in packages},
     }
 
 
+def _is_artifact(file: Path) -> bool:
+    """Return whether a file is MLflow's copy: ``<32 hex digits>/artifacts/<file>``."""
+    folder = file.resolve().parent
+    return folder.name == "artifacts" and re.fullmatch("[0-9a-f]{32}", folder.parent.name) is not None
+
+
 def find_runs(paths: list[str]) -> list[RunFolder]:
-    """Return the run folders at or below the given paths, sorted.
+    """Return the run folders at or below the given paths, sorted; the copies that MLflow keeps are none.
 
     Raises:
         DivaugError: A path has no run folder at or below it.
     """
     found: dict[Path, RunFolder] = {}
     for path in paths:
-        below = sorted(Path(path).rglob("config.toml"))
+        below = [file for file in sorted(Path(path).rglob("config.toml")) if not _is_artifact(file)]
         if not below:
             raise DivaugError(f"no run folder at or below {path}")
         found |= {file.parent.resolve(): RunFolder(file.parent) for file in below}

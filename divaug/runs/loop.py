@@ -1,12 +1,15 @@
 """Train one run, from its configuration to its folder. The loop is here, top to bottom."""
 
 import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from divaug.base.contracts import Tracker
-from divaug.base.errors import Interrupted
+from divaug.base.errors import DivaugError, Interrupted
 from divaug.base.files import write_json
 from divaug.base.groups import rank_groups
 from divaug.base.progress import Progress
@@ -16,7 +19,7 @@ from divaug.config.schema import Config
 from divaug.data.load import Data, load_data
 from divaug.runs import measure
 from divaug.runs.folder import RunFolder
-from divaug.runs.tracking import finish, mirror_if_missing, open_tracker, tracking_uri
+from divaug.runs.tracking import epoch_metrics, finish, mirror_if_missing, open_tracker, tracking_uri
 from divaug.train import checkpoint
 from divaug.train.build import Built, build, rate_of, resolve, stage_at
 from divaug.train.epoch import train_epoch
@@ -48,19 +51,51 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
         if folder.finished:
             folder.adopt(config, data.manifest)
             progress.say(f"{folder.path} is finished already")
+            write_extras(folder, progress.warn)
             mirror_if_missing(config, folder, progress.warn)
             return folder
-        built = build(config, data)  # before anything is written, because it finds errors in the configuration
-        folder.adopt(config, data.manifest)
-        for note in (*(() if told else data.notes), *measure.costs(built)):
-            progress.say(f"note: {note}")
-        with StopRequest() as stop:
-            with open_tracker(config, folder, progress.warn) as tracker:
-                _train(config, data, built, folder, tracker, stop, progress)
-                finish(folder, tracker)
-            if stop():
-                raise Interrupted(stop.signal_number or 2, f"stopped after {folder.path} was finished")
+        with closing(build(config, data)) as built:  # before anything is written: it finds errors in the configuration
+            folder.adopt(config, data.manifest)
+            for note in (*(() if told else data.notes), *measure.costs(built)):
+                progress.say(f"note: {note}")
+            with StopRequest() as stop:
+                with open_tracker(config, folder, progress.warn) as tracker:
+                    _train(config, data, built, folder, tracker, stop, progress)
+                    write_extras(folder, progress.warn)
+                    finish(folder, tracker)
+                if stop():
+                    raise Interrupted(stop.signal_number or 2, f"stopped after {folder.path} was finished")
     return folder
+
+
+def write_extras(folder: RunFolder, warn: Callable[[str], None]) -> None:
+    """Write what a finished run's folder lacks besides its result: the table of classes and the figures.
+
+    Best effort: nothing after training loses a run.
+
+    Args:
+        folder: A finished run.
+        warn: Takes one line for each file that could not be written.
+    """
+    try:
+        rows, manifest = folder.metrics.rows(), folder.manifest
+        from divaug.figures.run import figures_of
+
+        extras: dict[Path, Callable[[Path], None]] = {folder.table: lambda path: folder.write_per_class(rows)}
+        extras |= {folder.figures / name: draw for name, draw in figures_of(rows, manifest).items()}
+    except Exception as error:
+        warn(f"no figures of {folder.path} ({type(error).__name__}: {error}); the result is complete")
+        return
+    for path, write in extras.items():
+        if not path.exists():
+            try:
+                path.parent.mkdir(exist_ok=True)
+                write(path)
+            except Exception as error:
+                warn(
+                    f"could not write {path} ({type(error).__name__}: {error}); the result is complete, and the same "
+                    "command tries again"
+                )
 
 
 def _train(
@@ -72,10 +107,11 @@ def _train(
     stop: StopRequest,
     progress: Progress,
 ) -> None:
-    first_epoch, totals = _restore(built, folder, progress)
+    first_epoch, totals = _restore(built, config, folder, progress)
     rows = folder.metrics.keep_before(first_epoch)
+    names = data.dataset.class_names
     for row in rows:  # rows that a store missed while it was off or unreachable
-        tracker.log(row["metrics"], row["epoch"])
+        tracker.log(epoch_metrics(row, names), row["epoch"])
     groups, tail = data.cut.group_counts, rank_groups(data.cut.group_counts)["tail"]
     clean_epochs = {round(at * (config.epochs - 1)) for at in config.monitor_at}
     steps = built.train.steps(len(data.train.labels))
@@ -137,35 +173,37 @@ def _train(
         rows.append(row)
         totals = None
         checkpoint.save(folder.checkpoint, built.state, epoch=epoch + 1)
-        tracker.log(row["metrics"], epoch)
+        tracker.log(epoch_metrics(row, names), epoch)
         left = (config.epochs - epoch - 1) * row["metrics"]["train/epoch_seconds"]
         progress.end_epoch(epoch, config.epochs, row["metrics"], left)
         if stop() and not last:
             raise Interrupted(stop.signal_number or 2, f"stopped after epoch {epoch + 1}; the same command resumes it")
     if outputs is None:  # stopped between the last epoch and the result
         outputs = evaluate(built.model, built.test.in_order(), bf16=built.bf16)
-    _write_result(data, folder, outputs)
+    _write_result(folder, outputs)
 
 
-def _write_result(data: Data, folder: RunFolder, outputs: Evaluation) -> None:
-    from divaug.figures.run import draw_run
-
-    rows = folder.metrics.rows()
-    folder.write_per_class(rows)
-    np.savez_compressed(folder.path / "test_outputs.npz", logits=outputs.logits, labels=outputs.labels)
-    draw_run(folder.figures, rows, folder.manifest)
-    write_json(folder.path / "result.json", measure.final_result(rows, outputs.embeddings.shape[1]))
+def _write_result(folder: RunFolder, outputs: Evaluation) -> None:
+    """Write the result: the logits of the test images, then ``result.json``, which says that the run is finished."""
+    temporary = folder.path / ".test_outputs.npz"
+    np.savez_compressed(temporary, logits=outputs.logits, labels=outputs.labels)
+    temporary.replace(folder.path / "test_outputs.npz")
+    write_json(folder.path / "result.json", measure.final_result(folder.metrics.rows(), outputs.embeddings.shape[1]))
 
 
-def _restore(built: Built, folder: RunFolder, progress: Progress) -> tuple[int, Totals | None]:
+def _restore(built: Built, config: Config, folder: RunFolder, progress: Progress) -> tuple[int, Totals | None]:
     if not folder.checkpoint.exists():
+        if folder.metrics.path.exists():
+            progress.say(f"note: {folder.path} has no checkpoint: training begins again")
         return 0, None
     epoch, totals, threads = checkpoint.load(folder.checkpoint, built.state)
+    if not 0 <= epoch <= config.epochs:
+        raise DivaugError(f"checkpoint {folder.checkpoint} is of epoch {epoch}; the run has {config.epochs}: delete it")
     where = f"epoch {epoch + 1}" + (f", step {totals.steps}" if totals else "")
     progress.say(f"resuming at {where} ({folder.path})")
+    changed = folder.other_versions()
     if threads != torch.get_num_threads():
-        progress.say(
-            f"note: started with {threads} threads, resumed with {torch.get_num_threads()}: "
-            "results may differ in the last digits"
-        )
+        changed.append(f"{threads} threads, now {torch.get_num_threads()}")
+    if changed:
+        progress.say(f"note: started with {', '.join(changed)}: results may differ in the last digits")
     return epoch, totals

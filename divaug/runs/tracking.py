@@ -1,20 +1,22 @@
 """The tracking store of a run, and mirroring a finished run folder afterwards."""
 
+import math
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from divaug.base.contracts import Tracker
 from divaug.base.errors import ConfigError, DivaugError
-from divaug.base.files import write_text
 from divaug.config.schema import Config, keys_of_kind
 from divaug.config.tables import protocol_fingerprint, to_table
 from divaug.runs.folder import RunFolder
-from divaug.runs.trackers.mlflow import MlflowTracker, NoTracker, store_uri
+from divaug.runs.trackers.mlflow import MlflowTracker, NoTracker, is_mirrored
+from divaug.runs.trackers.store import store_uri
 
-MIRRORED = "mlflow_mirrored.txt"  # in a run folder: names the store that has the whole run
+MOST_CLASSES = 100  # whose recalls are logged one by one: MLflow draws a chart for every name
 
 
 def tracking_uri(config: Config, output_dir: Path) -> str | None:
@@ -49,8 +51,41 @@ def open_tracker(config: Config, folder: RunFolder, say: Callable[[str], None]) 
         folder=folder.path,
         params=_parameters({key: table[key] for key in keys if key in table}) | {"label": folder.label},
         tags={"divaug.protocol": protocol_fingerprint(config), "divaug.data": folder.manifest["data"]},
+        description=_description(config, folder),
         say=say,
     )
+
+
+def _description(config: Config, folder: RunFolder) -> str:
+    """Return what an experiment is, for whoever opens it in MLflow."""
+    factor = f", imbalance factor {config.imbalance_factor:g}" if config.profile in ("exp", "step") else ""
+    source = Path(config.path).name if config.path else config.dataset
+    return (
+        f"{source}, profile {config.profile}{factor}; preset {config.preset}, {config.model.name}. One run per method "
+        "and seed. Results of the last epoch: `final/test_bal_acc` (balanced accuracy), "
+        "`final/test_prior_corrected_bal_acc`, `final/test_acc_tail`; curves: `train/`, `test/`, `views/` (latent "
+        f"diversity), `test/recall/`. Runs can be compared if their tags `divaug.protocol` and `divaug.data` agree "
+        f"(first run: {protocol_fingerprint(config)}, {folder.manifest['data']})."
+    )
+
+
+def epoch_metrics(row: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, float]:
+    """Return what a tracker gets of an epoch: its metrics and, up to 100 classes, ``test/recall/<class>``.
+
+    Args:
+        row: A row of ``metrics.jsonl``.
+        class_names: Names of the classes; characters that MLflow refuses become underscores.
+    """
+    recalls, shown = row["per_class"].get("test/recall", ()), dict(row["metrics"])
+    if len(class_names) <= MOST_CLASSES:
+        for name, recall in zip(class_names, recalls, strict=False):
+            plain = re.sub(r"[^\w .:-]", "_", name)[:200].strip()
+            plain = plain if plain.strip(".") else "_"
+            while f"test/recall/{plain}" in shown:
+                plain += "_"
+            if not math.isnan(recall):  # the class has test images
+                shown[f"test/recall/{plain}"] = recall
+    return shown
 
 
 def _parameters(table: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +122,8 @@ def upload(folder: RunFolder, tracking: str | None, say: Callable[[str], None]) 
 
 def mirror_if_missing(config: Config, folder: RunFolder, say: Callable[[str], None]) -> None:
     """Mirror a finished run that its store lacks: it was off or unreachable, or the process died at the end."""
-    if tracking_uri(config, folder.output_dir) is not None and not (folder.path / MIRRORED).exists():
+    uri = tracking_uri(config, folder.output_dir)
+    if uri is not None and not is_mirrored(folder.path, uri):
         with open_tracker(config, folder, say) as tracker:
             _mirror(folder, tracker)
 
@@ -95,8 +131,9 @@ def mirror_if_missing(config: Config, folder: RunFolder, say: Callable[[str], No
 def _mirror(folder: RunFolder, tracker: Tracker) -> None:
     if not folder.finished:
         tracker.status = "KILLED"
+    names = folder.manifest["class_names"]
     for row in folder.metrics.rows():
-        tracker.log(row["metrics"], row["epoch"])
+        tracker.log(epoch_metrics(row, names), row["epoch"])
     finish(folder, tracker)
 
 
@@ -113,7 +150,6 @@ def finish(folder: RunFolder, tracker: Tracker) -> None:
         if (folder.path / name).exists():
             tracker.artifact(folder.path / name)
     if folder.finished:
-        tracker.artifact(folder.figures, "figures")
+        if folder.figures.is_dir():
+            tracker.artifact(folder.figures, "figures")
         tracker.log_final({key: value for key, value in folder.result.items() if value is not None})
-        if tracker.uri and tracker.alive:
-            write_text(folder.path / MIRRORED, tracker.uri + "\n")

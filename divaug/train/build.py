@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from divaug.base.errors import ConfigError
+from divaug.config.layers import method_label
 from divaug.config.registry import OPTIM, PIXEL
 from divaug.config.schema import FAMILY_OF, Component, Config, default_of
-from divaug.config.tables import overlay
+from divaug.config.tables import overlay, protocol_fingerprint
 from divaug.data.halves import image_digests
 from divaug.data.images import Part
 from divaug.data.load import Data, fit
@@ -74,12 +75,19 @@ class Built:
     monitor: TopKMonitor | None
     space: CommonSpace | None
     facts: "Facts"
+    run: Mapping[str, Any]
+
+    def close(self) -> None:
+        """End the worker processes of the loaders."""
+        for loader in (self.train, self.val, self.test):
+            if loader is not None:
+                loader.close()
 
     @property
     def state(self) -> State:
         """What a checkpoint saves and restores."""
         monitors = [m for m in (self.monitor, self.space and self.space.monitor) if m is not None]
-        return State(self.model, self.optimizer, self.stages, monitors)
+        return State(self.model, self.optimizer, self.stages, monitors, self.run)
 
 
 def build(config: Config, data: Data) -> Built:
@@ -123,7 +131,11 @@ def build(config: Config, data: Data) -> Built:
         monitor,
         space,
         facts,
-    )
+        {
+            "method": method_label(config), "seed": config.seed, "protocol": protocol_fingerprint(config),
+            "images": data.manifest["train_sha256"][:8],
+        },
+    )  # fmt: skip
 
 
 def loader_of(config: Config, data: Data, part: Part, device: torch.device) -> Loader:
@@ -236,6 +248,8 @@ def build_stages(config: Config, facts: Mapping[str, Any], device: torch.device)
         key = slot, wanted.name, repr(sorted(wanted.options.items()))
         if key not in built:
             made = FAMILY_OF[slot].build(wanted.name, facts=facts, **wanted.options)
+            if slot == "class_weights":
+                _check_class_weights(wanted.name, made, facts["num_classes"])
             built[key] = made.to(device) if isinstance(made, torch.nn.Module | torch.Tensor) else made
         return built[key]
 
@@ -244,6 +258,21 @@ def build_stages(config: Config, facts: Mapping[str, Any], device: torch.device)
         objects = {slot: component(slot, part) for slot, part in wanted.items()}
         stages.append(Stage(start=start, criterion=objects.pop("loss"), **objects))
     return stages
+
+
+def _check_class_weights(name: str, weights: Any, num_classes: int) -> None:
+    """Refuse weights with which the loss would be undefined, or of another number of classes.
+
+    Raises:
+        ConfigError: They are none, have another shape, are negative, not finite or all 0.
+    """
+    if weights is None:
+        return
+    if not torch.is_tensor(weights) or weights.shape != (num_classes,) or not weights.is_floating_point():
+        what = f"{weights.dtype} {tuple(weights.shape)}" if torch.is_tensor(weights) else type(weights).__name__
+        raise ConfigError(f"class_weights {name!r} returned {what}; one float per class ({num_classes}) is needed")
+    if not torch.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise ConfigError(f"class_weights {name!r} must be finite, >= 0 and not all 0, got {weights.tolist()[:10]}")
 
 
 def _plan(config: Config) -> list[tuple[int, dict[str, Component]]]:

@@ -1,7 +1,7 @@
 """Checkpoints: written atomically, read without running code from them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 
 from divaug.base.contracts import Monitor
 from divaug.base.errors import DivaugError
-from divaug.base.files import write_tensors
+from divaug.base.files import read_tensors, write_tensors
 from divaug.models.network import Network
 from divaug.train.step import Stage, Totals
 
@@ -23,12 +23,14 @@ class State:
         optimizer: The optimiser.
         stages: The components of all phases; those that learn have state.
         monitors: What counts within an epoch.
+        run: What the training is, in plain values; a checkpoint of another one is refused.
     """
 
     model: Network
     optimizer: torch.optim.Optimizer
     stages: Sequence[Stage]
     monitors: Sequence[Monitor] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save(path: Path, state: State, *, epoch: int, totals: Totals | None = None) -> None:
@@ -37,6 +39,7 @@ def save(path: Path, state: State, *, epoch: int, totals: Totals | None = None) 
     A crash leaves the old checkpoint or the new one intact. No generator state is needed: streams are stateless.
     """
     content = {
+        "run": dict(state.run),
         "epoch": epoch,
         "threads": torch.get_num_threads(),
         "model": state.model.state_dict(),
@@ -49,28 +52,58 @@ def save(path: Path, state: State, *, epoch: int, totals: Totals | None = None) 
     write_tensors(path, content)
 
 
+_KINDS = {
+    "run": dict, "epoch": int, "threads": int, "model": dict, "optimizer": dict, "features": list, "pixels": list,
+    "monitors": list,
+}  # fmt: skip
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint, refusing anything but tensors and plain values.
 
     Raises:
-        DivaugError: The file is damaged.
+        DivaugError: The file is damaged, or not a checkpoint.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... depending on the damage
+        content = read_tensors(path)
+        wrong = [
+            k for k, kind in _KINDS.items() if not isinstance(content, dict) or not isinstance(content.get(k), kind)
+        ]
+        if wrong:
+            raise ValueError(f"it has no {wrong[0]}, or a wrong one")
+    except (OSError, ValueError) as error:
         raise DivaugError(f"checkpoint {path} cannot be read ({error}); delete it to restart the run") from error
+    return content
 
 
 def load(path: Path, state: State) -> tuple[int, Totals | None, int]:
-    """Restore what ``save`` wrote; return the epoch to continue with, its totals and the writer's threads."""
+    """Restore what ``save`` wrote; return the epoch to continue with, its totals and the writer's threads.
+
+    Raises:
+        DivaugError: The file is damaged, or belongs to another run.
+    """
     content = read_checkpoint(path)
-    state.model.load_state_dict(content["model"])
-    state.optimizer.load_state_dict(content["optimizer"])
-    for stage, feature, pixel in zip(state.stages, content["features"], content["pixels"], strict=True):
-        stage.feature.load_state_dict(feature)
-        stage.pixel.load_state_dict(pixel)
-    for monitor, counted in zip(state.monitors, content["monitors"], strict=bool(content["monitors"])):
-        monitor.load_state_dict(counted)
-    device = next(state.model.parameters()).device
-    totals = None if content["totals"] is None else Totals(**content["totals"]).to(device)
+    other = [f"{key} {content['run'].get(key)!r} instead of {value!r}" for key, value in state.run.items()
+             if content["run"].get(key) != value]  # fmt: skip
+    if other:
+        raise DivaugError(
+            f"checkpoint {path} belongs to another run: {', '.join(other)}; bring the right one back, or delete it to "
+            "restart the run"
+        )
+    try:
+        state.model.load_state_dict(content["model"])
+        state.optimizer.load_state_dict(content["optimizer"])
+        for stage, feature, pixel in zip(state.stages, content["features"], content["pixels"], strict=True):
+            stage.feature.load_state_dict(feature)
+            stage.pixel.load_state_dict(pixel)
+        for monitor, counted in zip(state.monitors, content["monitors"], strict=bool(content["monitors"])):
+            monitor.load_state_dict(counted)
+        device = next(state.model.parameters()).device
+        totals = None if content["totals"] is None else Totals(**content["totals"]).to(device)
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise DivaugError(
+            f"checkpoint {path} does not fit this run ({first}): it was written by another program or version; "
+            "delete it to restart the run"
+        ) from error
     return content["epoch"], totals, content["threads"]

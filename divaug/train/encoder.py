@@ -1,5 +1,6 @@
 """Training a common encoder without labels: which way up is the image?"""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,10 +114,12 @@ def train_encoder(config: Config, data: Data, folder: Path) -> Path:
         criterion=LOSSES.build("ce", facts=facts),
         class_weights=None,
     )
-    state = checkpoint.State(network, build_optimizer(config, network), [stage])
+    run = {"protocol": protocol_fingerprint(config), "seed": config.seed, "images": data.manifest["train_sha256"][:8]}
+    state = checkpoint.State(network, build_optimizer(config, network), [stage], run=run)
     stem = make_folder(folder) / f"{config.dataset}-{config.data_part}"
     part = stem.with_name(f".{stem.name}-{protocol_fingerprint(config)}-{config.seed}.part")
-    accuracy = _fit(config, state, pictures, part)
+    with closing(pictures):
+        accuracy = _fit(config, state, pictures, part)
     held_out = _accuracy(network, loader(data.test))
     manifest = {
         "task": "rotation", "model": component.table(), "image_shape": [height, width, channels],

@@ -7,7 +7,7 @@ from PIL import Image
 from divaug.figures import style
 from divaug.figures.compare import Series, draw_comparison
 from divaug.figures.latent import curves, gaps, heat_map, train_against_test
-from divaug.figures.run import draw_run
+from divaug.figures.run import figures_of
 
 ODD = [
     "$x$",
@@ -38,6 +38,11 @@ def rows(n, rng):
         }
         for e in range(3)
     ]
+
+
+def draw_run(folder, rows, manifest):
+    for name, draw in figures_of(rows, manifest).items():
+        draw(folder / name)
 
 
 @pytest.mark.parametrize("names", [ODD, ODD[:2]])
@@ -102,3 +107,12 @@ def test_the_worst_and_the_best_of_many_are_named():
     window = [v for v in values[8:13] if not np.isnan(v)]
     assert line.get_ydata()[10] == pytest.approx(np.mean(window))
     assert line.get_ydata()[0] == pytest.approx(np.mean([values[0], values[1], values[2]]))  # the border: fewer classes
+
+
+@pytest.mark.parametrize("scale", ["log", "symlog"])
+def test_logarithmic_axes_have_plain_numbers(tmp_path, scale):
+    made, axis = style.figure(4.0, 2.0)
+    axis.plot([1, 10, 1000], [1, 2, 3])
+    axis.set_xscale(scale)
+    style.save(made, tmp_path / "a.png")
+    assert {"10", "1000"} <= {label.get_text() for label in axis.get_xticklabels()}

@@ -40,7 +40,7 @@ def pictures(tmp_path):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Draw no figures, neither of a run nor of a comparison: for tests of something else, as they take a second each."""
-    monkeypatch.setattr("divaug.figures.run.draw_run", lambda *a: None)
+    monkeypatch.setattr("divaug.figures.run.figures_of", lambda *a: {})
     monkeypatch.setattr("divaug.figures.compare.draw_comparison", lambda *a: [])
 
 

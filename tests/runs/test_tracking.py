@@ -26,5 +26,6 @@ def test_a_run_is_named_and_tagged_by_what_it_is(tmp_path, monkeypatch):
 def test_a_run_that_has_not_finished_is_not_mirrored_as_finished(tmp_path):
     folder, tracker = RunFolder.of(configure(dataset="digits", output_dir=str(tmp_path))), NoTracker()
     folder.path.mkdir(parents=True)
+    (folder.path / "manifest.json").write_text('{"class_names": ["a"]}')
     _mirror(folder, tracker)
     assert tracker.status == "KILLED"

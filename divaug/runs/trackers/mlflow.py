@@ -1,53 +1,34 @@
-"""The mirror of a run in MLflow; the only module that imports mlflow.
+"""The mirror of a run in MLflow.
 
 Everything goes through ``MlflowClient`` by run id, never through mlflow's global state. A failing tracking store
 never stops training: the run folder is complete, and ``python -m divaug.recipes.upload`` mirrors it afterwards.
 """
 
+import json
 import logging
 import os
 import shlex
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote, unquote
+from uuid import uuid4
 
 from divaug.base.errors import Interrupted
-from divaug.base.files import exclusive, is_locked, make_folder
+from divaug.base.files import is_locked, write_json
 from divaug.base.record import goes_to_mlflow
+from divaug.base.text import without_password
+from divaug.runs.trackers.store import VIEW, first_use, follow_move, has_ended, remove_misspelt, sqlite_file
 
-RUN_ID = "mlflow_run_id.txt"  # in a run folder: the MLflow run that mirrors it
+_COLUMNS = (
+    "params.`label`", "params.`seed`", "metrics.`final/test_bal_acc`", "metrics.`final/test_prior_corrected_bal_acc`",
+    "metrics.`final/test_acc_head`", "metrics.`final/test_acc_mid`", "metrics.`final/test_acc_tail`",
+    "metrics.`final/test_worst_class_acc`", "metrics.`final/train_clean_acc_tail`",
+)  # fmt: skip
 _VALUE_LENGTH = 500  # older and remote servers refuse longer parameter values
 _BATCH_METRICS, _BATCH_PARAMS = 1000, 100
-
-
-def store_uri(output_dir: Path) -> str:
-    """Return the absolute SQLite URI of the store in an output folder; ``?`` and ``%`` in its path are quoted."""
-    path = str(output_dir.resolve() / "mlflow.db")
-    return f"sqlite:///{quote(path) if set(path) & set('?%') else path}"
-
-
-def server_command(uri: str) -> str:
-    """Return the command that opens the store in a browser; jobs off and one worker start it in seconds."""
-    if uri.startswith(("http://", "https://", "databricks")):
-        return f"open {shlex.quote(uri)}"
-    return (
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false "
-        f"{shlex.quote(sys.executable)} -m mlflow server --workers 1 --port 5000 "
-        f"--backend-store-uri {shlex.quote(uri)}"
-    )
-
-
-def _remove_misspelt(uri: str) -> None:
-    """Remove the empty folder that MLflow makes for a database whose path is quoted in its URI."""
-    path = uri.removeprefix("sqlite:///")
-    if uri.startswith("sqlite:///") and unquote(path) != path:
-        with suppress(OSError):  # it is none, or not empty
-            os.removedirs(os.path.dirname(path))
 
 
 def set_quiet_defaults() -> None:
@@ -57,6 +38,51 @@ def set_quiet_defaults() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 
+class Note:
+    """What a run folder knows of its mirrors (``mlflow.json``).
+
+    Attributes:
+        token: Stands in a tag of the folder's MLflow runs: whoever reads folder and store knows that they belong
+            together, wherever the folder was moved.
+        earlier: Tokens of runs with other parameters that the folder held before.
+        stores: For each store's address: experiment, run, and whether everything is there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "mlflow.json"
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            self.token, self.earlier = str(found["token"]), [str(token) for token in found["earlier"]]
+            self.stores: dict[str, dict[str, Any]] = {str(uri): dict(at) for uri, at in found["stores"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or a damaged one
+            self.token, self.earlier, self.stores = uuid4().hex, [], {}
+
+    def write(self) -> None:
+        """Write the note."""
+        write_json(self.path, {"token": self.token, "earlier": self.earlier, "stores": self.stores})
+
+    def at(self, uri: str) -> dict[str, Any]:
+        """Return what is known of a store; empty if nothing is."""
+        return self.stores.get(without_password(uri), {})
+
+    def keep(self, uri: str, **known: Any) -> None:
+        """Remember something about a store."""
+        self.stores[without_password(uri)] = {**self.at(uri), **known}
+        self.write()
+
+    def renew(self) -> None:
+        """Begin another MLflow run in every store: the folder's run has other parameters now."""
+        if self.path.exists():
+            self.token, self.earlier, self.stores = uuid4().hex, [*self.earlier, self.token], {}
+            self.write()
+
+
+def is_mirrored(folder: Path, uri: str) -> bool:
+    """Return whether a store has a finished run whole, as far as can be seen without asking a server."""
+    known = Note(folder).at(uri)
+    return bool(known.get("whole")) and has_ended(uri, str(known.get("run")))
+
+
 class MlflowTracker:
     """Mirror one run's main numbers and its files; a context manager.
 
@@ -64,12 +90,13 @@ class MlflowTracker:
 
     Args:
         uri: Tracking URI.
-        output_dir: Folder of all runs; holds the lock of the store's first use, and the artifacts of a SQLite store.
+        output_dir: Folder of all runs; holds the artifacts of a SQLite store.
         experiment: Name of the experiment.
         run_name: Name of the run.
-        folder: The run folder; it stores the run id, so that a resumed run continues the same MLflow run.
+        folder: The run folder; it notes its MLflow runs, so that a resumed run continues the same one.
         params: Configuration, logged once.
         tags: Further values to filter by.
+        description: Of the experiment, in Markdown.
         say: Takes one line for the user.
     """
 
@@ -83,10 +110,12 @@ class MlflowTracker:
         folder: Path,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
+        description: str,
         say: Callable[[str], None],
     ) -> None:
         self.uri, self.output_dir, self.experiment, self.run_name = uri, output_dir, experiment, run_name
-        self.folder, self.params, self.tags, self.say = folder, params, tags, say
+        self.folder, self.params, self.tags, self.description, self.say = folder, params, tags, description, say
+        self.note = Note(folder)
         self.run_id = ""
         self.owned = True
         self.steps: set[int] = set()  # epochs that the store has
@@ -104,7 +133,11 @@ class MlflowTracker:
         if error is not None:
             status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
         if self.owned:
-            self._guard(lambda: self._client.set_terminated(self.run_id, status=status))
+            self._guard(lambda: self._end(status))
+
+    def _end(self, status: str) -> None:
+        self._client.set_terminated(self.run_id, status=status)
+        self.note.keep(self.uri, whole=status == "FINISHED" and (self.folder / "result.json").exists())
 
     @property
     def alive(self) -> bool:
@@ -121,7 +154,7 @@ class MlflowTracker:
             self._client = None
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             self.say(
-                f"tracking failed ({first}); training continues and the run folder is complete. "
+                f"tracking failed ({without_password(first)}); training continues and the run folder is complete. "
                 f"Mirror it afterwards with: python -m divaug.recipes.upload {shlex.quote(str(self.folder))}"
             )
             return None
@@ -136,64 +169,74 @@ class MlflowTracker:
         if active is not None:  # the user's own run: log into it, never end it
             self._client, self.run_id, self.owned = MlflowClient(), active.info.run_id, False
         else:
-            # Two processes that migrate a fresh SQLite store at once both crash.
-            with exclusive(make_folder(self.output_dir) / "mlflow.lock", wait=True):
+            artifacts = self.output_dir.resolve() / "mlartifacts"
+            place = (artifacts / self.experiment).as_uri()
+            with first_use(self.uri, artifacts):
+                follow_move(self.uri, self.experiment, place)
                 client = MlflowClient(self.uri)
-                _remove_misspelt(self.uri)
-                experiment_id = self._experiment(client)
+                remove_misspelt(self.uri)
+                # By default a SQLite store puts artifacts below the current working directory.
+                experiment_id = self._experiment(client, place if sqlite_file(self.uri) else None)
             self._client = client
             self._sweep(experiment_id)
             self._open_run(experiment_id)
         self._log_params()
 
-    def _experiment(self, client: Any) -> str:
-        found = client.get_experiment_by_name(self.experiment)
-        if found is not None:
-            if found.lifecycle_stage == "deleted":
-                client.restore_experiment(found.experiment_id)
-            return found.experiment_id
-        local = self.uri.startswith("sqlite:")
-        # By default a SQLite store puts artifacts below the current working directory.
-        place = (self.output_dir.resolve() / "mlartifacts" / self.experiment).as_uri() if local else None
-        return client.create_experiment(self.experiment, artifact_location=place)
-
-    def _open_run(self, experiment_id: str) -> None:
+    def _experiment(self, client: Any, place: str | None) -> str:
         from mlflow.exceptions import MlflowException
 
-        if noted := self._noted():
+        found = client.get_experiment_by_name(self.experiment)
+        if found is None:
             try:
-                self.run_id = self._client.get_run(noted).info.run_id
-                self._client.update_run(self.run_id, status="RUNNING")
-                history = self._client.get_metric_history(self.run_id, "train/loss")
-                self.steps = {point.step for point in history}
-            except MlflowException:  # another store, or the run was deleted by hand: begin a new one
-                self.run_id = ""
-        if not self.run_id:
-            run = self._client.create_run(experiment_id, run_name=self.run_name)
-            self.run_id = run.info.run_id
-            (self.folder / RUN_ID).write_text(self.run_id, encoding="utf-8")
-        mine = {
-            "divaug.host": socket.gethostname(),
-            "divaug.pid": str(os.getpid()),
-            "divaug.folder": str(self.folder),
-        }
-        for key, value in {**self.tags, **mine}.items():
-            self._client.set_tag(self.run_id, key, value[:_VALUE_LENGTH])
+                client.create_experiment(self.experiment, artifact_location=place)
+            except MlflowException:  # another process was faster
+                if client.get_experiment_by_name(self.experiment) is None:
+                    raise
+            found = client.get_experiment_by_name(self.experiment)
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        view = {"selectedColumns": _COLUMNS, "orderByKey": "metrics.`final/test_bal_acc`", "orderByAsc": False}
+        told = {"mlflow.note.content": self.description, f"mlflow.sharedViewState.{VIEW}": json.dumps(view)}
+        for key, value in told.items():
+            if key not in found.tags:  # what a person has changed stays
+                client.set_experiment_tag(found.experiment_id, key, value)
+        return found.experiment_id
 
-    def _noted(self) -> str | None:
-        note = self.folder / RUN_ID
-        return note.read_text(encoding="utf-8").strip() if note.exists() else None
+    def _open_run(self, experiment_id: str) -> None:
+        mine = {
+            **self.tags, "divaug.host": socket.gethostname(), "divaug.pid": str(os.getpid()),
+            "divaug.folder": str(self.folder), "divaug.token": self.note.token,
+        }  # fmt: skip
+        tags = {key: value[:_VALUE_LENGTH] for key, value in mine.items()}
+        query = f"tags.`divaug.token` = '{self.note.token}'"
+        self.note.write()  # before the run is made, so that it is found again whenever this process dies
+        if found := self._client.search_runs([experiment_id], query, max_results=1):
+            self.run_id = found[0].info.run_id
+            self._client.update_run(self.run_id, status="RUNNING")
+            history = self._client.get_metric_history(self.run_id, "train/loss")
+            self.steps = {point.step for point in history}
+            for key, value in tags.items():
+                self._client.set_tag(self.run_id, key, value)
+        else:
+            self.run_id = self._client.create_run(experiment_id, run_name=self.run_name, tags=tags).info.run_id
+        self.note.keep(self.uri, experiment=experiment_id, run=self.run_id, whole=False)
 
     def _sweep(self, experiment_id: str) -> None:
-        """End runs whose process died suddenly (kill -9, power cut) on this machine: KILLED, unless finished."""
+        """End runs whose process died suddenly (kill -9, power cut): KILLED, unless finished.
+
+        Only those whose folder can be seen from here, holds their token and is not locked: runs of other hosts and
+        users stay as they are.
+        """
         query = f"attributes.status = 'RUNNING' and tags.`divaug.host` = '{socket.gethostname()}'"
         for run in self._client.search_runs([experiment_id], query):
-            folder = Path(run.data.tags.get("divaug.folder", ""))
-            lock = folder / "run.lock"
-            ours = folder == self.folder  # locked by this process: any other run of this folder is dead
-            if run.info.run_id != self._noted() and (ours or not (lock.exists() and is_locked(lock))):
-                finished = (folder / "result.json").exists()
-                self._client.set_terminated(run.info.run_id, status="FINISHED" if finished else "KILLED")
+            folder, token = Path(run.data.tags.get("divaug.folder", "")), run.data.tags.get("divaug.token")
+            note = Note(folder)
+            ours = folder == self.folder  # locked by this process: an earlier run of this folder is dead
+            if token in note.earlier or (token == note.token and not ours):
+                lock = folder / "run.lock"
+                if ours or not (lock.exists() and is_locked(lock)):
+                    finished = token == note.token and (folder / "result.json").exists()
+                    self._client.set_terminated(run.info.run_id, status="FINISHED" if finished else "KILLED")
 
     def _log_params(self) -> None:
         from mlflow.entities import Param

@@ -1,0 +1,24 @@
+import pytest
+
+from divaug.base.text import one_line, plain_lines, without_password
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:s3cret@host:5000/x", "http://me@host:5000/x"),
+        ("http://me@host", "http://me@host"),
+        ("postgresql://u:p%40ss@db/mlflow", "postgresql://u@db/mlflow"),
+        ("http://host:5000/a@b", "http://host:5000/a@b"),
+        ("sqlite:////a:b@c/mlflow.db", "sqlite:////a:b@c/mlflow.db"),
+        ("cannot reach http://a:b@h, nor http://c:d@i", "cannot reach http://a@h, nor http://c@i"),
+        ("time 12:30 me:you@home", "time 12:30 me:you@home"),
+    ],
+)
+def test_passwords_are_left_out(text, shown):
+    assert without_password(text) == shown
+
+
+def test_control_characters_are_shown_by_their_numbers():
+    assert one_line("a\x1b[2Jb\nc") == "a\\x1b[2Jb\\nc"
+    assert plain_lines("a\nb\x07\rc") == "a\nb\\x07\\rc"

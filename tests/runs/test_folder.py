@@ -1,0 +1,275 @@
+"""What a run folder accepts when it is resumed, moved or read: nothing is lost quietly, nothing foreign is taken."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from divaug import configure, run
+from divaug.base.errors import ConfigError, DivaugError, Interrupted
+from divaug.base.signals import StopRequest
+from divaug.recipes import digits_lt, folder_lt
+from divaug.runs import loop
+from divaug.runs.folder import RunFolder, find_runs
+from divaug.runs.trackers.jsonl import JsonlLog
+
+KEYS = {
+    "dataset": "digits", "epochs": 3, "imbalance_factor": 5.0, "max_per_class": 24, "top_k": 4, "experiment": "tiny",
+    "eval_every": 1, "progress": "none", "tracking": "off", "device": "cpu", "model.widths": [8],
+}  # fmt: skip
+
+
+def tiny(**more):
+    return configure(**{**KEYS, **more})
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Two classes told apart by brightness."""
+    rng = np.random.default_rng(0)
+    for label, level in (("bright", 160), ("dark", 20)):
+        (tmp_path / "own" / label).mkdir(parents=True)
+        for i in range(12):
+            array = rng.integers(level, level + 60, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(array).save(tmp_path / "own" / label / f"{i}.png")
+    return tmp_path / "own"
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch, request):
+    if "figures" not in request.keywords:
+        monkeypatch.setattr("divaug.figures.run.figures_of", lambda *a: {})
+
+
+def stopped(monkeypatch, after=2, **more):
+    """A run that was stopped after so many epochs."""
+    config, told = tiny(**more), []
+    append = JsonlLog.append
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonlLog, "append", lambda self, row: told.append(1) or append(self, row))
+        patch.setattr(StopRequest, "__call__", lambda self: setattr(self, "signal_number", 15) or len(told) >= after)
+        with pytest.raises(Interrupted):
+            run(config)
+    return config, RunFolder.of(config)
+
+
+@pytest.mark.parametrize("how", ["missing", "first missing", "halved", "reversed", "garbage", "no row"])
+def test_metrics_that_the_checkpoint_knows_of_must_be_there(how, monkeypatch):
+    config, folder = stopped(monkeypatch)
+    file = folder.metrics.path
+    lines = file.read_text().splitlines(keepends=True)
+    assert len(lines) == 2
+    if how == "missing":
+        file.unlink()
+    else:
+        file.write_text(
+            {"first missing": lines[1], "halved": lines[0] + lines[1][:40], "reversed": lines[1] + lines[0],
+             "garbage": "\x00\x01\n" + lines[1], "no row": lines[0] + '{"epoch": 1}\n'}[how]
+        )  # fmt: skip
+    with pytest.raises(DivaugError, match=r"metrics\.jsonl.*(lacks epochs|order|damaged|holds no epoch)"):
+        run(config)
+    assert not folder.finished
+    file.write_text("".join(lines))  # brought back, as the message says
+    assert [row["epoch"] for row in run(config).metrics.rows()] == [0, 1, 2]
+
+
+def test_rows_written_twice_are_kept_once(monkeypatch):
+    config, folder = stopped(monkeypatch)
+    text = folder.metrics.path.read_text()
+    folder.metrics.path.write_text(text + text)
+    assert [row["epoch"] for row in run(config).metrics.rows()] == [0, 1, 2]
+
+
+def test_without_its_checkpoint_a_run_begins_again_and_says_so(monkeypatch, capsys):
+    _, folder = stopped(monkeypatch)
+    folder.checkpoint.unlink()
+    run(configure(**{**KEYS, "progress": "lines"}))
+    assert "has no checkpoint: training begins again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"seed": 1}, "seed 1 instead of 0"),
+        ({"method": "ros"}, "method 'ros' instead of 'erm'"),
+        ({"lr": 0.01}, "protocol"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(other, said, monkeypatch):
+    config, folder = stopped(monkeypatch)
+    _, theirs = stopped(monkeypatch, **other, **({"experiment": "other"} if "lr" in other else {}))
+    shutil.copy(theirs.checkpoint, folder.checkpoint)
+    with pytest.raises(DivaugError, match=rf"belongs to another run: .*{said}.*delete it"):
+        run(config)
+
+
+def test_a_damaged_checkpoint_is_named_whatever_is_wrong(monkeypatch):
+    config, folder = stopped(monkeypatch)
+    whole = folder.checkpoint.read_bytes()
+    middle = bytearray(whole)
+    middle[len(whole) // 2] ^= 4
+    content = torch.load(folder.checkpoint, weights_only=True)
+    first = next(iter(content["model"]))
+    for broken in (
+        bytes(middle), b"", whole[:1000], {"epoch": 3}, {**content, "epoch": "two"}, {**content, "epoch": 99},
+        {**content, "model": {**content["model"], first: torch.zeros(1)}}, {**content, "totals": {"x": 1}},
+        {**content, "features": []}, {**content, "optimizer": {}}, [1, 2],
+    ):  # fmt: skip
+        if isinstance(broken, bytes):
+            folder.checkpoint.write_bytes(broken)
+        else:
+            torch.save(broken, folder.checkpoint)
+        with pytest.raises(DivaugError, match=r"last\.pt.*delete it"):
+            run(config)
+    folder.checkpoint.write_bytes(whole)
+    assert run(config).finished
+
+
+def test_another_version_is_told(monkeypatch, capsys):
+    _, folder = stopped(monkeypatch)
+    file = folder.path / "environment.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "torch": "1.0", "threads": 3}))
+    run(configure(**{**KEYS, "progress": "lines"}))
+    assert f"started with torch 1.0, now {torch.__version__}: results may differ" in capsys.readouterr().err
+
+
+def test_a_run_can_be_resumed_from_another_folder_and_after_a_move(images, monkeypatch):
+    argv = [
+        "own",
+        "--test-frac",
+        "0.3",
+        "--epochs",
+        "2",
+        "--image-size",
+        "12",
+        "--method",
+        "erm",
+        "--tracking",
+        "off",
+        "--quiet",
+    ]
+    argv += ["--model.widths", "[8]", "--top-k", "4"]
+    os.chdir(images.parent)
+    with monkeypatch.context() as patch:
+        patch.setattr(StopRequest, "__call__", lambda self: setattr(self, "signal_number", 15) or True)
+        assert folder_lt.main(argv) == 143
+    (folder,) = find_runs(["runs"])
+    assert folder.config.path == str(images) and Path(folder.config.output_dir).is_absolute()
+    Path("elsewhere").mkdir()
+    Path("runs").rename("elsewhere/moved")
+    os.chdir("elsewhere")
+    (folder,) = find_runs(["moved"])
+    assert folder_lt.main(["--resume", str(folder.path), "--tracking", "off", "--quiet"]) == 0
+    assert folder.finished and not Path("runs").exists()
+    images.rename(images.with_name("other place"))  # the images too
+    (folder.path / "result.json").unlink()
+    assert folder_lt.main(["--resume", str(folder.path), "--tracking", "off", "--quiet"]) == 3
+    there = str(images.with_name("other place"))
+    assert folder_lt.main([there, "--resume", str(folder.path), "--tracking", "off", "--quiet"]) == 0
+
+
+def test_an_encoder_and_extra_images_are_known_by_content_not_by_place():
+    from divaug.runs.folder import _without_places
+
+    one, other = (tiny(encoder=f"{place}/digits-b-1a2b3c4d.pt", data_part="a") for place in ("x", "y"))
+    assert one.encoder == os.path.abspath("x/digits-b-1a2b3c4d.pt") != other.encoder
+    assert _without_places(one) == _without_places(other)
+    assert _without_places(one) != _without_places(tiny(encoder="x/digits-b-00000000.pt", data_part="a"))
+    for place, text in (("x", "path,label\n"), ("y", "path,label\n"), ("z", "other\n")):
+        Path(place).mkdir()
+        Path(place, "more.csv").write_text(text)
+    x, y, z = (_without_places(tiny(extra_train=f"{place}/more.csv")) for place in "xyz")
+    assert x == y != z
+
+
+def test_the_copies_that_mlflow_keeps_are_no_runs():
+    folder = run(tiny())
+    for copy in ("runs/mlartifacts/tiny/" + "0a" * 16 + "/artifacts", "elsewhere/" + "b1" * 16 + "/artifacts"):
+        shutil.copytree(folder.path, copy)
+    shutil.copytree(folder.path, "runs/mine/artifacts/seed0")
+    assert [found.path for found in find_runs(["runs", "elsewhere/..", "runs/tiny"])] == [
+        Path("runs/mine/artifacts/seed0").resolve(), folder.path,
+    ]  # fmt: skip
+    with pytest.raises(DivaugError, match="no run folder"):
+        find_runs(["elsewhere"])
+
+
+@pytest.mark.figures
+def test_a_result_is_on_disk_before_anything_is_drawn_and_what_is_missing_is_made_again(monkeypatch, capsys):
+    config = tiny()
+    folder = RunFolder.of(config)
+
+    def fail(path, *anything):
+        assert folder.finished
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("divaug.figures.run._recall", fail)
+        patch.setattr(RunFolder, "write_per_class", lambda self, rows: fail(None))
+        run(config)
+    said = capsys.readouterr().err
+    assert (
+        "could not write" in said and "recall.png" in said and "per_class.parquet" in said and "growth.png" not in said
+    )
+    assert folder.finished and (folder.figures / "growth.png").exists()
+    result, drawn = folder.result, (folder.figures / "growth.png").stat().st_mtime_ns
+    run(config)  # the same command
+    assert (folder.figures / "recall.png").exists() and folder.table.exists() and folder.result == result
+    assert (folder.figures / "growth.png").stat().st_mtime_ns == drawn
+    for leftover in folder.figures.iterdir():
+        assert leftover.suffix == ".png"
+    (folder.path / "metrics.jsonl").unlink()
+    (folder.figures / "recall.png").unlink()
+    run(config)
+    assert folder.finished and "the result is complete" in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_costs_a_warning(capsys, monkeypatch):
+    def fail(*anything):
+        raise OSError("read-only")
+
+    monkeypatch.setattr("divaug.report.compare.write_report", fail)
+    argv = ["--epochs", "1", "--method", "erm", "--experiment", "tiny", "--tracking", "off"]
+    assert digits_lt.main(argv) == 0
+    shown = capsys.readouterr()
+    assert "no report in" in shown.err and "python -m divaug.recipes.compare runs/tiny" in shown.err
+    assert "worst" in shown.out and "figures:" not in shown.out
+
+
+@pytest.mark.parametrize("where", ["/proc/x.csv", "folder", "file/x.csv", "other.csv"])
+def test_an_unwritable_file_of_results_is_found_before_training(where, monkeypatch, capsys):
+    Path("folder").mkdir()
+    Path("file").touch()
+    Path("other.csv").write_text("a,b\n1,2\n")
+    monkeypatch.setattr(loop, "_train", lambda *a: pytest.fail("trained"))
+    argv = ["--epochs", "1", "--method", "erm", "--tracking", "off"]
+    assert digits_lt.main([*argv, "--results", where]) in (1, 2)
+    assert Path(where).name in capsys.readouterr().err and not Path("runs").exists()
+    assert Path("other.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_a_row_that_cannot_be_written_after_all_costs_a_warning(monkeypatch, capsys):
+    from divaug.report import results
+
+    def fail(*anything):
+        raise OSError("disk full")
+
+    argv = ["--epochs", "1", "--method", "erm", "--experiment", "tiny", "--tracking", "off", "--results", "rows.csv"]
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "append", fail)
+        assert digits_lt.main(argv) == 0
+    assert "disk full" in capsys.readouterr().err and not Path("rows.csv").exists()
+    assert digits_lt.main(argv) == 0  # the same command adds it
+    assert len(results.read(Path("rows.csv"))) == 1
+
+
+def test_names_stay_inside_the_output_folder():
+    for name in ("../x", "..", ".", "a/b", "", "a\x1b[2Jb", "a\nb", "x" * 201):
+        with pytest.raises(ConfigError, match="experiment must be one folder's name"):
+            tiny(experiment=name)
+    assert tiny(experiment="Größe 3 (b)").experiment == "Größe 3 (b)"
