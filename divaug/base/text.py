@@ -16,6 +16,15 @@ def plain_lines(text: str) -> str:
     return "\n".join(one_line(line) for line in text.split("\n"))
 
 
+_SECRET = r"password|passwd|pwd|sslpassword|token|access_token|api_key|secret"
+
+
 def without_password(text: str) -> str:
-    """Return a text without the passwords of the addresses in it: ``http://me:secret@host`` gives ``http://me@host``."""
-    return re.sub(r"(\w://[^\s/@:]*):[^\s/@]*@", r"\1@", text)
+    """Return a text without the secrets of the addresses in it.
+
+    ``http://me:secret@host`` gives ``http://host``, where the name may be a token; a database keeps its user's name:
+    ``postgresql://me@host``. Values of ``?password=`` and the like become stars.
+    """
+    text = re.sub(r"(https?://)(?![^\s/@:]*(?::\d+)?(?:/|\s|$))\S*@", r"\1", text)
+    text = re.sub(r"(\w://[^\s/@:]*):(?!\d+(?:/|\s|$))\S*@", r"\1@", text)
+    return re.sub(rf"([?&](?:{_SECRET})=)[^&\s#]*", r"\1***", text, flags=re.IGNORECASE)

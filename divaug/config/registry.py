@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from divaug.base.errors import ConfigError, suggestion
+from divaug.base.errors import ConfigError, DivaugError, suggestion
 from divaug.config import user_files
 from divaug.config.source import Entry, entry_of, registrations, scan_file, scan_package
 
@@ -154,6 +154,10 @@ class Registry:
             return complete(factory(*(facts[fact] for fact in entry.facts), **options))
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{self.family} {name!r}: {error}") from error
+        except DivaugError:
+            raise
+        except (Exception, SystemExit) as error:  # of a component of the user's own
+            raise ConfigError(f"{self.family} {name!r} raised {type(error).__name__}: {error}") from error
 
     def factory(self, name: str) -> Callable[..., Any]:
         """Return what is registered as ``name``, importing its module."""
@@ -342,10 +346,10 @@ def add_import(item: str, *, named_by_user: bool = True) -> None:
 def _look_into(item: str, module: str) -> None:
     """Refuse a file or module that registers nothing or has a syntax error."""
     try:
-        before = [set(registry._factories) for registry in REGISTRIES.values()]
         file = next(file for name, file in _extension_sources() if name == module)
         named = any(scan_file(file, module, registry.variable) for registry in REGISTRIES.values())
-        if not named and before == [set(registry._factories) for registry in REGISTRIES.values()]:
+        made = (factory.__module__ for registry in REGISTRIES.values() for factory in registry._factories.values())
+        if not named and module not in made:
             raise ConfigError(f'--import {item} registers nothing; decorate a class with @MIX.register("name")')
     except SyntaxError as error:
         raise ConfigError(f"--import {item}: line {error.lineno}: {error.msg}") from error

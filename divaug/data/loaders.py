@@ -50,23 +50,28 @@ def _fetch(take: Callable[[np.ndarray], Tensor], request: _Request) -> _Fetched:
     """Take the images of a request and augment them."""
     pixel = complete(request.pixel)  # a copy sent to a worker has only what it pickles
     raw = take(request.indices)
-    rows = _images(pixel, pixel.apply(raw, request.plan), raw)
+    rows = _views(pixel, raw, request.plan)
     resized = rows.shape != raw.shape
     changed = torch.ones(len(raw), dtype=torch.bool, device=raw.device) if resized else (rows != raw).flatten(1).any(1)
     donor_rows = None
     if request.donors is not None:
-        donors = take(request.donors)
-        donor_rows = _images(pixel, pixel.apply(donors, request.donor_plan), donors)
+        donor_rows = _views(pixel, take(request.donors), request.donor_plan)
     return _Fetched(request.indices, rows, changed, request.donors, donor_rows)
 
 
-def _images(pixel: WholePixel, views: Any, raw: Tensor) -> Tensor:
+def _views(pixel: WholePixel, raw: Tensor, plan: Plan) -> Tensor:
     """Return views, refusing what is not as many uint8 images: floats of 0 to 1 would all be black."""
+    name = f"the pixel component {type(pixel).__name__}"
+    try:
+        views: Any = pixel.apply(raw, plan)
+    except (Exception, SystemExit) as error:
+        raise DivaugError(
+            f"{name} raised {type(error).__name__}: {error}; python -m divaug.recipes.check tests it"
+        ) from error
     if not torch.is_tensor(views) or views.dtype != torch.uint8 or views.ndim != 4 or len(views) != len(raw):
         what = f"{views.dtype} {tuple(views.shape)}" if torch.is_tensor(views) else type(views).__name__
         raise DivaugError(
-            f"the pixel component {type(pixel).__name__} returned {what} for images of uint8 {tuple(raw.shape)}; "
-            "python -m divaug.recipes.check tests it"
+            f"{name} returned {what} for images of uint8 {tuple(raw.shape)}; python -m divaug.recipes.check tests it"
         )
     return views
 

@@ -87,9 +87,10 @@ def _show(request: flags.Request, folders: list[RunFolder], show_classes: bool) 
                 print(f"\n{label}, {len(runs)} {seeds}:\n{class_table(runs)}")
         if figures:
             print("\nfigures: " + "  ".join(os.path.relpath(file) for file in figures))
-    if (uri := tracking_uri(request.configs[0], folders[0].output_dir)) is not None:
-        page = page_of(uri, Note(folders[0].path).at(uri).get("experiment"))
-        print(f"compare the runs in MLflow:\n  {server_command(uri)}\n  {page}")
+    uri = tracking_uri(request.configs[0], folders[0].output_dir)
+    known = Note(folders[0].path).at(uri) if uri is not None else {}
+    if uri is not None and known:  # nothing of a store that could not be reached
+        print(f"compare the runs in MLflow:\n  {server_command(uri)}\n  {page_of(uri, known.get('experiment'))}")
 
 
 def _write_report(folder: Path, comparison: Any) -> list[Path]:

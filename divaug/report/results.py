@@ -60,8 +60,8 @@ def check_writable(path: Path) -> None:
         ConfigError: It cannot be written.
         DivaugError: The file is there and is not a CSV of results.
     """
-    if path.is_dir():
-        raise ConfigError(f"--results {path} is a folder; name a CSV file")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--results {path} is {'a folder' if path.is_dir() else 'no file'}; name a CSV file")
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

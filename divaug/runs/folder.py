@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -93,7 +93,8 @@ class RunFolder:
         self._refuse_older()
         table = read_toml(self.path / "config.toml")
         for item in table.get("import", ()):  # the folder may be somebody else's
-            add_import(item, named_by_user=False)
+            if isinstance(item, str):  # anything else is refused below
+                add_import(item, named_by_user=False)
         return from_layers([(str(self.path / "config.toml"), table)])
 
     def _refuse_older(self) -> None:
@@ -110,12 +111,21 @@ class RunFolder:
     @property
     def manifest(self) -> dict[str, Any]:
         """What the run was trained and tested on."""
-        return self._json("manifest.json")
+        found = self._json("manifest.json")
+        wrong = [key for key, right in _MANIFEST.items() if key in found and not right(found[key])]
+        if not wrong and len(found.get("counts", ())) != len(found.get("class_names", ())):
+            wrong = ["counts"]
+        if wrong:
+            raise DivaugError(f"{self.path / 'manifest.json'} is damaged: {wrong[0]} is {found[wrong[0]]!r:.60}")
+        return found
 
     @property
     def result(self) -> dict[str, Any]:
         """The final metrics (name to value, None where undefined)."""
-        return self._json("result.json")
+        found = self._json("result.json")
+        if wrong := [key for key, value in found.items() if value is not None and not _is_number(value)]:
+            raise DivaugError(f"{self.path / 'result.json'} is damaged: {wrong[0]} is {found[wrong[0]]!r:.60}")
+        return found
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
@@ -205,6 +215,20 @@ class RunFolder:
         temporary = self.path / "per_class.parquet.tmp"
         table.to_parquet(temporary, index=False)
         temporary.replace(self.table)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+
+
+def _are(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+_MANIFEST: dict[str, Callable[[Any], bool]] = {
+    "class_names": _are(str), "counts": _are(int), "group_counts": _are(int), "mean": _are(float), "std": _are(float),
+    "image_shape": _are(int), "data": lambda value: isinstance(value, str),
+}  # fmt: skip
 
 
 def _without_places(config: Config) -> dict[str, Any]:

@@ -33,6 +33,10 @@ def tracking_uri(config: Config, output_dir: Path) -> str | None:
         raise ConfigError(
             f"tracking must be auto, off or a URI such as sqlite:////path/mlflow.db, got {config.tracking!r}"
         )
+    if re.match(r"sqlite:/*(:memory:)?$", config.tracking):
+        raise ConfigError("tracking must name a file: SQLite in memory keeps nothing")
+    if re.search(r"\s", config.tracking) and not config.tracking.startswith("sqlite:"):
+        raise ConfigError("tracking has a space in its address; write it as %20")
     return config.tracking
 
 

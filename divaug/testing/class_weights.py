@@ -14,6 +14,7 @@ def one_weight_per_class(subject: Subject) -> str:
     demand(weights.dtype == torch.float32, f"returns {weights.dtype}, must be float32")
     demand(torch.isfinite(weights).all() and (weights >= 0).all(), f"weights must be finite and >= 0: {weights}")
     demand(weights.any(), "all weights are 0: nothing would be learned")
+    demand(1e-30 < weights.max() < 1e30, f"the largest weight is {weights.max():g}: sums would not be finite")
     return f"float32, from {weights.min():.3g} to {weights.max():.3g}"
 
 

@@ -271,8 +271,11 @@ def _check_class_weights(name: str, weights: Any, num_classes: int) -> None:
     if not torch.is_tensor(weights) or weights.shape != (num_classes,) or not weights.is_floating_point():
         what = f"{weights.dtype} {tuple(weights.shape)}" if torch.is_tensor(weights) else type(weights).__name__
         raise ConfigError(f"class_weights {name!r} returned {what}; one float per class ({num_classes}) is needed")
-    if not torch.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise ConfigError(f"class_weights {name!r} must be finite, >= 0 and not all 0, got {weights.tolist()[:10]}")
+    if not torch.isfinite(weights).all() or (weights < 0).any() or not 1e-30 < weights.max() < 1e30:
+        raise ConfigError(
+            f"class_weights {name!r} must be finite, >= 0 and not all 0 (the largest between 1e-30 and 1e30), got "
+            f"{weights.tolist()[:10]}"
+        )
 
 
 def _plan(config: Config) -> list[tuple[int, dict[str, Component]]]:

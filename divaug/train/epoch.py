@@ -18,7 +18,7 @@ from divaug.base.labels import MixedLabels, mixed_loss
 from divaug.base.rng import stream, torch_seed
 from divaug.data.loaders import Loader
 from divaug.models.network import Network
-from divaug.train.step import Contract, GradientCheck, Stage, Totals, check_labels
+from divaug.train.step import Contract, GradientCheck, Stage, Totals, check_labels, naming
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def draw_rows(stage: Stage, images: int, *, seed: int, epoch: int, epochs: int) 
         DivaugError: The sampler draws something else than positions, or more or fewer rows than there are images: every
             sampler must cost the same steps.
     """
-    draw = stage.sampler.draw(stream(seed, "sampler", epoch), epoch / epochs)
+    with naming("the sampler", stage.sampler):
+        draw = stage.sampler.draw(stream(seed, "sampler", epoch), epoch / epochs)
     if not torch.is_tensor(draw) or draw.dtype != torch.int64 or draw.ndim != 1:
         what = f"{draw.dtype} {tuple(draw.shape)}" if torch.is_tensor(draw) else type(draw).__name__
         raise DivaugError(f"{type(stage.sampler).__name__} drew {what}; positions of images must be an int64 tensor")
@@ -80,10 +81,12 @@ def views(
     """
     batches = loader.epoch(drawn, pixel=stage.pixel, mix=stage.mix, seed=seed, epoch=epoch, first_step=first_step)
     for step, batch in enumerate(batches, start=first_step):
-        plan = stage.mix.sample(batch.labels, batch.size, stream(seed, "mix", epoch, step))
         labels = batch.labels.to(batch.images.device, non_blocking=True)
-        images, target = stage.mix.apply(batch.images, labels, plan, batch.donors)
-        yield View(step, batch, labels, images, target, batch.indices[stage.mix.made_of(plan, len(labels))])
+        with naming("the mix", stage.mix):
+            plan = stage.mix.sample(batch.labels, batch.size, stream(seed, "mix", epoch, step))
+            images, target = stage.mix.apply(batch.images, labels, plan, batch.donors)
+            made_of = batch.indices[stage.mix.made_of(plan, len(labels))]
+        yield View(step, batch, labels, images, target, made_of)
 
 
 def train_epoch(
@@ -136,21 +139,23 @@ def train_epoch(
         torch.manual_seed(
             torch_seed(stream(seed, "layers", epoch, view.step))
         )  # for layers that draw by themselves, such as dropout
-        contract.mixed(view.batch, view.images, view.target)
+        contract.mixed(view.batch, view.images, view.target, len(view.made_of))
         if watch is not None:
             watch(view.images, view.target)
-        with torch.autocast(loader.device.type, torch.bfloat16, enabled=bf16):
+        autocast = torch.autocast(loader.device.type, torch.bfloat16, enabled=bf16)
+        with autocast, naming("the network", model.backbone):
             z = model.features(view.images)
         z = z.float()  # the head in full precision: bfloat16 logits tie, and ties go to the first, largest, class
         if monitor is not None:
             monitor.update(z.detach(), view.target, model.head)
-        augmented, target = stage.feature(z, view.target, stream(seed, "feature", epoch, view.step))
+        with naming("the feature component", stage.feature):
+            augmented, target = stage.feature(z, view.target, stream(seed, "feature", epoch, view.step))
         contract.embedded(augmented, target, z)
-        logits = model.head(augmented)
-        try:
+        with naming("the head", model.head):
+            logits = model.head(augmented)
+        contract.classified(logits, augmented)
+        with naming("the loss", stage.criterion):
             loss = mixed_loss(stage.criterion, logits, target, stage.class_weights)
-        except ValueError as error:
-            raise DivaugError(f"{error}; python -m divaug.recipes.check tests it") from error
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         check.look(model, loss, epoch, view.step, view.batch.labels, learning_rate(view.step))

@@ -1,5 +1,7 @@
 """The components of a step, what is counted, and what stops training."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -122,15 +124,17 @@ class Contract:
         self.stage, self.num_classes = stage, num_classes
         self._always, self._first = device.type == "cpu", True
 
-    def mixed(self, batch: Batch, images: Any, target: Any) -> None:
-        """Look at what the mix returned.
+    def mixed(self, batch: Batch, images: Any, target: Any, rows: int | None = None) -> None:
+        """Look at what the mix returned: as many ``rows`` as it made, by default the batch's.
 
         Raises:
             DivaugError: It breaks the contract.
         """
         name = f"the mix {type(self.stage.mix).__name__}"
-        if not torch.is_tensor(images) or images.dtype != batch.images.dtype or images.ndim != 4 or not len(images):
+        shape = (len(batch.images) if rows is None else rows, *batch.images.shape[1:])
+        if not torch.is_tensor(images) or images.dtype != batch.images.dtype or images.shape != shape:
             raise _broken(name, f"returned images of {_what(images)} for {_what(batch.images)}")
+        self._finite(name, images)
         self._labels(name, target, len(images))
 
     def embedded(self, z: Any, target: Any, before: Tensor) -> None:
@@ -142,8 +146,26 @@ class Contract:
         name = f"the feature component {type(self.stage.feature).__name__}"
         if not torch.is_tensor(z) or z.ndim != 2 or z.shape[1] != before.shape[1] or len(z) < len(before):
             raise _broken(name, f"returned embeddings of {_what(z)} for {_what(before)}")
+        self._finite("the network", before)
+        self._finite(name, z)
         self._labels(name, target, len(z))
+
+    def classified(self, logits: Any, z: Tensor) -> None:
+        """Look at what the head returned; the first step ends here.
+
+        Raises:
+            DivaugError: It breaks the contract.
+        """
+        if not torch.is_tensor(logits) or logits.shape != (len(z), self.num_classes):
+            raise _broken(
+                "the head", f"returned logits of {_what(logits)} for {len(z)} rows, {self.num_classes} classes"
+            )
+        self._finite("the head", logits)
         self._first = False
+
+    def _finite(self, name: str, values: Tensor) -> None:
+        if self._first and not torch.isfinite(values).all():  # later the learning rate may be to blame
+            raise _broken(name, "returned values that are not finite in the first step")
 
     def _labels(self, name: str, target: Any, rows: int) -> None:
         if not isinstance(target, MixedLabels) or target.ids.shape != target.weights.shape or len(target.ids) != rows:
@@ -151,12 +173,29 @@ class Contract:
             raise _broken(name, f"returned labels of {what} for {rows} rows")
         if self._always or self._first:
             sums = target.weights.sum(1)
-            if (target.weights < 0).any() or (sums - 1).abs().max() > 1e-4:
+            if not ((target.weights >= 0).all() and ((sums - 1).abs() <= 1e-4).all()):
                 worst = target.weights[(sums - 1).abs().argmax() if (target.weights >= 0).all() else
                                        target.weights.min(1).values.argmin()].tolist()  # fmt: skip
                 raise _broken(name, f"returned the label weights {worst}: they must be >= 0 and sum to 1 in every row")
             if ((target.ids < 0) | (target.ids >= self.num_classes)).any():
                 raise _broken(name, f"returned labels from {target.ids.min()} to {target.ids.max()}")
+
+
+@contextmanager
+def naming(what: str, component: Any) -> Iterator[None]:
+    """Name the component whose code raises something in the block, ``sys.exit`` included.
+
+    Raises:
+        DivaugError: It did.
+    """
+    try:
+        yield
+    except (DivaugError, KeyboardInterrupt):
+        raise
+    except (Exception, SystemExit) as error:
+        raise _broken(
+            f"{what} {type(component).__name__}".strip(), f"raised {type(error).__name__}: {error} (-v shows where)"
+        ) from error
 
 
 def _what(value: Any) -> str:
@@ -191,11 +230,11 @@ class GradientCheck:
         """
         norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         if self.at_once:
-            if not torch.isfinite(norm):
+            if not torch.isfinite(norm + loss):
                 raise _not_finite(norm.item(), loss.item(), epoch, step, labels, lr)
             return
         here = torch.stack([norm.detach(), loss.detach()]).double()
-        first = (self._first < 0) & ~torch.isfinite(norm)
+        first = (self._first < 0) & ~torch.isfinite(norm + loss.detach())
         self._found = torch.where(first, here, self._found)
         self._first = torch.where(first, len(self._steps), self._first)
         self._steps.append((epoch, step, labels, lr))
@@ -215,7 +254,7 @@ class GradientCheck:
 
 def _not_finite(norm: float, loss: float, epoch: int, step: int, labels: Tensor, lr: float) -> DivaugError:
     return DivaugError(
-        f"the gradient is not finite (norm {norm}, loss {loss}) at epoch {epoch}, step {step}, "
+        f"the gradient or the loss is not finite (norm {norm}, loss {loss}) at epoch {epoch}, step {step}, "
         f"learning rate {lr:.3g}, labels {labels.tolist()}; lower --lr, or use --precision fp32"
     )
 

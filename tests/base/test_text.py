@@ -6,12 +6,19 @@ from divaug.base.text import one_line, plain_lines, without_password
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("http://me:s3cret@host:5000/x", "http://me@host:5000/x"),
-        ("http://me@host", "http://me@host"),
+        ("http://me:s3cret@host:5000/x", "http://host:5000/x"),
+        ("http://TOKEN@host", "http://host"),
+        ("http://me:a@s3cret@host/", "http://host/"),
+        ("http://me:a/s3cret@host", "http://host"),
+        ("http://me:12345@host", "http://host"),
+        ("https://host", "https://host"),
+        ("http://127.0.0.1:9 me@x", "http://127.0.0.1:9 me@x"),
+        ("postgresql://h/db?user=me&password=s3cret", "postgresql://h/db?user=me&password=***"),
+        ("https://h/x?Token=s3cret#y", "https://h/x?Token=***#y"),
         ("postgresql://u:p%40ss@db/mlflow", "postgresql://u@db/mlflow"),
         ("http://host:5000/a@b", "http://host:5000/a@b"),
         ("sqlite:////a:b@c/mlflow.db", "sqlite:////a:b@c/mlflow.db"),
-        ("cannot reach http://a:b@h, nor http://c:d@i", "cannot reach http://a@h, nor http://c@i"),
+        ("cannot reach http://a:b@h, nor http://c:d@i", "cannot reach http://h, nor http://i"),
         ("time 12:30 me:you@home", "time 12:30 me:you@home"),
     ],
 )

@@ -113,3 +113,17 @@ def test_a_file_that_cannot_be_imported_is_named(text, said, tmp_path):
     add_import(str(tmp_path / "bad.py"))  # it is run when something in it is built
     with pytest.raises(ConfigError, match=rf"bad\.py cannot be imported: .*{said}"):
         LOSSES.build("mine", facts={})
+
+
+def test_a_file_of_computed_names_can_be_named_twice(tmp_path):
+    (tmp_path / "late.py").write_text(MINE.replace('"mine"', '"mi" + "ne"'))
+    for _ in range(2):
+        add_import(str(tmp_path / "late.py"))
+    assert "mine" in LOSSES.entries()
+
+
+def test_what_a_constructor_raises_is_reported_by_name(tmp_path):
+    (tmp_path / "raises.py").write_text(MINE.replace("super().__init__()", "raise KeyError('x')"))
+    add_import(str(tmp_path / "raises.py"))
+    with pytest.raises(ConfigError, match="losses 'mine' raised KeyError: 'x'"):
+        LOSSES.build("mine", facts={})

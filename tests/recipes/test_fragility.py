@@ -22,6 +22,15 @@ def test_the_recipe_from_start_to_report(capsys, monkeypatch):
     }
     (logged,) = MlflowClient("sqlite:///runs/mlflow.db").search_runs(["1"])
     assert logged.info.status == "FINISHED" and logged.info.run_name == folder.name
+    other = folder / "verdicts.csv"
+    other.rename("other.csv")
+    assert fragility.main([*argv, "--tracking", "off", "--beside", "other.csv"]) == 0
+    text = (folder / "report.md").read_text()
+    assert "## All data sets" in text and text.count("| digits | C0 |") == 2
+    Path("wrong.csv").write_text("a,b\n1,2\n")
+    for wrong in ("wrong.csv", "nowhere.csv"):
+        assert fragility.main([*argv, "--beside", wrong]) == 3
+    capsys.readouterr()
     assert fragility.main([*argv, "--dry-run"]) == 0
     assert "erm_exp_patch-rare-90" in capsys.readouterr().out
 

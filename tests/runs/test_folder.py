@@ -241,7 +241,7 @@ def test_a_report_that_cannot_be_written_costs_a_warning(capsys, monkeypatch):
     assert "worst" in shown.out and "figures:" not in shown.out
 
 
-@pytest.mark.parametrize("where", ["/proc/x.csv", "folder", "file/x.csv", "other.csv"])
+@pytest.mark.parametrize("where", ["/proc/x.csv", "/dev/null", "folder", "file/x.csv", "other.csv"])
 def test_an_unwritable_file_of_results_is_found_before_training(where, monkeypatch, capsys):
     Path("folder").mkdir()
     Path("file").touch()
@@ -273,3 +273,22 @@ def test_names_stay_inside_the_output_folder():
         with pytest.raises(ConfigError, match="experiment must be one folder's name"):
             tiny(experiment=name)
     assert tiny(experiment="Größe 3 (b)").experiment == "Größe 3 (b)"
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("manifest.json", "class_names", [1, 2]), ("manifest.json", "counts", "many"), ("manifest.json", "counts", [1]),
+        ("manifest.json", "mean", None), ("manifest.json", "data", 3), ("result.json", "final/test_acc", "good"),
+        ("result.json", "final/test_acc", 10**400), ("result.json", "final/test_acc", [1]),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_of_a_run_is_named(file, key, value):
+    folder = run(tiny())
+    path = folder.path / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(DivaugError, match=rf"{file} is damaged: {key} is "):
+        _ = folder.manifest, folder.result
+    path.write_text("[1]")
+    with pytest.raises(DivaugError, match=f"{file} is damaged"):
+        _ = folder.manifest, folder.result

@@ -119,7 +119,7 @@ def test_start_and_stop_are_of_the_slot():
     [
         (torch.zeros(3), "not all 0"), (torch.tensor([1.0, -1.0, 1.0]), ">= 0"), (torch.tensor([1.0, float("nan"), 1.0]), "finite"),
         (torch.ones(2), r"torch.float32 \(2,\); one float per class \(3\)"), (torch.ones(3, dtype=torch.int64), "torch.int64"),
-        ([1.0, 1.0, 1.0], "returned list"),
+        ([1.0, 1.0, 1.0], "returned list"), (torch.full((3,), 3e38), "between 1e-30"), (torch.full((3,), 1e-45), "between 1e-30"),
     ],
 )  # fmt: skip
 def test_class_weights_with_which_nothing_can_be_learned_are_refused(weights, said):

@@ -527,11 +527,12 @@ def test_on_an_accelerator_values_are_looked_at_in_the_first_step():
         contract.mixed(batch, images, wrong)
     contract.mixed(batch, images, right)
     contract.embedded(torch.zeros(2, 3), right, torch.zeros(2, 3))
+    contract.classified(torch.zeros(2, 3), torch.zeros(2, 3))
     contract.mixed(batch, images, wrong)  # from the second step on the host does not wait for the values
     with pytest.raises(DivaugError, match="labels of"):
         contract.mixed(batch, images, right.ids)
     later = Contract(stage, 3, torch.device("cpu"))
-    later.embedded(torch.zeros(2, 3), right, torch.zeros(2, 3))
+    later.classified(torch.zeros(2, 3), torch.zeros(2, 3))
     with pytest.raises(DivaugError, match="sum to 1"):
         later.mixed(batch, images, wrong)
 
@@ -567,3 +568,93 @@ def test_a_sampler_that_breaks_its_contract_is_named(drawn, said):
     stage.sampler.draw = lambda rng, progress: drawn
     with pytest.raises(DivaugError, match=said):
         draw_rows(stage, 7, seed=SEED, epoch=EPOCH, epochs=EPOCHS)
+
+
+def test_what_a_component_raises_is_reported_by_its_name():
+    """Whatever it is, also what Python itself would take for the end of a loop or of the program."""
+
+    class Raises(nn.Module):
+        def __init__(self, error):
+            super().__init__()
+            self.error = error
+
+        def forward(self, *anything):
+            raise self.error
+
+        def draw(self, rng, progress):
+            raise self.error
+
+        def class_probs(self, progress):
+            raise self.error
+
+        def sample(self, labels, size, rng):
+            raise self.error
+
+        def apply(self, images, labels, plan, donors=None):
+            raise self.error
+
+    network, loader, stage = made()
+    for error, said in (
+        (KeyError("x"), "KeyError: 'x'"),
+        (StopIteration(), "StopIteration"),
+        (SystemExit(0), "SystemExit: 0"),
+    ):
+        for slot, name in (("sampler", "the sampler Raises"), ("mix", "the mix Raises"), ("criterion", "the loss Raises"),
+                           ("feature", "the feature component Raises")):  # fmt: skip
+            broken = Raises(error) if slot != "mix" else complete(Raises(error))
+            with pytest.raises(DivaugError, match=f"{name} raised {said}"):
+                train(network, loader, replace(stage, **{slot: broken}), Totals.empty(3, 7))
+    for part, name in (("backbone", "the network Raises"), ("head", "the head Raises")):
+        network, _, _ = made()
+        setattr(network, part, Raises(KeyError("x")))
+        with pytest.raises(DivaugError, match=f"{name} raised KeyError"):
+            train(network, loader, stage, Totals.empty(3, 7))
+    with pytest.raises(KeyboardInterrupt):
+        train(network, loader, replace(stage, mix=complete(Raises(KeyboardInterrupt()))), Totals.empty(3, 7))
+
+
+@pytest.mark.parametrize("rows", [2, 8])
+def test_a_mix_returns_as_many_rows_as_it_says(rows):
+    network, loader, stage = made()
+    wrong = Bad(
+        images=lambda x: torch.cat([x, x])[:rows],
+        target=lambda t: MixedLabels(torch.cat([t.ids] * 2)[:rows], torch.cat([t.weights] * 2)[:rows]),
+    )
+    contract, batch = (
+        Contract(stage, 3, CPU),
+        next(loader.epoch(np.arange(7), pixel=stage.pixel, mix=NO_MIX, seed=0, epoch=0)),
+    )
+    with pytest.raises(DivaugError, match="returned images of"):
+        contract.mixed(batch, *wrong.apply(batch.images, batch.labels, None), 4)
+    contract.mixed(batch, *wrong.apply(batch.images, batch.labels, None), rows)  # as many as it says that it made
+    with pytest.raises((DivaugError, TypeCheckError)):
+        train(network, loader, replace(stage, mix=complete(wrong)), Totals.empty(3, 7))
+    smaller = Bad(images=lambda x: x[:, :, ::2, ::2])
+    with pytest.raises(DivaugError, match="the mix Bad returned images of"):
+        train(network, loader, replace(stage, mix=complete(smaller)), Totals.empty(3, 7))
+
+
+def test_what_is_not_finite_in_the_first_step_is_not_blamed_on_the_learning_rate():
+    network, loader, stage = made()
+    with pytest.raises(DivaugError, match="the mix Bad returned values that are not finite"):
+        train(network, loader, replace(stage, mix=complete(Bad(images=lambda x: x / 0))), Totals.empty(3, 7))
+    with torch.no_grad():
+        network.head.weight[0, 0] = float("nan")
+    with pytest.raises(DivaugError, match="the head returned values that are not finite in the first step"):
+        train(network, loader, stage, Totals.empty(3, 7))
+    network, _, _ = made()
+    network.head.forward = lambda z: torch.zeros(len(z), 5)
+    with pytest.raises(
+        DivaugError, match=r"the head returned logits of torch.float32 \(\d, 5\) for \d rows, 3 classes"
+    ):
+        train(network, loader, stage, Totals.empty(3, 7))
+
+
+def test_a_loss_that_is_not_finite_stops_training_though_its_gradient_is():
+    class Offset(nn.Module):
+        def forward(self, logits, ids):
+            return torch.nn.functional.cross_entropy(logits, ids, reduction="none") + float("inf")
+
+    network, loader, stage = made()
+    with pytest.raises(DivaugError, match="the gradient or the loss is not finite"):
+        train(network, loader, replace(stage, criterion=Offset()), Totals.empty(3, 7))

@@ -55,7 +55,8 @@ def first_use(uri: str, artifacts: Path) -> Iterator[None]:
 def _is_made(file: Path) -> bool:
     """Return whether there is a store, or anything else that must not be replaced.
 
-    A store that a dead process left half made has no experiment, while MLflow gives every store a first one.
+    A store that a dead process left half made has a table of experiments and nothing in any table, while MLflow gives
+    every store a first experiment.
     """
     if not file.exists():
         return False
@@ -64,7 +65,8 @@ def _is_made(file: Path) -> bool:
             tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
             if tables and "experiments" not in tables:
                 return True  # somebody else's
-            return bool(tables) and database.execute("select 1 from experiments").fetchone() is not None
+            full = [name for name in tables if database.execute(f'select 1 from "{name}" limit 1').fetchone()]
+            return bool(set(full) - {"alembic_version"})
     except sqlite3.Error:
         return True  # whatever opens it says what is wrong
 
@@ -98,8 +100,8 @@ def follow_move(uri: str, experiment: str, place: str) -> None:
         place: URI of the folder that holds the experiment's artifacts now.
     """
     file = sqlite_file(uri)
-    if file is None:
-        return
+    if file is None or file.parent.resolve() != Path(unquote(place.removeprefix("file://"))).parents[1]:
+        return  # a store that other output folders may share
     with closing(sqlite3.connect(file)) as database, database:
         found = database.execute(
             "select experiment_id, artifact_location from experiments where name = ?", (experiment,)

@@ -82,6 +82,14 @@ def test_a_half_made_store_is_replaced_and_anything_else_is_left_alone(tmp_path,
     database.close()
     with tracker(store_uri(half.parent), half.parent / "run") as ours:
         assert ours.alive
+    with sqlite3.connect(half) as database:
+        database.execute("delete from experiments")
+        database.execute("create table theirs (x integer)")
+        database.execute("insert into theirs values (1)")
+    database.close()
+    before = half.read_bytes()
+    with first_use(store_uri(half.parent), tmp_path):  # a table of experiments, but somebody's data beside it
+        assert half.read_bytes() == before
     foreign = tmp_path / "foreign" / "mlflow.db"
     foreign.parent.mkdir()
     with sqlite3.connect(foreign) as database:
@@ -157,9 +165,9 @@ def test_passwords_are_neither_kept_nor_printed(tmp_path, capfd, monkeypatch):
     assert "tracking failed" in shown.err and "s3cr3t" not in shown.err + shown.out
     files = [path for path in Path("runs").rglob("*") if path.is_file()]
     assert files and not [path for path in files if b"s3cr3t" in path.read_bytes()]
-    assert 'tracking = "http://me@127.0.0.1:9"' in Path("runs/tiny/erm/seed0/config.toml").read_text()
-    assert server_command(uri) == "open http://me@127.0.0.1:9"
-    assert page_of(uri, "3") == "http://me@127.0.0.1:9/#/experiments/3/runs?viewStateShareKey=divaug"
+    assert 'tracking = "http://127.0.0.1:9"' in Path("runs/tiny/erm/seed0/config.toml").read_text()
+    assert server_command(uri) == "open http://127.0.0.1:9"
+    assert page_of(uri, "3") == "http://127.0.0.1:9/#/experiments/3/runs?viewStateShareKey=divaug"
     assert page_of("sqlite:////x.db", None) == "http://127.0.0.1:5000"
 
 
@@ -264,3 +272,18 @@ def test_what_a_store_is_known_to_hold(store, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mlflow.json").write_text("[1]")
     assert Note(tmp_path / "run").stores == {} and len(Note(tmp_path / "run").token) == 32
+
+
+def test_a_store_that_several_output_folders_share_is_not_moved_with_one_of_them(tmp_path, store):
+    shared = f"sqlite:///{tmp_path}/shared.db"
+    assert digits_lt.main([*TINY, "--output-dir", "a", "--tracking", shared]) == 0
+    place = MlflowClient(shared).get_experiment_by_name("tiny").artifact_location
+    Path("a").rename("a2")
+    assert digits_lt.main([*TINY, "--output-dir", "b", "--tracking", shared, "--seed", "1"]) == 0
+    assert MlflowClient(shared).get_experiment_by_name("tiny").artifact_location == place
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///:memory:", "http://me:a b@host", "http://host/a b"])
+def test_addresses_that_keep_nothing_or_cannot_be_read_are_refused(uri, capsys):
+    assert digits_lt.main([*TINY, "--tracking", uri]) == 2
+    assert "tracking" in capsys.readouterr().err and not Path("runs/tiny/erm/seed0/config.toml").exists()
