@@ -14,6 +14,10 @@ from divaug.base.text import plain_lines, without_password
 from divaug.config import user_files
 
 
+class _Told(SystemExit):
+    """The help that was asked for has been printed."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ``ConfigError``; flags may not be abbreviated.
 
@@ -26,6 +30,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             program, description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
         )
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the program after --help."""
+        raise _Told(status)
 
     def error(self, message: str) -> NoReturn:
         """Raise ``ConfigError``."""
@@ -87,6 +95,8 @@ def main(program: str, argv: Sequence[str] | None, work: Callable[[list[str]], i
         return _fail(program, "interrupted", 130, "-v" in arguments)
     except DivaugError as error:
         return _fail(program, str(error) or "interrupted", error.exit_code, "-v" in arguments)
+    except _Told:
+        raise
     except SystemExit as error:  # a user's file called sys.exit while it was imported
         where = "one of your own files called sys.exit" if error.code is None else f"sys.exit({error.code!r})"
         return _fail(program, f"stopped by {where}", 1, "-v" in arguments)

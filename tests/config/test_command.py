@@ -1,8 +1,10 @@
 import subprocess
 import sys
 
+import pytest
+
 from divaug.base.errors import DataError
-from divaug.config.command import main
+from divaug.config.command import Parser, main
 
 SCRIPT = """
 import os, sys
@@ -44,6 +46,9 @@ def test_what_stops_a_recipe_is_printed_without_passwords_and_control_characters
         return main("x", [], work)
 
     assert stop(DataError("no http://me:pw@host, \x1b[2J")) == 3
-    assert capsys.readouterr().err == "x: no http://me@host, \\x1b[2J\n"
+    assert capsys.readouterr().err == "x: no http://host, \\x1b[2J\n"
     assert stop(SystemExit(0)) == 1 and "sys.exit(0)" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as told:
+        main("x", ["--help"], lambda arguments: Parser("x", "what it does").read(arguments) and 0)
+    assert told.value.code == 0 and "what it does" in capsys.readouterr().out
     assert stop(KeyboardInterrupt()) == 130 and capsys.readouterr().err == "x: interrupted\n"
