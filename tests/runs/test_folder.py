@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from divaug import configure, run
+from divaug import configure, load, run
 from divaug.base.errors import ConfigError, DivaugError, Interrupted
 from divaug.base.signals import StopRequest
+from divaug.config import user_files
 from divaug.recipes import digits_lt, folder_lt
 from divaug.runs import loop
 from divaug.runs.folder import RunFolder, find_runs
@@ -292,3 +293,22 @@ def test_a_damaged_file_of_a_run_is_named(file, key, value):
     path.write_text("[1]")
     with pytest.raises(DivaugError, match=f"{file} is damaged"):
         _ = folder.manifest, folder.result
+
+
+def test_code_that_a_foreign_run_folder_names_is_not_run(monkeypatch):
+    monkeypatch.setattr(user_files, "_looked_at", [])
+    monkeypatch.setattr(user_files, "_trusting", False)
+    from divaug.recipes import compare, upload
+
+    folder, evil = run(tiny()), Path("evil.py")
+    evil.write_text(
+        "import pathlib\npathlib.Path('RAN').touch()\nfrom divaug import LOSSES\nLOSSES.register('a' + 'b')(lambda: None)\n"
+    )
+    config = folder.path / "config.toml"
+    config.write_text(config.read_text().replace("import = []", f"import = [{str(evil.resolve())!r}]"))
+    assert "evil.py" in config.read_text()
+    load(folder.path)
+    assert compare.main(["runs"]) == 0 and upload.main(["runs", "--tracking", f"sqlite:///{Path.cwd()}/x.db"]) == 0
+    assert not Path("RAN").exists()
+    load(folder.path, trust_imports=True)
+    assert Path("RAN").exists()
