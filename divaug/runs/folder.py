@@ -113,7 +113,7 @@ class RunFolder:
         """What the run was trained and tested on."""
         found = self._json("manifest.json")
         wrong = [key for key, right in _MANIFEST.items() if key in found and not right(found[key])]
-        if not wrong and len(found.get("counts", ())) != len(found.get("class_names", ())):
+        if not wrong and {"counts", "class_names"} <= set(found) and len(found["counts"]) != len(found["class_names"]):
             wrong = ["counts"]
         if wrong:
             raise DivaugError(f"{self.path / 'manifest.json'} is damaged: {wrong[0]} is {found[wrong[0]]!r:.60}")

@@ -500,7 +500,7 @@ def test_whatever_a_component_does_there_is_a_report(facts, registered, monkeypa
 
     registered(PIXEL, unbuildable)
     (only,) = check_component("pixel", "mine", facts, {})
-    assert (only.name, only.outcome, only.reason) == ("build", "fail", "raises RuntimeError: boom")
+    assert (only.name, only.outcome, only.reason) == ("build", "fail", "pixel 'mine' raised RuntimeError: boom")
 
 
 def test_broken_partner_rules_are_found(facts, registered):

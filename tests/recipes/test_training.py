@@ -242,7 +242,7 @@ def test_damaged_checkpoints_and_changed_data_are_named(tiny, capsys, monkeypatc
 def test_a_gradient_that_is_not_finite_stops_with_what_is_needed(tiny, capsys):
     assert run(*tiny, "--method", "erm", "--lr", 1e30, "--warmup-frac", 0) == 1
     error = capsys.readouterr().err
-    assert "the gradient is not finite" in error and "learning rate " in error and "labels [" in error
+    assert "the gradient or the loss is not finite" in error and "learning rate " in error and "labels [" in error
     assert "step" in error and not Path("runs/tiny/erm/seed0/result.json").exists()
 
 
