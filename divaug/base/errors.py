@@ -1,7 +1,9 @@
 """The errors a user can cause; each carries the exit code of the command line."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 
 class DivaugError(Exception):
@@ -39,3 +41,24 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}Allowed: {', '.join(names) or 'none'}."
+
+
+@contextmanager
+def naming(what: str, component: Any) -> Iterator[None]:
+    """Name the component whose code raises something in the block, ``sys.exit`` included.
+
+    Raises:
+        DivaugError: It did.
+    """
+    try:
+        yield
+    except (DivaugError, KeyboardInterrupt):
+        raise
+    except (Exception, SystemExit) as error:
+        name = f"{what} {type(component).__name__}"
+        raise broken(name, f"raised {type(error).__name__}: {error} (-v shows where)") from error
+
+
+def broken(name: str, how: str) -> DivaugError:
+    """Return the error of a component that breaks its contract, with the command that shows how."""
+    return DivaugError(f"{name} {how}; python -m divaug.recipes.check tests it")

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from divaug.base.contracts import Batch, Donors, Mix, Pixel, Plan, WholeMix, WholePixel, complete
-from divaug.base.errors import ConfigError, DivaugError
+from divaug.base.errors import ConfigError, broken, naming
 from divaug.base.rng import stream
 from divaug.data.image_files import ImageFiles
 from divaug.data.images import Part
@@ -61,18 +61,12 @@ def _fetch(take: Callable[[np.ndarray], Tensor], request: _Request) -> _Fetched:
 
 def _views(pixel: WholePixel, raw: Tensor, plan: Plan) -> Tensor:
     """Return views, refusing what is not as many uint8 images: floats of 0 to 1 would all be black."""
-    name = f"the pixel component {type(pixel).__name__}"
-    try:
+    with naming("the pixel component", pixel):
         views: Any = pixel.apply(raw, plan)
-    except (Exception, SystemExit) as error:
-        raise DivaugError(
-            f"{name} raised {type(error).__name__}: {error}; python -m divaug.recipes.check tests it"
-        ) from error
     if not torch.is_tensor(views) or views.dtype != torch.uint8 or views.ndim != 4 or len(views) != len(raw):
         what = f"{views.dtype} {tuple(views.shape)}" if torch.is_tensor(views) else type(views).__name__
-        raise DivaugError(
-            f"{name} returned {what} for images of uint8 {tuple(raw.shape)}; python -m divaug.recipes.check tests it"
-        )
+        name = f"the pixel component {type(pixel).__name__}"
+        raise broken(name, f"returned {what} for images of uint8 {tuple(raw.shape)}")
     return views
 
 

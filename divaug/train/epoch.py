@@ -13,12 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from divaug.base.contracts import Batch, Monitor
-from divaug.base.errors import DivaugError
+from divaug.base.errors import DivaugError, naming
 from divaug.base.labels import MixedLabels, mixed_loss
 from divaug.base.rng import stream, torch_seed
 from divaug.data.loaders import Loader
 from divaug.models.network import Network
-from divaug.train.step import Contract, GradientCheck, Stage, Totals, check_labels, naming
+from divaug.train.step import Contract, GradientCheck, Stage, Totals, check_labels
 
 
 @dataclass(frozen=True)

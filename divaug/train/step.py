@@ -1,7 +1,5 @@
 """The components of a step, what is counted, and what stops training."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from divaug.base.contracts import Batch, Feature, Loss, Sampler, WholeMix, WholePixel
-from divaug.base.errors import DivaugError
+from divaug.base.errors import DivaugError, broken
 from divaug.base.labels import MixedLabels
 
 
@@ -133,7 +131,7 @@ class Contract:
         name = f"the mix {type(self.stage.mix).__name__}"
         shape = (len(batch.images) if rows is None else rows, *batch.images.shape[1:])
         if not torch.is_tensor(images) or images.dtype != batch.images.dtype or images.shape != shape:
-            raise _broken(name, f"returned images of {_what(images)} for {_what(batch.images)}")
+            raise broken(name, f"returned images of {_what(images)} for {_what(batch.images)}")
         self._finite(name, images)
         self._labels(name, target, len(images))
 
@@ -145,7 +143,7 @@ class Contract:
         """
         name = f"the feature component {type(self.stage.feature).__name__}"
         if not torch.is_tensor(z) or z.ndim != 2 or z.shape[1] != before.shape[1] or len(z) < len(before):
-            raise _broken(name, f"returned embeddings of {_what(z)} for {_what(before)}")
+            raise broken(name, f"returned embeddings of {_what(z)} for {_what(before)}")
         self._finite("the network", before)
         self._finite(name, z)
         self._labels(name, target, len(z))
@@ -157,7 +155,7 @@ class Contract:
             DivaugError: It breaks the contract.
         """
         if not torch.is_tensor(logits) or logits.shape != (len(z), self.num_classes):
-            raise _broken(
+            raise broken(
                 "the head", f"returned logits of {_what(logits)} for {len(z)} rows, {self.num_classes} classes"
             )
         self._finite("the head", logits)
@@ -165,46 +163,25 @@ class Contract:
 
     def _finite(self, name: str, values: Tensor) -> None:
         if self._first and not torch.isfinite(values).all():  # later the learning rate may be to blame
-            raise _broken(name, "returned values that are not finite in the first step")
+            raise broken(name, "returned values that are not finite in the first step")
 
     def _labels(self, name: str, target: Any, rows: int) -> None:
         if not isinstance(target, MixedLabels) or target.ids.shape != target.weights.shape or len(target.ids) != rows:
             what = f"{_what(target.ids)}, {_what(target.weights)}" if isinstance(target, MixedLabels) else _what(target)
-            raise _broken(name, f"returned labels of {what} for {rows} rows")
+            raise broken(name, f"returned labels of {what} for {rows} rows")
         if self._always or self._first:
             sums = target.weights.sum(1)
             if not ((target.weights >= 0).all() and ((sums - 1).abs() <= 1e-4).all()):
                 worst = target.weights[(sums - 1).abs().argmax() if (target.weights >= 0).all() else
                                        target.weights.min(1).values.argmin()].tolist()  # fmt: skip
-                raise _broken(name, f"returned the label weights {worst}: they must be >= 0 and sum to 1 in every row")
+                raise broken(name, f"returned the label weights {worst}: they must be >= 0 and sum to 1 in every row")
             if ((target.ids < 0) | (target.ids >= self.num_classes)).any():
-                raise _broken(name, f"returned labels from {target.ids.min()} to {target.ids.max()}")
-
-
-@contextmanager
-def naming(what: str, component: Any) -> Iterator[None]:
-    """Name the component whose code raises something in the block, ``sys.exit`` included.
-
-    Raises:
-        DivaugError: It did.
-    """
-    try:
-        yield
-    except (DivaugError, KeyboardInterrupt):
-        raise
-    except (Exception, SystemExit) as error:
-        raise _broken(
-            f"{what} {type(component).__name__}".strip(), f"raised {type(error).__name__}: {error} (-v shows where)"
-        ) from error
+                raise broken(name, f"returned labels from {target.ids.min()} to {target.ids.max()}")
 
 
 def _what(value: Any) -> str:
     """Return a value's type, for tensors and arrays with their shape."""
     return f"{value.dtype} {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
-
-
-def _broken(name: str, how: str) -> DivaugError:
-    return DivaugError(f"{name} {how}; python -m divaug.recipes.check tests it")
 
 
 class GradientCheck:
