@@ -116,25 +116,56 @@ def prior_corrected(
 
     Differs from the paper: tau is cross-fitted, and may be negative.
     """
+    present, _, chosen, recalls = _cross_fit(labels, logits, shares)
+    if not present.any():
+        return np.full(len(shares), np.nan), float("nan")
+    both = (recalls[1, chosen[0]] + recalls[0, chosen[1]]) / 2
+    return both, float((TAUS[chosen[0]] + TAUS[chosen[1]]) / 2)
+
+
+def prior_corrected_predictions(
+    labels: Int[np.ndarray, "N"], logits: Float[np.ndarray, "N C"], shares: Float[np.ndarray, "C"]
+) -> Int[np.ndarray, "N"]:
+    """Return the class that each test image is given when tau is chosen on the half without it.
+
+    The predictions behind ``prior_corrected``, for looking at groups of images. Images of classes with fewer than two
+    test images, which no half holds, get -1.
+
+    Raises:
+        ValueError: A share is not positive.
+    """
+    present, half, chosen, _ = _cross_fit(labels, logits, shares)
+    predictions = np.full(len(labels), -1)
+    rows = np.flatnonzero(present[labels])
+    for h in (0, 1):
+        mine = rows[half == h]
+        tau = TAUS[chosen[1 - h]]
+        predictions[mine] = (logits[mine].astype(np.float64) - tau * np.log(shares)).argmax(1)
+    return predictions
+
+
+def _cross_fit(
+    labels: Int[np.ndarray, "N"], logits: Float[np.ndarray, "N C"], shares: Float[np.ndarray, "C"]
+) -> tuple[np.ndarray, np.ndarray, list[int], np.ndarray]:
+    """Return classes present, the half of each of their images, the taus chosen, recalls by half, tau and class."""
     if (shares <= 0).any():
         raise ValueError(f"class shares must be > 0, got {shares.tolist()}")
     present = np.bincount(labels, minlength=len(shares)) >= 2
     keep = present[labels]
     labels, logits = labels[keep], logits[keep].astype(np.float64)
-    if not len(labels):
-        return np.full(len(shares), np.nan), float("nan")
     half = np.zeros(len(labels), dtype=np.int64)
+    recalls = np.empty((2, len(TAUS), len(shares)))
+    if not len(labels):
+        return present, half, [0, 0], recalls
     for c in np.flatnonzero(present):
         half[np.flatnonzero(labels == c)[1::2]] = 1
-    recalls = np.empty((2, len(TAUS), len(shares)))
     for t, tau in enumerate(TAUS):
         predictions = (logits - tau * np.log(shares)).argmax(1)
         for h in (0, 1):
             matrix = confusion_matrix(labels[half == h], predictions[half == h], len(shares))
             recalls[h, t] = recall(matrix)
     chosen = [_nearest_zero_best(recalls[h][:, present].mean(1)) for h in (0, 1)]
-    both = (recalls[1, chosen[0]] + recalls[0, chosen[1]]) / 2
-    return both, float((TAUS[chosen[0]] + TAUS[chosen[1]]) / 2)
+    return present, half, chosen, recalls
 
 
 def _nearest_zero_best(row: Float[np.ndarray, "T"]) -> int:

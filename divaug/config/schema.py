@@ -142,8 +142,9 @@ class Config:
     )  # fmt: skip
     max_per_class: int | None = _key("data", "use at most this many training images per class of the data set", None)
     data_part: str = _key(
-        "data", "half of the training images to use; common encoders learn on b by default", "all",
-        choices=("all", "a", "b"),
+        "data", "part of the training images to use: a half, or a quarter of half b; common encoders learn on b",
+        "all",
+        choices=("all", "a", "b", "b1", "b2"),
     )  # fmt: skip
     loader: str = _key(
         "data",

@@ -1,4 +1,4 @@
-"""Two disjoint halves of the training images: one for a common encoder, the other for the runs that it judges."""
+"""Disjoint parts of the training images: half b for common encoders, half a for the runs that they judge."""
 
 import hashlib
 
@@ -22,19 +22,29 @@ def image_digests(part: Part) -> np.ndarray:
 
 
 def half(part: Part, which: str) -> np.ndarray:
-    """Return which images belong to half "a" or "b", boolean ``(N,)``.
+    """Return which images belong to half "a" or "b", or to quarter "b1" or "b2" of half b, boolean ``(N,)``.
 
-    Every class is split evenly. Identical images, and images of one group (patient, slide), are in the same half.
+    Every class is split evenly. Identical images, and images of one group (patient, slide), are on the same side.
     The split is always the same: an encoder and the runs that it judges need not agree on a seed.
     """
     source = image_digests(part) if part.groups is None else part.groups
+    first = _deal(source, part.labels, "halves")
+    if which in ("a", "b"):
+        return first if which == "a" else ~first
+    second = np.zeros(len(first), dtype=bool)
+    second[~first] = _deal(source[~first], part.labels[~first], "quarters") == (which == "b1")
+    return second
+
+
+def _deal(source: np.ndarray, labels: np.ndarray, name: str) -> np.ndarray:
+    """Deal the images of each class into two hands of the same size, and return which are in the first, ``(N,)``."""
     _, first, unit, sizes = np.unique(source, return_index=True, return_inverse=True, return_counts=True)
-    in_a: np.ndarray = np.zeros(len(sizes), dtype=bool)
-    for c in np.unique(part.labels):
-        members = np.flatnonzero(part.labels[first] == c)  # a unit counts as its first image's class
+    chosen: np.ndarray = np.zeros(len(sizes), dtype=bool)
+    for c in np.unique(labels):
+        members = np.flatnonzero(labels[first] == c)  # a unit counts as its first image's class
         dealt = [0, 0]
-        for u in stream(0, f"halves/{c}").permutation(members):
+        for u in stream(0, f"{name}/{c}").permutation(members):
             side = 0 if dealt[0] <= dealt[1] else 1
-            in_a[u] = side == 0
+            chosen[u] = side == 0
             dealt[side] += int(sizes[u])
-    return in_a[unit] if which == "a" else ~in_a[unit]
+    return chosen[unit]

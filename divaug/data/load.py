@@ -99,7 +99,7 @@ def load_data(config: Config) -> Data:
         DataError: Data missing, damaged, or a class without an image.
     """
     split_seed, class_order = varied(config)
-    dataset = _dataset(config, split_seed)
+    dataset = dataset_of(config, split_seed)
     identity = dataset.identity
     if config.data_part != "all":
         dataset = replace(dataset, train=dataset.train.take(half(dataset.train, config.data_part)))
@@ -181,7 +181,8 @@ def request_of(config: Config, split_seed: int | None = None, image_size: int | 
     )
 
 
-def _dataset(config: Config, split_seed: int) -> Dataset:
+def dataset_of(config: Config, split_seed: int) -> Dataset:
+    """Return the whole data set of a configuration, before any cut."""
     size, statistics = config.image_size or 32, None  # own images only
     if config.dataset in OWN_IMAGES and config.model.name.startswith("timm:"):
         from divaug.models.timm_backbone import input_of

@@ -11,7 +11,7 @@ _MODULES = {
     "counts": ["TopKCounts"],
     "diversity": [
         "affinity", "class_measures", "density_and_coverage", "effective_rank", "mean_cosine", "nc1", "size_matched",
-        "spectral_participation", "spectrum", "vendi_score",
+        "spectral_participation", "spectrum", "unbiased_vendi", "unit_rows", "vendi_score",
     ],
     "embeddings": ["Embeddings"],
     "extraction": ["extract"],
@@ -20,6 +20,7 @@ _MODULES = {
     "instances": ["adaptive_top_k", "descending_order", "fixed_top_k", "k_curve"],
     "masking": ["alike_in_magnitude", "masked_recall", "recall_lost"],
     "monitor": ["TopKMonitor"],
+    "patches": ["PatchCodes", "RandomPatches"],
     "neighbours": ["adversary_shares", "archetypes", "nearest"],
     "nulls": ["Null", "pairwise", "random_head", "shuffled_labels"],
     "rarefaction": [

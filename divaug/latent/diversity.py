@@ -98,10 +98,49 @@ def mean_cosine(features: Float[np.ndarray, "n D"]) -> float:
     n = len(features)
     if n < 2:
         return float("nan")
+    unit = unit_rows(features)
+    return float(((unit.sum(0) ** 2).sum() - (unit**2).sum()) / (n * (n - 1)))
+
+
+def unbiased_vendi(features: Float[np.ndarray, "n D"]) -> float:
+    """Return the Vendi score of order 2 without its bias: 1 / mean of squared cosines over pairs of different images.
+
+    The score of order 2 of n images is 1 / mean of squared cosines over *all* pairs. An image paired with itself has
+    cosine 1, so that the score of n random images grows with n although their distribution is the same. Without these
+    pairs it does not. Use this one to compare sets of different sizes; it estimates the score of the distribution, not
+    the number of distinct images in the set, and may exceed n.
+
+    Args:
+        features: Features of one class, n >= 2; subtract the mean of the class first. Rows of zeros have cosine 0.
+
+    Returns:
+        From 1 (all images alike) up; NaN for one image, infinite if all pairs are at right angles.
+
+    Reference:
+        Friedman and Dieng, TMLR 2023, arXiv:2210.02410; Pasarkar and Dieng, arXiv:2310.12952 (orders).
+
+    Differs from the paper: a U-statistic: the diagonal of the cosine kernel is left out.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import unbiased_vendi
+        >>> unbiased_vendi(np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]))  # of three pairs, one is parallel
+        3.0
+    """
+    n = len(features)
+    if n < 2:
+        return float("nan")
+    unit = unit_rows(features)
+    gram = unit.T @ unit if unit.shape[1] < n else unit @ unit.T  # both have the same sum of squares
+    pairs = (gram**2).sum() - ((unit**2).sum(1) ** 2).sum()
+    return float(n * (n - 1) / pairs) if pairs > 0 else float("inf")
+
+
+def unit_rows(features: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n D"]:
+    """Return the rows in float64 scaled to length one; rows of zeros stay."""
     rows = features.astype(np.float64)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
-    return float(((unit.sum(0) ** 2).sum() - (unit**2).sum()) / (n * (n - 1)))
+    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
 
 
 def class_measures(features: Float[np.ndarray, "n D"]) -> dict[str, float]:

@@ -78,8 +78,11 @@ class Encoder:
             )
 
     def save(self, stem: Path) -> Path:
-        """Write ``STEM-HASH.pt``, where HASH is a hash of its weights; return the path."""
-        state = {name: tensor.cpu() for name, tensor in self.backbone.state_dict().items()}
+        """Write ``STEM-HASH.pt``, its weights in half precision, where HASH is a hash of them; return the path."""
+        state = {
+            name: tensor.cpu().half() if tensor.is_floating_point() else tensor.cpu()
+            for name, tensor in self.backbone.state_dict().items()
+        }
         content = hashlib.sha256(b"".join(np.ascontiguousarray(t.numpy()).tobytes() for t in state.values()))
         path = stem.with_name(f"{stem.name}-{content.hexdigest()[:8]}.pt")
         seen = torch.from_numpy(self.seen.astype(np.uint64).view(np.int64).copy())

@@ -1,0 +1,158 @@
+"""All arms of one cut, trained one after another in random order, with a row for each as it ends."""
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divaug.base.errors import DivaugError, Interrupted
+from divaug.base.metrics import nanmean, prior_corrected, prior_corrected_predictions, roc_auc, softmax
+from divaug.base.rng import stream
+from divaug.config.tables import protocol_fingerprint
+from divaug.data.load import Data
+from divaug.data.loaders import steps_of
+from divaug.data.longtail import Cut
+from divaug.latent.embeddings import Embeddings
+from divaug.latent.rarefaction import rarefied_number
+from divaug.latent.statistics import instance_sets
+from divaug.models.encoder import Encoder
+from divaug.runs.embed import embed
+from divaug.runs.folder import RunFolder
+from divaug.runs.loop import run
+from divaug.runs.model import load
+from divaug.study.exchange.cut import CutImages
+from divaug.study.exchange.plan import Arm, Design, Plan, read_plan
+from divaug.study.exchange.rows import FAILED, OK, add_row, described, read_rows, wanted
+from divaug.study.exchange.spaces import Source
+from divaug.train.build import resolve
+
+K, RAREFIED = 10, 20  # top-K sets, rarefied to so many images
+
+
+def run_block(plan: Path, label: str, cut: int, folder: Path, rows: Path) -> None:
+    """Train what is missing of one cut's arms.
+
+    Args:
+        plan: The preregistration.
+        label: The design's label.
+        cut: Number of the cut.
+        folder: Where runs are kept; those begun there are continued.
+        rows: CSV of the data set's rows.
+
+    Raises:
+        Interrupted: A signal came; the run in progress can be continued.
+        DivaugError: The images cannot be chosen.
+    """
+    read = read_plan(plan)
+    design = next(design for design in read.designs if design.label == label)
+    order = stream(cut, f"order/{design.label}").permutation(list(design.arms))
+    missing = [str(name) for name in order if wanted(read_rows(rows), read, design, str(name), cut)]
+    if not missing:
+        return
+    first = read.config(design, design.arms[missing[0]], counts=(1,), epochs=1, seed=cut)
+    source = Source(first)
+    files = read.encoder_files(design.dataset)
+    images = CutImages(source, design, cut, [Encoder.load(file) for file in files])
+    for name in missing:
+        arm = design.arms[name]
+        row = described(read, design, name, arm, cut) | images.measures(arm)
+        row |= {"encoder": files[images.which].stem, "data": source.identity}
+        where = folder / read.prereg / design.label.replace("/", "-") / name / f"cut{cut}"
+        correct = None
+        try:
+            measured, correct = _train(read, design, arm, images, where)
+            row |= measured
+        except Interrupted:
+            raise
+        except DivaugError as error:
+            row |= {"status": FAILED, "reason": " ".join(str(error).split())[:200]}
+            shutil.rmtree(where, ignore_errors=True)  # a repetition begins anew
+        add_row(rows, row, correct)
+
+
+def _train(plan: Plan, design: Design, arm: Arm, images: CutImages, where: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """Train one arm, or continue where it stopped; return what was measured and which images were recognised."""
+    data = data_of(images, arm)
+    steps = steps_of(len(data.train.labels), int(plan.config(design, arm, counts=(1,), epochs=1, seed=0).batch_size))
+    epochs = design.epochs or max(1, round(design.steps / steps))
+    config = plan.config(design, arm, counts=tuple(data.counts.tolist()), epochs=epochs, seed=images.cut)
+    config = replace(resolve(config, data), output_dir=str(where.parents[2]))
+    folder = run(config, RunFolder(where), data)
+    model = load(folder).network
+    outputs = np.load(folder.path / "test_outputs.npz")
+    found, correct = outcome(outputs["labels"], outputs["logits"], images, data.counts)
+    train = embed(model, data, "train")
+    fitted = [float((train.predictions[rows] == c).mean()) for c in images.manipulated if len(rows := train.rows(c))]
+    seconds = folder.result["final/total_seconds"]
+    measured = {
+        **found, **latent_breadth(embed(model, data, "test"), images.manipulated),
+        "train_recall": float(np.mean(fitted)), "epochs": epochs, "steps": epochs * steps, "seconds": seconds,
+        "selection": hashlib.sha256(data.cut.indices.astype("<i8").tobytes()).hexdigest()[:8],
+        "protocol": protocol_fingerprint(config), "precision": config.precision, "status": OK,
+    }  # fmt: skip
+    return measured, correct
+
+
+def data_of(images: CutImages, arm: Arm) -> Data:
+    """Return the data of one arm's run: its training images, and the outcome's part as the test part."""
+    source, rows = images.source, images.training(arm)
+    train = source.dataset.train.take(rows)
+    counts = np.bincount(train.labels, minlength=source.dataset.num_classes)
+    return Data(
+        source.dataset, Cut(rows, counts, counts), train, None, images.part, counts, (), source.identity, images.cut,
+        "native",
+    )  # fmt: skip
+
+
+def outcome(
+    labels: np.ndarray, logits: np.ndarray, images: CutImages, counts: np.ndarray
+) -> tuple[dict[str, float], np.ndarray]:
+    """Return accuracies in [0, 1], and which images of the manipulated classes were recognised, prior-corrected.
+
+    Accuracies are of all classes, of the manipulated ones, and of these ones' kept and withheld kinds.
+
+    Args:
+        labels: Labels of the outcome's part.
+        logits: Final logits.
+        images: The cut.
+        counts: Training images per class, copies included.
+    """
+    shares, tails = counts / counts.sum(), images.manipulated
+    recalls, tau = prior_corrected(labels, logits, shares)
+    raw = [float((logits[labels == c].argmax(1) == c).mean()) for c in range(len(counts)) if (labels == c).any()]
+    heads = [c for c in range(len(counts)) if c not in tails]
+    correct = prior_corrected_predictions(labels, logits, shares) == labels
+    kept = images.kept()
+
+    def recall_of(side: float) -> float:
+        classes = [correct[(labels == c) & (kept == side)] for c in tails]
+        return nanmean(np.array([group.mean() if len(group) else np.nan for group in classes]))
+
+    measured = {
+        "balanced_accuracy": float(np.mean(raw)),
+        "prior_corrected": nanmean(recalls),
+        "tail_prior_corrected": nanmean(recalls[tails]),
+        "head_prior_corrected": nanmean(recalls[heads]) if heads else float("nan"),
+        "tau": tau,
+        "auc": nanmean(roc_auc(labels, softmax(logits))[tails]),
+        "recall_kept": recall_of(1.0),
+        "recall_withheld": recall_of(0.0),
+    }
+    return measured, correct[np.isin(labels, tails)]
+
+
+def latent_breadth(held_out: Embeddings, classes: list[int]) -> dict[str, float]:
+    """Return the rarefied number of top-K CE and FE on held-out images, as means over classes; NaN with too few."""
+    bare = Embeddings(held_out.features, held_out.labels, held_out.class_names)  # without a head: FE
+    found = {}
+    for name, bundle in (("topk_ce_heldout", held_out), ("topk_fe_heldout", bare)):
+        numbers = []
+        for c in classes:
+            rows = bundle.rows(c)
+            sets = instance_sets(bundle, rows, bundle.contributions(rows), min(K, bundle.dimensions))
+            numbers.append(float(rarefied_number(sets.sum(0), np.array(len(rows)), RAREFIED)))
+        found[name] = nanmean(np.array(numbers))
+    return found

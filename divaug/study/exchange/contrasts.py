@@ -1,0 +1,146 @@
+"""The table of contrasts: the verdict on each design, and the effects that explain it."""
+
+from typing import Any
+
+import numpy as np
+
+from divaug.base.stats import sign_flip_p, t_interval
+from divaug.study.exchange.analysis import FACTORIAL, NOT_MEASURABLE, factorial, units
+from divaug.study.exchange.plan import Design, Plan
+from divaug.study.exchange.rows import ATTEMPTS, FAILED, OK, of_plan
+
+OUTCOME = {"longtailed": "tail_prior_corrected", "balanced": "balanced_accuracy"}
+COMPANIONS = {"prior_corrected": "all classes", "auc": "AUC"}
+COLUMNS = ("contrast", "dataset", "design", "effect", "lo", "hi", "p", "n", "verdict")
+TWICE = {"A": "A2", "B": "B2"}
+NOT_SHOWN = "; input diversity: latent diversity not shown to be manipulated"
+_EFFECTS = {
+    "B - A": ("B", "A"), "D - C": ("D", "C"), "C - A": ("C", "A"), "D - B": ("D", "B"), "D - A": ("D", "A"),
+}  # fmt: skip
+
+
+def contrasts_of(plan: Plan, design: Design, table: Any) -> Any:
+    """Return all contrasts of a design.
+
+    Args:
+        plan: The preregistration.
+        design: One of its designs; arms that a variant lacks are those of the main design in the same cuts.
+        table: Rows of the data set.
+    """
+    import pandas as pd
+
+    out = _factorial_rows(plan, design, results_of(plan, design, table), failed_units(plan, design, table))
+    return pd.DataFrame([{**row, "dataset": design.dataset, "design": _name(design)} for row in out], columns=COLUMNS)
+
+
+def results_of(plan: Plan, design: Design, table: Any) -> Any:
+    """Return the rows with a result that a design is judged by; a variant's missing arms come from the main design."""
+    import pandas as pd
+
+    own = of_plan(table, plan, design)
+    own = own[own["status"] == OK]
+    if design.variant == "main":
+        return own
+    mains = [
+        other
+        for other in plan.designs
+        if (other.dataset, other.name, other.variant) == (design.dataset, design.name, "main")
+    ]
+    for main in mains:
+        rows = of_plan(table, plan, main)
+        rows = rows[(rows["status"] == OK) & ~rows["arm"].isin(list(design.arms)) & rows["cut"].isin(design.cuts)]
+        own = pd.concat([own, rows], ignore_index=True)
+    return own
+
+
+def _name(design: Design) -> str:
+    return design.name if design.variant == "main" else f"{design.name}/{design.variant}"
+
+
+def _factorial_rows(plan: Plan, design: Design, rows: Any, failed: int) -> list[dict[str, Any]]:
+    arms = FACTORIAL
+    if set(TWICE.values()) <= set(rows["arm"]):
+        rows = rows[~rows["arm"].isin(list(TWICE))]
+        rows = rows.assign(arm=rows["arm"].replace({new: old for old, new in TWICE.items()}))
+    if not set(arms) <= set(rows["arm"]):
+        return []
+    paired = design.name == "longtailed"
+    outcome = OUTCOME[design.name]
+    values = units(rows, outcome, arms, paired=paired)
+    n = len(values["A"])
+    if n < 2:
+        return []
+    found = factorial(values, plan.words)
+    verdict = _verdict(plan, design, rows, n + failed, found.verdict)
+    out = [_row("phi", n, found.phi.value, found.phi.low, found.phi.high, _p(found.breadth), verdict)]
+    out.append(_row("phi, side of one half", n, found.phi.value, found.phi.low, found.phi.high, np.nan, found.side))
+    for name, effects in (("breadth", found.breadth), ("number", found.number), ("D - A", found.gain)):
+        out.append(_mean(name, effects))
+    out += [_mean(name, values[x] - values[y]) for name, (x, y) in _EFFECTS.items() if name != "D - A"]
+    for column, title in COMPANIONS.items():
+        if column != outcome:
+            other = factorial(units(rows, column, arms, paired=paired), plan.words)
+            out.append(
+                _row(
+                    f"phi, {title}", n, other.phi.value, other.phi.low, other.phi.high, _p(other.breadth), other.verdict
+                )
+            )
+    for column, title in (("recall_kept", "kept kinds"), ("recall_withheld", "withheld kinds")):
+        side = units(rows, column, arms, paired=paired)
+        out += [_mean(f"{name}, {title}", side[x] - side[y]) for name, (x, y) in _EFFECTS.items() if len(side["A"]) > 1]
+    for column in ("topk_ce_heldout", "topk_fe_heldout", "vendi_outside", "vendi_u", "coverage"):
+        side = units(rows, column, arms, paired=paired)
+        if len(side["A"]) > 1:
+            out.append(_mean(f"breadth, {column}", ((side["B"] - side["A"]) + (side["D"] - side["C"])) / 2))
+            out.append(_mean(f"number, {column}", ((side["C"] - side["A"]) + (side["D"] - side["B"])) / 2))
+    return out
+
+
+def _verdict(plan: Plan, design: Design, rows: Any, over: int, said: str) -> str:
+    """Return the word, or what forbids it: unfinished runs, unfitted arms; and whether latent diversity moved."""
+    planned = len(design.cuts) // unit_of(design)
+    if over < planned:
+        return f"unfinished: {over} of {planned} units"
+    fitted = rows[rows["arm"].isin(FACTORIAL)].groupby("arm")["train_recall"].mean()
+    if (fitted < plan.words.gate).any():
+        return f"{NOT_MEASURABLE}: arm {fitted.idxmin()} is not fitted (training recall {fitted.min():.2f})"
+    if said != NOT_MEASURABLE and not manipulated_latently(rows, paired=design.name == "longtailed"):
+        said += NOT_SHOWN
+    return said
+
+
+def unit_of(design: Design) -> int:
+    """Return how many cuts make a unit: 2 where a cut manipulates half of the classes."""
+    return 2 if design.name == "longtailed" else 1
+
+
+def failed_units(plan: Plan, design: Design, table: Any) -> int:
+    """Return the number of units that can never be complete, because a run of theirs failed as often as it may."""
+    rows = of_plan(table, plan, design)
+    failures = rows[rows["status"] == FAILED].groupby(["arm", "cut"]).size()
+    done = set(zip(*(rows.loc[rows["status"] == OK, key] for key in ("arm", "cut")), strict=True))
+    lost = [cut for (arm, cut), times in failures.items() if times >= ATTEMPTS and (arm, cut) not in done]
+    return len({cut // unit_of(design) for cut in lost})
+
+
+def manipulated_latently(rows: Any, *, paired: bool) -> bool:
+    """Return whether breadth raised the rarefied top-K CE and FE of held-out images: both 95 % intervals above 0."""
+    for column in ("topk_ce_heldout", "topk_fe_heldout"):
+        side = units(rows, column, FACTORIAL, paired=paired)
+        effect = ((side["B"] - side["A"]) + (side["D"] - side["C"])) / 2
+        if len(effect) < 2 or not t_interval(effect.tolist())[0] > 0:
+            return False
+    return True
+
+
+def _p(effects: np.ndarray) -> float:
+    return sign_flip_p(effects.tolist())
+
+
+def _mean(name: str, effects: np.ndarray) -> dict[str, Any]:
+    lo, hi = t_interval(effects.tolist())
+    return _row(name, len(effects), float(effects.mean()), lo, hi, _p(effects), "")
+
+
+def _row(name: str, n: int, effect: float, lo: float, hi: float, p: float, verdict: str) -> dict[str, Any]:
+    return {"contrast": name, "effect": effect, "lo": lo, "hi": hi, "p": p, "n": n, "verdict": verdict}
