@@ -6,13 +6,17 @@ TORCH_INDEX ?=
 INDEX = $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 BIN = .venv/bin
 
-.PHONY: demo test check docs mutants gpu bench
+.PHONY: demo test slow check docs mutants gpu bench
 
 demo: .venv/core
 	$(BIN)/python -m divaug.recipes.digits_lt --output-dir runs/demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m 'not cuda'
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m 'not cuda and not slow'
+
+# What takes minutes: the study's power table again, and selections on real data.
+slow: .venv/dev
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m slow
 
 check: .venv/dev
 	$(BIN)/ruff check .

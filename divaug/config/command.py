@@ -39,13 +39,18 @@ class Parser(argparse.ArgumentParser):
         """Raise ``ConfigError``."""
         raise ConfigError(f"{message}. See --help")
 
-    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+    def read(self, arguments: Sequence[str], *, intermixed: bool = False) -> argparse.Namespace:
         """Return the values of the arguments.
+
+        Args:
+            arguments: What was typed.
+            intermixed: Positional arguments may be left out, and options may stand between them.
 
         Raises:
             ConfigError: An argument is unknown, missing or wrong.
         """
-        known, unknown = self.parse_known_args(arguments)
+        parse = self.parse_known_intermixed_args if intermixed else self.parse_known_args
+        known, unknown = parse(arguments)
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings]
             raise ConfigError(f"unknown argument {unknown[0]!r}; {_near_flag(unknown[0], flags)}")

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("--quiet", action="store_true", help="print results only")
         flags.add_jobs(parser)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
-        chosen = parser.read(arguments)
+        chosen = parser.read(arguments, intermixed=True)
         if chosen.smoke == bool(chosen.files):
             raise ConfigError("name a preregistration, or give --smoke without one")
         command = shlex.join(["python", "-m", "divaug.recipes.study", *arguments])

@@ -140,7 +140,7 @@ def test_the_console_script(capsys, monkeypatch):
     assert recipes_main.main() == 0
     shown = capsys.readouterr().out
     assert {
-        "audit", "check", "cifar_lt", "compare", "digits_lt", "encoder", "folder_lt", "fragility", "gallery", "posthoc", "upload",
+        "audit", "check", "cifar_lt", "compare", "digits_lt", "encoder", "folder_lt", "fragility", "gallery", "posthoc", "study", "upload",
     } == set(recipes_main.recipes())  # fmt: skip
     assert "cifar_lt" in shown and "_compare_methods" not in shown
     monkeypatch.setattr(sys, "argv", ["divaug", "cifar"])
@@ -223,7 +223,8 @@ def test_a_wrong_value_is_a_usage_error_whoever_sees_it(capsys):
         ("audit", ["own", "--sav", "f.csv"], "--save"),
         ("check", ["cutmix", "--importe", "f.py"], "--import"), ("gallery", ["--importe", "f.py"], "--import"),
         ("fragility", ["--evidense", "x.csv"], "--evidence"), ("compare", ["x", "--encod", "f"], "--encoder"),
-        ("posthoc", ["x", "--head-epoch", "3"], "--head-epochs"), ("upload", ["x", "--track", "off"], "--tracking"),
+        ("posthoc", ["x", "--head-epoch", "3"], "--head-epochs"), ("study", ["run", "x", "--desing", "y"], "--design"),
+            ("upload", ["x", "--track", "off"], "--tracking"),
     ],
 )  # fmt: skip
 def test_every_recipe_names_the_flag_that_was_meant(recipe, argv, meant, capsys):
@@ -232,5 +233,6 @@ def test_every_recipe_names_the_flag_that_was_meant(recipe, argv, meant, capsys)
     said = capsys.readouterr().err
     assert f"did you mean '{meant}'" in said or f"did you mean {meant}" in said
     assert {path.stem for path in Path(module.__file__).parent.glob("[!_]*.py")} == {
-        "cifar_lt", "folder_lt", "digits_lt", "encoder", "check", "gallery", "fragility", "compare", "posthoc", "upload", "audit",
+        "cifar_lt", "folder_lt", "digits_lt", "encoder", "check", "gallery", "fragility", "compare", "posthoc", "study", "upload",
+            "audit",
     }  # fmt: skip

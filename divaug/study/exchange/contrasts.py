@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from divaug.base.stats import sign_flip_p, t_interval
-from divaug.study.exchange.analysis import FACTORIAL, NOT_MEASURABLE, factorial, units
-from divaug.study.exchange.plan import Design, Plan
+from divaug.study.exchange.analysis import FACTORIAL, NOT_MEASURABLE, factorial, fieller, units
+from divaug.study.exchange.plan import Contrast, Design, Plan
 from divaug.study.exchange.rows import ATTEMPTS, FAILED, OK, of_plan
 
 OUTCOME = {"longtailed": "tail_prior_corrected", "balanced": "balanced_accuracy"}
@@ -29,7 +29,9 @@ def contrasts_of(plan: Plan, design: Design, table: Any) -> Any:
     """
     import pandas as pd
 
-    out = _factorial_rows(plan, design, results_of(plan, design, table), failed_units(plan, design, table))
+    rows = results_of(plan, design, table)
+    out = _factorial_rows(plan, design, rows, failed_units(plan, design, table))
+    out += [row for contrast in design.contrasts for row in _named_rows(design, contrast, rows)]
     return pd.DataFrame([{**row, "dataset": design.dataset, "design": _name(design)} for row in out], columns=COLUMNS)
 
 
@@ -94,6 +96,25 @@ def _factorial_rows(plan: Plan, design: Design, rows: Any, failed: int) -> list[
             out.append(_mean(f"breadth, {column}", ((side["B"] - side["A"]) + (side["D"] - side["C"])) / 2))
             out.append(_mean(f"number, {column}", ((side["C"] - side["A"]) + (side["D"] - side["B"])) / 2))
     return out
+
+
+def _named_rows(design: Design, contrast: Contrast, rows: Any) -> list[dict[str, Any]]:
+    """Return the row of a contrast that the plan names, with a t or, for a ratio, Fieller's interval at 95 %."""
+    if not set(contrast.arms) <= set(rows["arm"]):
+        return []
+    values = units(rows, OUTCOME[design.name], contrast.arms, paired=unit_of(design) == 2)
+    if len(values[contrast.plus[0]]) < 2:
+        return []
+
+    def mean(arms: tuple[str, ...]) -> Any:
+        return np.mean([values[arm] for arm in arms], axis=0) if arms else 0.0
+
+    effect = mean(contrast.plus) - mean(contrast.minus)
+    if not contrast.per_plus:
+        return [_mean(contrast.name, effect)]
+    unit = (mean(contrast.per_plus) - mean(contrast.per_minus)) / contrast.per
+    ratio = fieller(effect, unit, 0.95)
+    return [_row(contrast.name, len(effect), ratio.value, ratio.low, ratio.high, _p(effect), "")]
 
 
 def _verdict(plan: Plan, design: Design, rows: Any, over: int, said: str) -> str:

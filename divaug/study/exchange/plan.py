@@ -13,6 +13,7 @@ from typing import Any
 from divaug.base.errors import ConfigError, suggestion
 from divaug.config.flags import parse_seeds
 from divaug.config.layers import configure, read_toml
+from divaug.config.registry import not_finite
 from divaug.config.schema import Config
 from divaug.config.tables import digest
 
@@ -46,6 +47,32 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """A named effect of a design: a difference of arms' means, or its ratio to another difference.
+
+    Attributes:
+        name: What it is called in the table.
+        plus: Arms whose mean is taken.
+        minus: Arms whose mean is subtracted; none subtracts nothing.
+        per_plus: Arms whose mean, less that of ``per_minus``, is the unit that the effect is given in.
+        per_minus: See ``per_plus``.
+        per: The unit is the difference divided by this: 3 for a ladder of three doublings.
+    """
+
+    name: str
+    plus: tuple[str, ...]
+    minus: tuple[str, ...] = ()
+    per_plus: tuple[str, ...] = ()
+    per_minus: tuple[str, ...] = ()
+    per: float = 1.0
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """All arms that it needs."""
+        return tuple(dict.fromkeys((*self.plus, *self.minus, *self.per_plus, *self.per_minus)))
+
+
+@dataclass(frozen=True)
 class Design:
     """Arms on one data set, each run once in every cut.
 
@@ -65,6 +92,7 @@ class Design:
         variant: What differs from the main design, for rows; "main" where nothing does.
         encoder: Whose space the kinds come from: "joint", or the number of one more encoder alone.
         preset: Keys that replace the plan's preset.
+        contrasts: Effects of other arms than A to D, which have their own.
     """
 
     dataset: str
@@ -80,6 +108,7 @@ class Design:
     variant: str = "main"
     encoder: str = "joint"
     preset: Mapping[str, Any] = field(default_factory=dict)
+    contrasts: tuple[Contrast, ...] = ()
 
     @property
     def label(self) -> str:
@@ -233,7 +262,13 @@ def _design(table: Mapping[str, Any], where: str) -> Design:
     if wrong := [name for name in arms if not _ARM.fullmatch(name)]:
         raise ConfigError(f"{where}: an arm cannot be called {wrong[0]!r}")
     values["arms"] = {name: _arm(one, f"{where}: arm {name}") for name, one in arms.items()}
+    named = [_made(Contrast, one, f"{where}: contrast {i + 1}") for i, one in enumerate(values.get("contrasts", ()))]
+    values["contrasts"] = tuple(named)
     design = _made(Design, values, where)
+    if design.variant == "main":
+        for contrast in named:
+            if unknown := [arm for arm in contrast.arms if arm not in design.arms]:
+                raise ConfigError(f"{where}: contrast {contrast.name!r} has no arm {unknown[0]!r}")
     for ok, rule in (
         (design.arms, "it has no arms"),
         (design.name in ("longtailed", "balanced"), f"name must be longtailed or balanced, got {design.name!r}"),
@@ -278,6 +313,8 @@ def _made(kind: Any, table: Any, where: str) -> Any:
         right: Any = {int: int, float: (int, float), str: str}.get(known[name].type)  # pyright: ignore
         if right is not None and (not isinstance(value, right) or isinstance(value, bool)):
             raise ConfigError(f"{where}: {name} must be {getattr(known[name].type, '__name__', '')}, got {value!r}")
+        if not_finite(value):
+            raise ConfigError(f"{where}: {name} must be finite, got {value!r}")
     try:
         return kind(**values)
     except TypeError as error:

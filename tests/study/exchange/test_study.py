@@ -1,0 +1,192 @@
+"""A study of digits from its file to its rows: what each run is trained and measured on, and what is never done twice."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from divaug.base.metrics import prior_corrected
+from divaug.study.exchange import block
+from divaug.study.exchange.cut import CutImages
+from divaug.study.exchange.plan import read_plan
+from divaug.study.exchange.rows import COLUMNS, KEYS, add_row, packed, read_rows, unpacked
+from divaug.study.exchange.study import progress_of, rows_of, run_study
+
+PLAN = """
+title = "digits"
+analysis = 1
+[preset]
+preset = "fast"
+model = {{ name = "whitened_cnn", widths = [4, 8] }}
+batch_size = 50
+lr = 0.1
+precision = "fp32"
+[encoders]
+digits = [{encoders}]
+[[design]]
+dataset = "digits"
+name = "longtailed"
+cuts = "0-1"
+n = 8
+heads = 30
+kinds = 4
+steps = 64
+arms.A = {{ number = 1.0, breadth = 0.5 }}
+arms.D = {{ number = 2.0, breadth = 1.0 }}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, encoders):
+    root = tmp_path_factory.mktemp("study")
+    (root / "encoders").mkdir()
+    files = [encoder.save(root / "encoders" / f"digits-{i}") for i, encoder in enumerate(encoders)]
+    (root / "plan.toml").write_text(PLAN.format(encoders=", ".join(f'"encoders/{file.name}"' for file in files)))
+    return root
+
+
+@pytest.fixture(scope="module")
+def done(folder):
+    plan = read_plan(folder / "plan.toml")
+    said = []
+    run_study(plan, folder / "runs", say=said.append)
+    return plan, read_rows(rows_of(plan, "digits")), said
+
+
+def test_every_arm_of_every_cut_has_one_row(done):
+    plan, rows, said = done
+    assert list(rows.columns) == list(COLUMNS)
+    assert sorted(zip(rows["arm"], rows["cut"], strict=True)) == [("A", 0), ("A", 1), ("D", 0), ("D", 1)]
+    assert set(rows["status"]) == {"ok"} and set(rows["prereg"]) == {plan.prereg}
+    assert len(said) == 2 and "cut 0: 2 of 2 arms" in said[0]
+    expected = {"n": {"A": 8, "D": 16}, "breadth": {"A": 2, "D": 4}}
+    for column, by_arm in expected.items():
+        assert dict(zip(rows["arm"], rows[column], strict=True)) == by_arm
+    for column, value in {"G": 4, "steps_rule": "steps 64", "method": "erm", "augmentation": "default"}.items():
+        assert set(rows[column]) == {value}
+    assert (rows["seed"] == rows["cut"]).all()
+    assert set(rows["precision"]) == {"fp32"}
+    # 5 x 30 + 5 x 8 = 190 images are 4 steps of 50 (40 left over), 5 x 30 + 5 x 16 = 230 are 5 (30 left over).
+    assert dict(zip(rows["arm"], rows["steps"], strict=True)) == {"A": 64, "D": 65}
+    assert dict(zip(rows["arm"], rows["epochs"], strict=True)) == {"A": 16, "D": 13}
+
+
+def test_a_finished_study_trains_nothing(done, folder):
+    plan, rows, _ = done
+    said = []
+    run_study(plan, folder / "elsewhere", say=said.append)  # known by its rows: run folders may be gone
+    assert said == []
+    pd.testing.assert_frame_equal(read_rows(rows_of(plan, "digits")), rows)
+
+
+def test_a_row_holds_what_its_run_measured(done, folder, source, encoders):
+    """Recomputed from the run's folder: the images trained on, and the recalls of the test images' logits."""
+    plan, rows, _ = done
+    row = rows[(rows["arm"] == "A") & (rows["cut"] == 1)].iloc[0]
+    where = folder / "runs" / plan.prereg / "digits-longtailed" / "A" / "cut1"
+    images = CutImages(source, plan.designs[0], 1, encoders)
+    arm = plan.designs[0].arms["A"]
+    manifest = json.loads((where / "manifest.json").read_text())
+    train = source.dataset.train.take(images.training(arm))
+    assert manifest["train_sha256"] == train.sha256
+    assert manifest["test_sha256"] == source.dataset.test.sha256
+    counts = np.bincount(train.labels, minlength=10)
+    assert manifest["counts"] == manifest["group_counts"] == counts.tolist()
+    outputs = np.load(where / "test_outputs.npz")
+    labels, logits = outputs["labels"], outputs["logits"]
+    recalls, tau = prior_corrected(labels, logits, counts / counts.sum())
+    tails = images.manipulated
+    heads = [c for c in range(10) if c not in tails]
+    raw = [(logits[labels == c].argmax(1) == c).mean() for c in range(10)]
+    for column, value in {
+        "tail_prior_corrected": recalls[tails].mean(), "head_prior_corrected": recalls[heads].mean(),
+        "prior_corrected": recalls.mean(), "balanced_accuracy": np.mean(raw), "tau": tau,
+    }.items():  # fmt: skip
+        assert row[column] == pytest.approx(value, rel=1e-5), column
+    assert row["data"] == source.identity and row["encoder"] == plan.encoder_files("digits")[0].stem
+    assert row["vendi_u"] == pytest.approx(images.measures(arm)["vendi_u"], rel=1e-4)
+    correct = pd.read_csv(rows_of(plan, "digits").with_name("correct.csv"), dtype={"prereg": str})
+    own = correct[(correct["arm"] == "A") & (correct["cut"] == 1)].iloc[0]
+    bits = unpacked(own["correct"], int(own["images"]))
+    tested = labels[np.isin(labels, tails)]
+    assert len(bits) == len(tested) and 0.1 < bits.mean() < 1
+    by_class = [bits[tested == c].mean() for c in tails]
+    assert np.mean(by_class) == pytest.approx(row["tail_prior_corrected"], abs=0.01)  # halves of odd classes differ
+    kept = images.kept()[np.isin(labels, tails)]
+    for column, side in (("recall_kept", 1.0), ("recall_withheld", 0.0)):
+        groups = [bits[(tested == c) & (kept == side)] for c in tails]
+        assert row[column] == pytest.approx(np.mean([g.mean() for g in groups if len(g)]), rel=1e-5)
+
+
+def test_rows_of_another_preregistration_do_not_count(done, folder):
+    plan, _, _ = done
+    other = folder / "other.toml"
+    other.write_text((folder / "plan.toml").read_text().replace('"digits"\nanalysis', '"changed"\nanalysis'))
+    changed = read_plan(other)
+    assert changed.prereg != plan.prereg
+    assert progress_of(changed)[["planned", "done", "left"]].iloc[0].tolist() == [4, 0, 4]
+    assert progress_of(plan)[["planned", "done", "left"]].iloc[0].tolist() == [4, 4, 0]
+
+
+def test_a_run_that_fails_is_a_row_is_repeated_once_and_stops_nothing(folder, tmp_path, monkeypatch):
+    from divaug.base.errors import DivaugError
+
+    shutil.copytree(folder / "encoders", tmp_path / "encoders")
+    text = (folder / "plan.toml").read_text().replace("steps = 64", "steps = 4")
+    (tmp_path / "plan.toml").write_text(text)
+    plan, real, tried = read_plan(tmp_path / "plan.toml"), block.run, []
+
+    def fails(config, where, data):
+        tried.append(where.path.parent.name + where.path.name)
+        if "A/cut0" in str(where.path):
+            raise DivaugError("the gradient is not finite\nin epoch 1")
+        return real(config, where, data)
+
+    monkeypatch.setattr(block, "run", fails)
+    for times in (1, 2, 2):
+        run_study(plan, tmp_path / "runs")
+        rows = read_rows(rows_of(plan, "digits"))
+        failed = rows[rows["status"] == "failed"]
+        assert len(failed) == times and set(failed["reason"]) == {"the gradient is not finite in epoch 1"}
+        assert tried.count("Acut0") == times
+    found = progress_of(plan).iloc[0]
+    assert found[["done", "failed", "repeated", "left"]].tolist() == [3, 2, 0, 1]
+    monkeypatch.setattr(block, "run", real)
+    table = rows_of(plan, "digits").read_text().splitlines()
+    rows_of(plan, "digits").write_text(
+        "\n".join([line for line in table if "failed" not in line] + [failed_line(table)]) + "\n"
+    )
+    run_study(plan, tmp_path / "runs")
+    found = progress_of(plan).iloc[0]
+    assert found[["done", "failed", "repeated", "left"]].tolist() == [4, 1, 1, 0]
+
+
+def failed_line(lines):
+    return next(line for line in lines if "failed" in line)
+
+
+def test_rows_are_appended_and_nothing_before_is_touched(tmp_path):
+    path = tmp_path / "results" / "runs.csv"
+    row = dict.fromkeys(KEYS, "x") | {"cut": 1, "seed": 1, "tau": 1 / 3}
+    add_row(path, row, np.array([True, False, True]))
+    first = path.read_bytes()
+    add_row(path, row | {"cut": 2})
+    assert path.read_bytes().startswith(first)
+    assert read_rows(path)["cut"].tolist() == [1, 2]
+    assert path.with_name("correct.csv").read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize("images", [1, 8, 13, 5000])
+def test_packed_booleans_come_back(images):
+    bits = np.random.default_rng(images).random(images) < 0.5
+    np.testing.assert_array_equal(unpacked(packed(bits), images), bits)
+
+
+def test_the_design_label_is_checked(done):
+    from divaug.base.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="no design 'digits/longtail'"):
+        run_study(done[0], Path("unused"), labels=["digits/longtail"])
