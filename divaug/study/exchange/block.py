@@ -25,7 +25,7 @@ from divaug.runs.loop import run
 from divaug.runs.model import load
 from divaug.study.exchange.cut import CutImages
 from divaug.study.exchange.plan import Arm, Design, Plan, read_plan
-from divaug.study.exchange.rows import FAILED, OK, add_row, described, read_rows, wanted
+from divaug.study.exchange.rows import FAILED, OK, REFUSED, add_row, described, read_rows, wanted
 from divaug.study.exchange.spaces import Source
 from divaug.train.build import resolve
 
@@ -52,8 +52,7 @@ def run_block(plan: Path, label: str, cut: int, folder: Path, rows: Path) -> Non
     missing = [str(name) for name in order if wanted(read_rows(rows), read, design, str(name), cut)]
     if not missing:
         return
-    first = read.config(design, design.arms[missing[0]], counts=(1,), epochs=1, seed=cut)
-    source = Source(first)
+    source = Source(read.config(design, Arm(), counts=(1,), epochs=1, seed=cut))
     files = read.encoder_files(design.dataset)
     images = CutImages(source, design, cut, [Encoder.load(file) for file in files])
     for name in missing:
@@ -61,9 +60,13 @@ def run_block(plan: Path, label: str, cut: int, folder: Path, rows: Path) -> Non
         row = described(read, design, name, arm, cut) | images.measures(arm)
         row |= {"encoder": files[images.which].stem, "data": source.identity}
         where = folder / read.prereg / design.label.replace("/", "-") / name / f"cut{cut}"
+        if arm.dose and design.refuse and row["smd_max"] > design.refuse:
+            reason = f"its images differ from the pool by {row['smd_max']:.2f} standard deviations"
+            add_row(rows, row | {"status": REFUSED, "reason": reason})
+            continue
         correct = None
         try:
-            measured, correct = _train(read, design, arm, images, where)
+            measured, correct = _train(read, design, arm, images, where, files[images.which])
             row |= measured
         except Interrupted:
             raise
@@ -73,12 +76,16 @@ def run_block(plan: Path, label: str, cut: int, folder: Path, rows: Path) -> Non
         add_row(rows, row, correct)
 
 
-def _train(plan: Plan, design: Design, arm: Arm, images: CutImages, where: Path) -> tuple[dict[str, Any], np.ndarray]:
+def _train(
+    plan: Plan, design: Design, arm: Arm, images: CutImages, where: Path, encoder: Path
+) -> tuple[dict[str, Any], np.ndarray]:
     """Train one arm, or continue where it stopped; return what was measured and which images were recognised."""
     data = data_of(images, arm)
-    steps = steps_of(len(data.train.labels), int(plan.config(design, arm, counts=(1,), epochs=1, seed=0).batch_size))
+    plain = plan.config(design, Arm(), counts=(1,), epochs=1, seed=0)
+    steps = steps_of(len(data.train.labels), plain.batch_size)
     epochs = design.epochs or max(1, round(design.steps / steps))
-    config = plan.config(design, arm, counts=tuple(data.counts.tolist()), epochs=epochs, seed=images.cut)
+    counts = tuple(data.counts.tolist())
+    config = plan.config(design, arm, counts=counts, epochs=epochs, seed=images.cut, encoder=encoder)
     config = replace(resolve(config, data), output_dir=str(where.parents[2]))
     folder = run(config, RunFolder(where), data)
     model = load(folder).network

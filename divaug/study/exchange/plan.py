@@ -34,7 +34,8 @@ class Arm:
         dose: Spread: "low", "natural", "high" or "herding" within matched cells; "" draws images at random.
         match: What the cells match for a dose: radius, margin.
         method: Named method.
-        options: Further keys of the configuration that change the method (``pixel``, ``mix``, ...).
+        options: Further keys of the configuration that change the method (``pixel``, ``mix``, ...). An ``encoder``
+            of "@" is the one in whose space the cut's kinds are.
     """
 
     number: float = 1.0
@@ -91,6 +92,8 @@ class Design:
         outcome: What the outcome is measured on: the official test part, or quarter b2 while designing.
         variant: What differs from the main design, for rows; "main" where nothing does.
         encoder: Whose space the kinds come from: "joint", or the number of one more encoder alone.
+        refuse: Arms with a dose are not trained in a cut where their images differ from the pool by more standard
+            deviations than this in radius, margin, brightness or contrast; 0 refuses none.
         preset: Keys that replace the plan's preset.
         contrasts: Effects of other arms than A to D, which have their own.
     """
@@ -107,6 +110,7 @@ class Design:
     outcome: str = "test"
     variant: str = "main"
     encoder: str = "joint"
+    refuse: float = 0.0
     preset: Mapping[str, Any] = field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
 
@@ -203,8 +207,10 @@ class Plan:
         """Return the encoders of a data set."""
         return [self.path.parent / name for name in self.encoders.get(dataset, ())]
 
-    def config(self, design: Design, arm: Arm, *, counts: tuple[int, ...], epochs: int, seed: int) -> Config:
-        """Return the configuration of one run.
+    def config(
+        self, design: Design, arm: Arm, *, counts: tuple[int, ...], epochs: int, seed: int, encoder: Path | None = None
+    ) -> Config:
+        """Return the configuration of one run; ``encoder`` is the cut's.
 
         Raises:
             ConfigError: The preset or the arm's options are wrong.
@@ -214,7 +220,8 @@ class Plan:
             "profile": "custom", "monitor": False, "monitor_at": (1.0,), "eval_every": 10**9, "vary": "init",
             "tracking": "off", "progress": "none",
         }  # fmt: skip
-        return configure(**{**self.preset, **design.preset, **arm.options, **fixed, **own})
+        options = {key: encoder and str(encoder) if value == "@" else value for key, value in arm.options.items()}
+        return configure(**{**self.preset, **design.preset, **options, **fixed, **own})
 
 
 def read_plan(path: str | Path) -> Plan:
@@ -247,7 +254,8 @@ def read_plan(path: str | Path) -> Plan:
     plan = Plan(path, title, preset, encoders, designs, words, power, digest(table, 12))
     for design in designs:
         for arm in design.arms.values():  # before anything is run
-            plan.config(design, arm, counts=(1,), epochs=1, seed=0)
+            encoder = next(iter(plan.encoder_files(design.dataset)), None)
+            plan.config(design, arm, counts=(1,), epochs=1, seed=0, encoder=encoder)
         if missing := [file for file in plan.encoder_files(design.dataset) if not file.exists()]:
             raise ConfigError(f"{where}: there is no encoder {missing[0]}")
     return plan

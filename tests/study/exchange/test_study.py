@@ -190,3 +190,41 @@ def test_the_design_label_is_checked(done):
 
     with pytest.raises(ConfigError, match="no design 'digits/longtail'"):
         run_study(done[0], Path("unused"), labels=["digits/longtail"])
+
+
+OTHERS = """
+[[design]]
+dataset = "digits"
+name = "balanced"
+cuts = "0"
+n = 8
+kinds = 4
+steps = 4
+REFUSE
+arms.low = { number = 1.0, dose = "low" }
+arms.one = { number = 1.0, options = { pixel = "none" } }
+arms.diverse = { number = 1.0, method = "diverse", options = { encoder = "@", pixel = "none" } }
+"""
+
+
+@pytest.mark.parametrize(("refuse", "status"), [("refuse = 1e-6", "refused"), ("refuse = 9.0", "ok"), ("", "ok")])
+def test_arms_that_are_out_of_balance_are_refused_before_training(folder, tmp_path, refuse, status):
+    shutil.copytree(folder / "encoders", tmp_path / "encoders")
+    text = (folder / "plan.toml").read_text().split("[[design]]", maxsplit=1)[0] + OTHERS.replace("REFUSE", refuse)
+    if status == "refused":  # once is enough for the arms that never are
+        text = text.replace("arms.diverse", "# arms.diverse")
+    else:
+        text = text.replace("arms.one", "# arms.one")
+    (tmp_path / "plan.toml").write_text(text)
+    plan = read_plan(tmp_path / "plan.toml")
+    run_study(plan, tmp_path / "runs")
+    run_study(plan, tmp_path / "runs")
+    rows = read_rows(rows_of(plan, "digits")).set_index("arm")
+    assert rows["status"].to_dict() == {"low": status, rows.index.drop("low")[0]: "ok"}
+    if status == "refused":
+        assert rows.loc["low", "reason"].startswith("its images differ from the pool by 0.")
+        assert rows.loc["one", "augmentation"] == "pixel=none"
+        assert progress_of(plan)[["done", "refused", "left"]].iloc[0].tolist() == [1, 1, 0]
+    else:
+        trained = tmp_path / "runs" / plan.prereg / "digits-balanced" / "diverse" / "cut0" / "config.toml"
+        assert plan.encoder_files("digits")[0].name in trained.read_text()
