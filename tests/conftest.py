@@ -35,7 +35,7 @@ def untouched_process(tmp_path, monkeypatch):
 REAL_DATA = os.environ.get("DIVAUG_DATA")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real_data():
     """The folder of real data sets, where there is one."""
     if not REAL_DATA or not Path(REAL_DATA).is_dir():

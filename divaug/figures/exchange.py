@@ -20,28 +20,25 @@ def design(path: Path, n: int, kinds: int) -> Path:
         n: Images of arms A and B.
         kinds: Kinds of a class.
     """
-    made, axes = figure(7.6, 4.2, 2, 2)
+    made, axes = figure(10.4, 2.5, 1, 4)
+    shown = 8  # columns, however many kinds there are
     for axis, (name, (more, broad)) in zip(axes.flat, ARMS.items(), strict=True):
-        shown = 8
         used = shown if broad else shown // 2
-        height = (2 if more else 1) * 8 // used
+        height = (2 if more else 1) * shown // used
         for kind in range(shown):
-            color = COLORS[kind % len(COLORS)]
+            color, marker = COLORS[kind % len(COLORS)], MARKERS[kind % len(MARKERS)]
             if kind < used:
-                axis.plot(
-                    np.full(height, kind), np.arange(height), MARKERS[kind % len(MARKERS)], color=color, markersize=7
-                )
+                axis.plot(np.full(height, kind), np.arange(height), marker, color=color, markersize=8)
             else:
                 axis.plot(kind, 0, "x", color="#BBBBBB", markersize=6)
         axis.set_xlim(-0.7, shown - 0.3)
-        axis.set_ylim(-0.8, 4.4)
+        axis.set_ylim(-0.6, 3.6)
         axis.set_xticks([])
         axis.set_yticks([])
         axis.grid(visible=False)
         axis.spines[:].set_visible(False)
         what = f"all {kinds} kinds" if broad else f"{kinds // 2} of {kinds} kinds"
-        axis.set_title(f"{name}: {2 * n if more else n} images of {what}", fontsize=10, loc="left")
-    made.suptitle("What a rare class is trained on (columns: kinds of its images)", fontsize=11)
+        axis.set_title(f"{name}: {2 * n if more else n} images\nof {what}", fontsize=10)
     save(made, path)
     return path
 
@@ -58,9 +55,10 @@ def factorial(path: Path, panels: Mapping[str, Mapping[str, np.ndarray]], n: int
 
     made, axes = figure(3.6 * len(panels) + 0.4, 3.6, 1, len(panels), squeeze=False)
     for axis, (title, arms) in zip(axes.flat, panels.items(), strict=True):
+        level = np.mean([arms[name] for name in ARMS], axis=0)  # of each unit: the arms are compared within units
         for index, (label, names) in enumerate((("half of the kinds", "AC"), ("all kinds", "BD"))):
             means = np.array([arms[name].mean() for name in names])
-            spans = np.array([t_interval(arms[name].tolist()) for name in names])
+            spans = np.array([t_interval((arms[name] - level).tolist()) for name in names]) + level.mean()
             axis.errorbar(
                 (0, 1), means, yerr=np.abs(spans.T - means), color=COLORS[index], marker=MARKERS[index], capsize=3,
                 linestyle=("--", "-")[index], label=label,
@@ -80,30 +78,34 @@ def phi(path: Path, rows: Sequence[Mapping[str, Any]], words: Any) -> Path:
 
     Args:
         path: Output file.
-        rows: ``label``, ``effect``, ``lo``, ``hi`` (infinite where unbounded), ``verdict``, ``primary``.
+        rows: ``label``, ``effect``, ``lo``, ``hi`` (infinite where unbounded), ``said`` (shown beside it), ``primary``.
         words: Bounds: ``negligible``, ``low``, ``half``, ``high``.
     """
-    made, axis = figure(8.0, 0.62 * len(rows) + 1.9)
+    made, axis = figure(9.6, 0.6 * len(rows) + 1.7)
     axis.grid(visible=False)
     axis.axvspan(-words.negligible, words.negligible, color="#EEEEEE")
     axis.axvspan(words.low, words.high, color="#E2E2E2")
     for bound in (0, words.half, 1):
         axis.axvline(bound, color=_GREY, linewidth=0.8, linestyle=":" if bound else "-")
     for row, one in enumerate(rows):
-        low, high = (float(np.clip(one[key], -0.6, 1.4)) for key in ("lo", "hi"))
         color = COLORS[0] if one["primary"] else _GREY
-        axis.plot((low, high), (row, row), color=color, linewidth=2.2 if one["primary"] else 1.2)
-        axis.plot(np.clip(one["effect"], -0.6, 1.4), row, "D" if one["primary"] else "o", color=color, markersize=6)
-        axis.text(1.44, row, one["verdict"], fontsize=8, va="center")
-    axis.set_yticks(range(len(rows)), [one["label"] for one in rows], fontsize=9)
-    axis.set_ylim(len(rows) - 0.4, -0.9)
-    axis.set_xlim(-0.62, 1.42)
-    axis.text(0, -0.75, "negligible", fontsize=7, ha="center", color=_GREY)
-    axis.text(words.half, -0.75, "comparable", fontsize=7, ha="center", color=_GREY)
-    axis.set_xlabel(
-        "φ: share of what halving images and kinds costs that is due to the kinds\n"
-        "0: only number counts     1: only kinds count"
+        ends = [float(np.clip(one[key], -0.3, 1.1)) for key in ("lo", "hi")]
+        axis.plot(ends, (row, row), color=color, linewidth=2.4 if one["primary"] else 1.3, clip_on=False)
+        for end, mark in zip(ends, "<>", strict=True):  # an arrow where the interval goes on
+            if end in (-0.3, 1.1):
+                axis.plot(end, row, mark, color=color, markersize=6, clip_on=False)
+        if -0.3 < one["effect"] < 1.1:
+            axis.plot(one["effect"], row, "D" if one["primary"] else "o", color=color, markersize=7)
+        axis.text(1.14, row, one["said"], fontsize=9, va="center")
+    axis.set_yticks(range(len(rows)), [one["label"] for one in rows], fontsize=10)
+    axis.set_ylim(len(rows) - 0.5, -0.8)
+    axis.set_xlim(-0.3, 1.1)
+    axis.set_xticks(
+        (0, 0.25, 0.5, 0.75, 1), ("0\nonly number counts", "0.25", "0.5\nalike", "0.75", "1\nonly kinds count")
     )
+    axis.text(0, -0.62, "negligible", fontsize=8, ha="center", color=_GREY)
+    axis.text(words.half, -0.62, "comparable", fontsize=8, ha="center", color=_GREY)
+    axis.set_xlabel("φ: of what halving images and kinds costs, the share due to the kinds")
     save(made, path)
     return path
 

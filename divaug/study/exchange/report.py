@@ -10,6 +10,7 @@ from divaug.report.document import Document
 from divaug.study.exchange.analysis import FACTORIAL, units
 from divaug.study.exchange.contrasts import COLUMNS, OUTCOME, contrasts_of, results_of, unit_of
 from divaug.study.exchange.plan import Design, Plan
+from divaug.study.exchange.predict import prediction_table
 from divaug.study.exchange.rows import read_rows
 from divaug.study.exchange.sentences import LIMITS, OBJECTIONS, PRIORS, answer
 from divaug.study.exchange.study import progress_of, rows_of
@@ -139,8 +140,12 @@ def _primary(document: Document, plan: Plan, design: Design, table: Any, found: 
     document.table(_rows(by_name, [f"{effect}, {name}" for name in _CHECK for effect in ("breadth", "number")]))
     document.text("What the arms' images are like (means over cuts): balance, training recall, and the tau chosen.")
     rows = results_of(plan, design, table)
-    balance = rows.groupby("arm")[list(_BALANCE)].mean().reset_index()
-    document.table(balance)
+    document.table(rows.groupby("arm")[list(_BALANCE)].mean().reset_index())
+    document.text(
+        "Does a measure predict accuracy beyond the number of images? R² of each arm predicted from the other arms, "
+        "within cuts. The last two are of trained networks, the others of the chosen images before training."
+    )
+    document.table(prediction_table(rows, OUTCOME[design.name]))
 
 
 def _rows(by_name: Any, names: Sequence[str]) -> Any:
@@ -153,11 +158,21 @@ def _phi_rows(shown: Sequence[Any]) -> list[dict[str, Any]]:
     for plan, design, _, found in shown:
         one = found[found["contrast"] == "phi"].iloc[0]
         verdict = str(one["verdict"]).split(";", maxsplit=1)[0].split(":", maxsplit=1)[0]
+        kinds, number = (found[found["contrast"] == name].iloc[0]["effect"] for name in ("breadth", "number"))
+        costs = f"\nhalving kinds: -{kinds:.1f} points, number: -{number:.1f}".replace("--", "+")
         rows.append({
-            "label": f"{design.label} (n = {one['n']})", "effect": one["effect"], "lo": one["lo"], "hi": one["hi"],
-            "verdict": verdict, "primary": design.label in plan.words.primary,
+            "label": _titled(design), "effect": one["effect"], "lo": one["lo"], "hi": one["hi"],
+            "said": verdict + costs, "primary": design.label in plan.words.primary,
         })  # fmt: skip
     return sorted(rows, key=lambda row: not row["primary"])
+
+
+def _titled(design: Design) -> str:
+    """Return a design's name for people: "CIFAR-10, long-tailed, twice"."""
+    names = {"cifar10": "CIFAR-10", "fashion_mnist": "Fashion-MNIST", "longtailed": "long-tailed", "main": ""}
+    return ", ".join(
+        names.get(name, name) for name in (design.dataset, design.name, design.variant) if names.get(name, name)
+    )
 
 
 def _figures(document: Document, shown: Sequence[Any], folder: Path) -> None:
@@ -166,9 +181,9 @@ def _figures(document: Document, shown: Sequence[Any], folder: Path) -> None:
         if design.label not in plan.words.primary:
             continue
         rows, n = results_of(plan, design, table), design.n
-        panels[design.dataset] = units(rows, OUTCOME[design.name], FACTORIAL, paired=unit_of(design) == 2)
+        panels[_titled(design)] = units(rows, OUTCOME[design.name], FACTORIAL, paired=unit_of(design) == 2)
         by_name = found.set_index("contrast")
-        sides[design.dataset] = {
+        sides[_titled(design)] = {
             name: tuple(float(by_name.loc[name, key]) for key in ("effect", "lo", "hi"))
             for name in _SIDES
             if name in by_name.index
@@ -206,7 +221,7 @@ def _power(document: Document, plan: Plan) -> None:
 
 
 _PHI = "φ in every design: diamonds are primary (preregistered, corrected), dots are not."
-_FACTORIAL = "Mean and 95 % interval over pairs of cuts."
+_FACTORIAL = "Mean over pairs of cuts, and the 95 % interval of its difference from the mean of the four arms."
 _SIDES_CAPTION = (
     "Effects on test images of kinds that the narrow arms keep and of kinds that they never see; 95 % intervals."
 )
