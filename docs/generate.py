@@ -43,11 +43,22 @@ def write_all(folder: Path) -> None:
         "command_line.md": command_line(),
         "api.rst": api(),
         "tutorial.md": tutorial(),
+        "diversity.md": study(folder),
     }
     for name, text in pages.items():
         file = folder / name
         if not file.exists() or file.read_text(encoding="utf-8") != text:  # else Sphinx would read it again
             file.write_text(text, encoding="utf-8")
+
+
+def study(folder: Path) -> str:
+    """Return the report of the study of breadth against number, and copy its figures beside the page."""
+    report = DOCS.parent / "recipes" / "study" / "report.md"
+    for figure in report.parent.glob("*.png"):
+        copy = folder / figure.name
+        if not copy.exists() or copy.read_bytes() != figure.read_bytes():
+            copy.write_bytes(figure.read_bytes())
+    return report.read_text(encoding="utf-8")
 
 
 def cell(text: object) -> str:
