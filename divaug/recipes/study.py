@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from divaug.base.errors import ConfigError
+from divaug.base.errors import ConfigError, suggestion
 from divaug.config import flags
 from divaug.config.command import Parser
 from divaug.config.command import main as run_main
@@ -59,6 +59,12 @@ def _work(chosen: Any, command: str) -> int:
 
         chosen.files = [smoke_plan(folder / "smoke")]
     plans = [read_plan(file) for file in chosen.files]
+    known = [design.label for plan in plans for design in plan.designs]
+    for label in chosen.design:
+        if label not in known:
+            raise ConfigError(f"no design {label!r}; {suggestion(label, known)}")
+    if chosen.design and chosen.what in ("report", "power"):
+        raise ConfigError(f"--design has no effect on {chosen.what}; drop it")
     if chosen.what == "run":
         for plan in plans:
             run_study(plan, folder, labels=chosen.design, jobs=jobs, say=progress.say)

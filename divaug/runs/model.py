@@ -1,7 +1,8 @@
-"""A finished run's network, ready to use: its classes, its preprocessing, its predictions."""
+"""A trained network, ready to use: its classes, its preprocessing, its predictions."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,74 +14,16 @@ from torch import Tensor
 
 from divaug.base.errors import DataError, DivaugError
 from divaug.config import user_files
-from divaug.data.image_files import Geometry, decode, squared, upright_rgb
 from divaug.models.network import Network
+from divaug.runs.decision import ABSTAINED, Decision
 from divaug.runs.folder import RunFolder, find_runs
+from divaug.runs.preprocess import Preprocess
 from divaug.train.build import build_model
 from divaug.train.checkpoint import read_checkpoint
 from divaug.train.evaluate import evaluating
 
 BATCH = 256
 Images = str | Path | np.ndarray | Image.Image | Sequence[Any]
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """Turns an image into the network's input: resized, with channels as in training, normalised.
-
-    Attributes:
-        shape: (H, W, ch) of the training images.
-        mean: Channel means on the 0-1 scale.
-        std: Channel standard deviations on the 0-1 scale.
-        resize: How images that are not square are resized: stretch, crop or pad.
-        bits: Bits in use of 16-bit grey images.
-    """
-
-    shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: str = "stretch"
-    bits: int = 16
-
-    def __call__(self, image: str | Path | np.ndarray | Image.Image) -> Float[Tensor, "ch H W"]:
-        """Return one image normalised.
-
-        Args:
-            image: A file, a PIL image, or uint8 ``(H, W, ch)``.
-
-        Raises:
-            DataError: The file cannot be read, or the array is not an image.
-        """
-        pixels = torch.from_numpy(self._pixels(image).copy()).permute(2, 0, 1).float() / 255
-        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        return (pixels - mean) / std
-
-    def _pixels(self, image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
-        height, width, channels = self.shape
-        if isinstance(image, str | Path):
-            if height != width:
-                raise DataError(f"files are made square, but this network was trained on {height}x{width}; give arrays")
-            array = decode(Path(image), Geometry(height, self.resize, self.bits))
-        else:
-            try:
-                array = np.asarray(upright_rgb(image, self.bits) if isinstance(image, Image.Image) else image)
-            except ValueError as error:
-                raise DataError(f"cannot use the image: {error}") from error
-        if array.ndim == 2:
-            array = array[:, :, None]
-        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3):
-            raise DataError(f"expected uint8 (H, W, 1 or 3), got {array.dtype} {array.shape}")
-        if channels == 1 and array.shape[2] == 3:  # luminance as in ITU-R 601 and Pillow's mode L
-            array = (array @ np.array([0.299, 0.587, 0.114]))[..., None].round().astype(np.uint8)
-        elif channels == 3 and array.shape[2] == 1:
-            array = np.repeat(array, 3, axis=2)
-        if array.shape[:2] != (height, width):
-            picture = Image.fromarray(array[:, :, 0] if channels == 1 else array)
-            if height == width:
-                array = np.asarray(squared(picture, Geometry(height, self.resize)))
-            else:
-                array = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-        return array.reshape(height, width, channels)
 
 
 class Model:
@@ -90,10 +33,20 @@ class Model:
         classes: Their names, in the order of the logits.
         transform: Turns an image (file, PIL, uint8 array) into the normalised tensor that the network expects.
         network: The torch module, in evaluation mode: ``features(images)`` gives FE, ``head(z)`` logits.
+        decision: Temperature, thresholds and abstention; of a run, none of them.
+        card: What is known about the model, as plain values; empty for a run.
     """
 
-    def __init__(self, network: Network, classes: Sequence[str], transform: Preprocess) -> None:
+    def __init__(
+        self,
+        network: Network,
+        classes: Sequence[str],
+        transform: Preprocess,
+        decision: Decision | None = None,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
         self.network, self.classes, self.transform = network.eval(), tuple(classes), transform
+        self.decision, self.card = decision or Decision(), dict(card or {})
 
     def features(self, images: Images) -> Float[np.ndarray, "N D"]:
         """Return the embeddings (FE) of images.
@@ -104,47 +57,84 @@ class Model:
         Raises:
             DataError: An image cannot be read.
         """
-        return self._outputs(images)[0]
+        items = _items(images)
+        return np.concatenate([self._outputs(items[i : i + BATCH])[0] for i in range(0, len(items), BATCH)])
 
-    def predict(self, images: Images) -> Any:
-        """Return a DataFrame with one row per image: ``path`` (of files), ``label``, ``probability``, ``p_<class>``.
+    def predict(self, images: Any) -> Any:
+        """Return a DataFrame with one row per image.
 
-        Probabilities are the softmax of the raw logits: neither calibrated nor corrected for the class priors
-        of the training cut.
+        Columns: ``path`` (of files), ``label`` (the most probable class), its ``probability``, ``second`` (the next
+        class), ``decision`` (the label after thresholds and abstention; empty where the model abstains),
+        ``unreadable`` (why a file cannot be read; its other columns are empty), and ``p_<class>``. Probabilities are
+        the softmax of the logits divided by the model's temperature; those of a run are not calibrated, and none are
+        corrected for the class priors of the training cut.
 
         Args:
-            images: As in ``features``.
+            images: As in ``features``, or a DataFrame with a column ``path``.
 
         Raises:
-            DataError: An image cannot be read.
+            DataError: There is no image, or an array or PIL image cannot be used.
         """
         import pandas as pd
 
-        probabilities = torch.from_numpy(self._outputs(images)[1]).double().softmax(1).numpy()
-        best = probabilities.argmax(1)
+        if isinstance(images, pd.DataFrame):
+            if "path" not in images:
+                raise DataError(f"the table has no column 'path': found {', '.join(map(str, images.columns))}")
+            images = images["path"].tolist()
+        items = _items(images)
+        return pd.concat(list(self.stream(items)), ignore_index=True)
+
+    def stream(self, images: Iterable[Any], batch_size: int = BATCH) -> Iterator[Any]:
+        """Yield the DataFrames of ``predict``, batch after batch: memory does not grow with the number of images."""
+        source = iter(images)
+        while batch := list(islice(source, batch_size)):
+            yield self._table(batch)
+
+    def _table(self, items: list[Any]) -> Any:
+        import pandas as pd
+
+        files = [isinstance(item, str | Path) for item in items]
+        with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
+            read = list(pool.map(self._read, items))
+        good = [i for i, one in enumerate(read) if isinstance(one, Tensor)]
+        probabilities = np.full((len(items), len(self.classes)), np.nan)
+        if good:
+            logits = self._outputs([read[i] for i in good])[1]
+            probabilities[good] = self.decision.probabilities(logits)
+        order = np.argsort(-probabilities[good], axis=1, kind="stable")
+        decided = self.decision.decide(probabilities[good], self.classes)
+        names = np.array([*self.classes, ""], dtype=object)  # -1 is the last: the model abstains
+        texts: Any = {key: np.full(len(items), "", dtype=object) for key in ("label", "second", "decision")}
+        texts["label"][good], texts["second"][good] = names[order[:, 0]], names[order[:, 1]]
+        texts["decision"][good] = names[np.where(decided == ABSTAINED, len(self.classes), decided)]
         table: Any = pd.DataFrame({
-            "label": [self.classes[c] for c in best],
+            "label": texts["label"],
             "probability": probabilities.max(1),
+            "second": texts["second"],
+            "decision": texts["decision"],
+            "unreadable": ["" if isinstance(one, Tensor) else one for one in read],
             **{f"p_{name}": probabilities[:, c] for c, name in enumerate(self.classes)},
         })  # fmt: skip
-        items = _items(images)
-        if items and all(isinstance(item, str | Path) for item in items):
+        if all(files):
             table.insert(0, "path", [str(item) for item in items])
         return table
 
-    def _outputs(self, images: Images) -> tuple[np.ndarray, np.ndarray]:
-        items = _items(images)
-        if not items:
-            raise DataError("no image was given")
+    def _read(self, item: Any) -> Tensor | str:
+        """Return an image as the network expects it, or, for a file that cannot be read, why."""
+        try:
+            return self.transform(item)
+        except DataError as error:
+            if not isinstance(item, str | Path):
+                raise
+            return str(error)
+
+    def _outputs(self, items: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Return features and logits of a batch of images, or of tensors as the network expects them."""
         device = next(self.network.parameters()).device
-        features, logits = [], []
+        batch = torch.stack([item if isinstance(item, Tensor) else self.transform(item) for item in items])
         with torch.no_grad(), evaluating(self.network):
-            for start in range(0, len(items), BATCH):
-                batch = torch.stack([self.transform(item) for item in items[start : start + BATCH]])
-                z = self.network.features(batch.to(device)).float()
-                features.append(z.cpu().numpy())
-                logits.append(self.network.head(z).cpu().numpy())
-        return np.concatenate(features), np.concatenate(logits)
+            z = self.network.features(batch.to(device)).float()
+            return z.cpu().numpy(), self.network.head(z).cpu().numpy()
 
 
 def _items(images: Images) -> list[Any]:
@@ -152,22 +142,30 @@ def _items(images: Images) -> list[Any]:
         raise DataError("tensors may be normalised or not, (ch, H, W) or not: give uint8 arrays (H, W, ch), or files")
     if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
         return [images]
-    return list(images)
+    items = list(images)
+    if not items:
+        raise DataError("no image was given")
+    return items
 
 
 def load(source: str | Path | RunFolder, *, trust_imports: bool = False) -> Model:
-    """Return the trained model of a run, on the CPU.
+    """Return the trained model of a run or of a model folder, on the CPU.
 
     Args:
-        source: The run, or its folder (``runs/<experiment>/<method>/seed<k>``).
+        source: The run, its folder (``runs/<experiment>/<method>/seed<k>``), or a model folder (``divaug train``).
         trust_imports: Run the files that the folder names as its own components; needed for a network or head of one's
             own, and only for folders whose origin you trust.
 
     Raises:
-        DivaugError: There is no run, it has not finished its first epoch, or it was made by another version.
+        DivaugError: There is no run or model, the run has not finished its first epoch, or it was made by another
+            version.
     """
+    from divaug.runs.model_folder import is_model_folder, read_model
+
     if trust_imports:
         user_files.trust()
+    if not isinstance(source, RunFolder) and is_model_folder(Path(source)):
+        return read_model(Path(source))
     folder = source if isinstance(source, RunFolder) else RunFolder(source)
     if not (folder.path / "config.toml").exists():
         below = [str(run.path) for run in find_runs([str(folder.path)])]
@@ -180,8 +178,11 @@ def load(source: str | Path | RunFolder, *, trust_imports: bool = False) -> Mode
         raise DivaugError(f"{folder.path}: the run has not finished its first epoch")
     network = build_model(config, manifest)
     network.load_state_dict(content["model"])
+    return Model(network, manifest["class_names"], transform_of(config, manifest))
+
+
+def transform_of(config: Any, manifest: Mapping[str, Any]) -> Preprocess:
+    """Return the preprocessing of a run's images."""
     height, width, channels = manifest["image_shape"]
-    transform = Preprocess(
-        (height, width, channels), tuple(manifest["mean"]), tuple(manifest["std"]), config.resize, config.bits
-    )
-    return Model(network, manifest["class_names"], transform)
+    mean, std = tuple(manifest["mean"]), tuple(manifest["std"])
+    return Preprocess((height, width, channels), mean, std, config.resize, config.bits)

@@ -15,13 +15,15 @@ def test_the_whole_study_in_miniature(tmp_path, capsys):
     rows = pd.read_csv(folder / "results" / "digits" / "runs.csv")
     assert len(rows) == 20 and set(rows["status"]) == {"ok"}
     assert {"report.md", "report.html", "phi.png", "design.png", "factorial.png", "sides.png"} <= {
-        path.name for path in folder.iterdir()
+        path.name for path in (folder / "digits").iterdir()
     }
     plan = str(folder / "digits.toml")
     assert main(["status", plan]) == 0
     assert "0.0" in capsys.readouterr().out
-    assert main(["report", plan, "--design", "digits/longtailed"]) == 0
-    capsys.readouterr()
+    assert main(["report", plan, "--design", "digits/longtailed"]) == 2
+    assert "no effect on report" in capsys.readouterr().err
+    assert main(["run", plan, "--design", "digits/longtail"]) == 2
+    assert "no design 'digits/longtail'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

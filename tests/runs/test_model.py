@@ -29,7 +29,11 @@ def test_a_model_predicts_what_the_run_did(trained):
     outputs = np.load(trained.path / "test_outputs.npz")["logits"]
     table = model.predict(images)
     wanted = torch.from_numpy(outputs).double().softmax(1).numpy()
-    assert list(table.columns) == ["label", "probability", *(f"p_{c}" for c in range(10))]
+    assert list(table.columns) == [
+        "label", "probability", "second", "decision", "unreadable", *(f"p_{c}" for c in range(10))
+    ]  # fmt: skip
+    assert table["second"].tolist() == [model.classes[c] for c in np.argsort(-outputs, axis=1)[:, 1]]
+    assert (table["decision"] == table["label"]).all() and (table["unreadable"] == "").all()
     np.testing.assert_allclose(table.filter(like="p_").to_numpy(), wanted, atol=1e-4)
     assert table["label"].tolist() == [model.classes[c] for c in outputs.argmax(1)]
     np.testing.assert_allclose(table["probability"], wanted.max(1), atol=1e-4)
@@ -81,6 +85,40 @@ def test_a_run_stopped_in_its_first_epoch_is_not_loaded(trained, tmp_path):
         divaug.load(tmp_path / "seed0")
 
 
+def test_files_that_cannot_be_read_are_rows_that_say_so(trained, tmp_path):
+    model, image = divaug.load(trained), digits(Request()).test.images[0]
+    Image.fromarray(image[:, :, 0]).save(tmp_path / "good.png")
+    (tmp_path / "broken.png").write_bytes(b"no")
+    paths = [tmp_path / "broken.png", tmp_path / "good.png", tmp_path / "missing.png"]
+    found = model.predict(paths)
+    assert found["path"].tolist() == [str(path) for path in paths]
+    assert found["unreadable"].iloc[1] == "" and "cannot read image" in found["unreadable"].iloc[0]
+    assert "missing.png" in found["unreadable"].iloc[2]
+    assert found.loc[[0, 2], ["label", "second", "decision"]].to_numpy().tolist() == [["", "", ""]] * 2
+    assert found.loc[[0, 2]].filter(like="p").select_dtypes("number").isna().all(axis=None)
+    pd.testing.assert_series_equal(found.loc[1], model.predict(paths[1]).loc[0], check_names=False)
+    alone = model.predict(paths[:1])
+    assert len(alone) == 1 and alone["unreadable"].iloc[0]
+    pd.testing.assert_frame_equal(model.predict(pd.DataFrame({"path": paths, "other": 1})), found)
+    with pytest.raises(DataError, match="no column 'path': found file"):
+        model.predict(pd.DataFrame({"file": paths}))
+
+
+def test_a_stream_gives_the_same_rows_batch_by_batch_and_reads_no_further(trained):
+    model, images = divaug.load(trained), digits(Request()).test.images[:10]
+    taken = []
+
+    def source():
+        for image in images:
+            taken.append(image)
+            yield image
+
+    batches = model.stream(source(), batch_size=4)
+    first = next(batches)
+    assert len(first) == len(taken) == 4
+    pd.testing.assert_frame_equal(pd.concat([first, *batches], ignore_index=True), model.predict(images))
+
+
 OWN = """
 from divaug import PIXEL
 @PIXEL.register("own_darken")
@@ -120,9 +158,8 @@ def test_own_code_is_found_from_everywhere_and_a_run_of_changed_code_is_not_cont
 
 def test_what_is_no_image_is_refused(trained, tmp_path):
     model = divaug.load(trained)
-    (tmp_path / "broken.png").write_bytes(b"no")
     for wrong, said in (
-        (tmp_path / "broken.png", "cannot read image"), (np.zeros((8, 8, 1)), "expected uint8"),
+        (np.zeros((8, 8, 1)), "expected uint8"),
         (np.zeros((8, 8, 4), np.uint8), "expected uint8"), ([], "no image was given"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=said):

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from divaug.base.errors import DivaugError, Interrupted
+from divaug.base.errors import ConfigError, DataError, DivaugError, Interrupted
+from divaug.base.files import exclusive, make_folder
 from divaug.base.metrics import nanmean, prior_corrected, prior_corrected_predictions, roc_auc, softmax
 from divaug.base.rng import stream
-from divaug.config.tables import protocol_fingerprint
+from divaug.config.schema import Config, keys_of_kind
+from divaug.config.tables import digest, protocol_fingerprint, to_table
 from divaug.data.load import Data
 from divaug.data.loaders import steps_of
 from divaug.data.longtail import Cut
@@ -25,18 +27,19 @@ from divaug.runs.loop import run
 from divaug.runs.model import load
 from divaug.study.exchange.cut import CutImages
 from divaug.study.exchange.plan import Arm, Design, Plan, read_plan
-from divaug.study.exchange.rows import FAILED, OK, REFUSED, add_row, described, read_rows, wanted
+from divaug.study.exchange.rows import FAILED, OK, REFUSED, add_row, described, of_plan, read_rows, wanted
 from divaug.study.exchange.spaces import Source
 from divaug.train.build import resolve
 
 K, RAREFIED = 10, 20  # top-K sets, rarefied to so many images
 
 
-def run_block(plan: Path, label: str, cut: int, folder: Path, rows: Path) -> None:
+def run_block(plan: Path, prereg: str, label: str, cut: int, folder: Path, rows: Path) -> None:
     """Train what is missing of one cut's arms.
 
     Args:
         plan: The preregistration.
+        prereg: Its hash when the study began: a plan that was edited since is refused.
         label: The design's label.
         cut: Number of the cut.
         folder: Where runs are kept; those begun there are continued.
@@ -44,21 +47,36 @@ def run_block(plan: Path, label: str, cut: int, folder: Path, rows: Path) -> Non
 
     Raises:
         Interrupted: A signal came; the run in progress can be continued.
-        DivaugError: The images cannot be chosen.
+        ConfigError: The plan has changed.
+        DataError: The images cannot be chosen, or the cut was begun with other kinds.
+        DivaugError: Another process works on the cut.
     """
     read = read_plan(plan)
+    if read.prereg != prereg:
+        raise ConfigError(f"{plan} has changed since the study began: rows would have another hash; begin again")
     design = next(design for design in read.designs if design.label == label)
     order = stream(cut, f"order/{design.label}").permutation(list(design.arms))
-    missing = [str(name) for name in order if wanted(read_rows(rows), read, design, str(name), cut)]
-    if not missing:
-        return
+    with exclusive(make_folder(rows.parent) / f".{prereg}-{label.replace('/', '-')}-{cut}.lock", wait=False):
+        missing = [str(name) for name in order if wanted(read_rows(rows), read, design, str(name), cut)]
+        if missing:
+            _run_arms(read, design, cut, missing, folder, rows)
+
+
+def _run_arms(read: Plan, design: Design, cut: int, missing: list[str], folder: Path, rows: Path) -> None:
     source = Source(read.config(design, Arm(), counts=(1,), epochs=1, seed=cut))
     files = read.encoder_files(design.dataset)
     images = CutImages(source, design, cut, [Encoder.load(file) for file in files])
+    kinds = images.digest()
+    before = of_plan(read_rows(rows), read, design)
+    if set(before.loc[before["cut"] == cut, "kinds"]) - {"", kinds}:
+        raise DataError(
+            f"{design.label}: the kinds of cut {cut} are not those that it was begun with (another machine or version "
+            f"of scikit-learn?); delete its rows from {rows}"
+        )
     for name in missing:
         arm = design.arms[name]
         row = described(read, design, name, arm, cut) | images.measures(arm)
-        row |= {"encoder": files[images.which].stem, "data": source.identity}
+        row |= {"encoder": files[images.which].stem, "data": source.identity, "kinds": kinds}
         where = folder / read.prereg / design.label.replace("/", "-") / name / f"cut{cut}"
         if arm.dose and design.refuse and row["smd_max"] > design.refuse:
             reason = f"its images differ from the pool by {row['smd_max']:.2f} standard deviations"
@@ -68,7 +86,7 @@ def run_block(plan: Path, label: str, cut: int, folder: Path, rows: Path) -> Non
         try:
             measured, correct = _train(read, design, arm, images, where, files[images.which])
             row |= measured
-        except Interrupted:
+        except (Interrupted, ConfigError, DataError):
             raise
         except DivaugError as error:
             row |= {"status": FAILED, "reason": " ".join(str(error).split())[:200]}
@@ -98,9 +116,18 @@ def _train(
         **found, **latent_breadth(embed(model, data, "test"), images.manipulated),
         "train_recall": float(np.mean(fitted)), "epochs": epochs, "steps": epochs * steps, "seconds": seconds,
         "selection": hashlib.sha256(data.cut.indices.astype("<i8").tobytes()).hexdigest()[:8],
-        "protocol": protocol_fingerprint(config), "precision": config.precision, "status": OK,
+        "protocol": protocol_fingerprint(config), "config": _config_digest(config), "precision": config.precision,
+        "status": OK,
     }  # fmt: skip
     return measured, correct
+
+
+def _config_digest(config: Config) -> str:
+    """Return a hash of every key that a run's result depends on, the method's included."""
+    table = to_table(config)
+    if config.encoder is not None:
+        table["encoder"] = Path(config.encoder).name  # it holds a hash of the content; folders differ
+    return digest({key: value for key, value in table.items() if key not in keys_of_kind("where", "seed")})
 
 
 def data_of(images: CutImages, arm: Arm) -> Data:

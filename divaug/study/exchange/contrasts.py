@@ -1,5 +1,6 @@
 """The table of contrasts: the verdict on each design, and the effects that explain it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from divaug.base.stats import sign_flip_p, t_interval
 from divaug.study.exchange.analysis import FACTORIAL, NOT_MEASURABLE, factorial, fieller, units
 from divaug.study.exchange.plan import Contrast, Design, Plan
-from divaug.study.exchange.rows import ATTEMPTS, FAILED, OK, of_plan
+from divaug.study.exchange.rows import ATTEMPTS, FAILED, OK, REFUSED, of_plan
 
 OUTCOME = {"longtailed": "tail_prior_corrected", "balanced": "balanced_accuracy"}
 COMPANIONS = {"prior_corrected": "all classes", "auc": "AUC"}
@@ -29,10 +30,10 @@ def contrasts_of(plan: Plan, design: Design, table: Any) -> Any:
     """
     import pandas as pd
 
-    rows = results_of(plan, design, table)
-    out = _factorial_rows(plan, design, rows, failed_units(plan, design, table))
-    out += [row for contrast in design.contrasts for row in _named_rows(design, contrast, rows)]
-    return pd.DataFrame([{**row, "dataset": design.dataset, "design": _name(design)} for row in out], columns=COLUMNS)
+    rows, lost = results_of(plan, design, table), lost_units(plan, design, table)
+    out = _factorial_rows(plan, design, rows, lost)
+    out += [row for contrast in design.contrasts for row in _named_rows(plan, design, contrast, rows, lost)]
+    return pd.DataFrame([{**row, "dataset": design.dataset, "design": name_of(design)} for row in out], columns=COLUMNS)
 
 
 def results_of(plan: Plan, design: Design, table: Any) -> Any:
@@ -43,23 +44,25 @@ def results_of(plan: Plan, design: Design, table: Any) -> Any:
     own = own[own["status"] == OK]
     if design.variant == "main" or not len(own):
         return own
-    mains = [
-        other
-        for other in plan.designs
-        if (other.dataset, other.name, other.variant) == (design.dataset, design.name, "main")
-    ]
-    for main in mains:
+    for main in mains_of(plan, design):
         rows = of_plan(table, plan, main)
         rows = rows[(rows["status"] == OK) & ~rows["arm"].isin(list(design.arms)) & rows["cut"].isin(design.cuts)]
         own = pd.concat([own, rows], ignore_index=True)
     return own
 
 
-def _name(design: Design) -> str:
+def mains_of(plan: Plan, design: Design) -> list[Design]:
+    """Return the main design that a variant takes its missing arms from; none for a main design."""
+    same = (design.dataset, design.name, "main")
+    return [one for one in plan.designs if (one.dataset, one.name, one.variant) == same and one is not design]
+
+
+def name_of(design: Design) -> str:
+    """Return a design's name within its data set."""
     return design.name if design.variant == "main" else f"{design.name}/{design.variant}"
 
 
-def _factorial_rows(plan: Plan, design: Design, rows: Any, failed: int) -> list[dict[str, Any]]:
+def _factorial_rows(plan: Plan, design: Design, rows: Any, lost: int) -> list[dict[str, Any]]:
     arms = FACTORIAL
     if set(TWICE.values()) <= set(rows["arm"]):
         rows = rows[~rows["arm"].isin(list(TWICE))]
@@ -73,21 +76,27 @@ def _factorial_rows(plan: Plan, design: Design, rows: Any, failed: int) -> list[
     if n < 2:
         return []
     found = factorial(values, plan.words)
-    verdict = _verdict(plan, design, rows, n + failed, found.verdict)
-    out = [_row("phi", n, found.phi.value, found.phi.low, found.phi.high, _p(found.breadth), verdict)]
-    out.append(_row("phi, side of one half", n, found.phi.value, found.phi.low, found.phi.high, np.nan, found.side))
+    forbidden = forbids(plan, design, rows, arms, n + lost)
+
+    def said(word: str) -> str:
+        return forbidden or word
+
+    verdict = found.verdict
+    if verdict != NOT_MEASURABLE and not manipulated_latently(rows, paired=paired):
+        verdict += NOT_SHOWN
+    phi = found.phi
+    out = [_row("phi", n, phi.value, phi.low, phi.high, _p(found.breadth), said(verdict))]
+    out.append(_row("phi, side of one half", n, phi.value, phi.low, phi.high, np.nan, said(found.side)))
     for name, effects in (("breadth", found.breadth), ("number", found.number), ("D - A", found.gain)):
         out.append(_mean(name, effects))
     out += [_mean(name, values[x] - values[y]) for name, (x, y) in _EFFECTS.items() if name != "D - A"]
     for column, title in COMPANIONS.items():
         if column != outcome:
             other = factorial(units(rows, column, arms, paired=paired), plan.words)
-            out.append(
-                _row(
-                    f"phi, {title}", n, other.phi.value, other.phi.low, other.phi.high, _p(other.breadth), other.verdict
-                )
-            )
-    for column, title in (("recall_kept", "kept kinds"), ("recall_withheld", "withheld kinds")):
+            low, high, p = other.phi.low, other.phi.high, _p(other.breadth)
+            out.append(_row(f"phi, {title}", n, other.phi.value, low, high, p, said(other.verdict)))
+    kinds = (("recall_kept", "kept kinds"), ("recall_withheld", "withheld kinds"))
+    for column, title in kinds if rows["G"].nunique() == 1 else ():  # kinds of another grain are other images
         side = units(rows, column, arms, paired=paired)
         out += [_mean(f"{name}, {title}", side[x] - side[y]) for name, (x, y) in _EFFECTS.items() if len(side["A"]) > 1]
     for column in ("topk_ce_heldout", "topk_fe_heldout", "vendi_outside", "vendi_u", "coverage"):
@@ -98,36 +107,44 @@ def _factorial_rows(plan: Plan, design: Design, rows: Any, failed: int) -> list[
     return out
 
 
-def _named_rows(design: Design, contrast: Contrast, rows: Any) -> list[dict[str, Any]]:
+def _named_rows(plan: Plan, design: Design, contrast: Contrast, rows: Any, lost: int) -> list[dict[str, Any]]:
     """Return the row of a contrast that the plan names, with a t or, for a ratio, Fieller's interval at 95 %."""
     if not set(contrast.arms) <= set(rows["arm"]):
         return []
     values = units(rows, OUTCOME[design.name], contrast.arms, paired=unit_of(design) == 2)
-    if len(values[contrast.plus[0]]) < 2:
+    n = len(values[contrast.plus[0]])
+    if n < 2:
         return []
 
     def mean(arms: tuple[str, ...]) -> Any:
         return np.mean([values[arm] for arm in arms], axis=0) if arms else 0.0
 
     effect = mean(contrast.plus) - mean(contrast.minus)
+    forbidden = forbids(plan, design, rows, contrast.arms, n + lost)
     if not contrast.per_plus:
-        return [_mean(contrast.name, effect)]
+        return [_mean(contrast.name, effect) | {"verdict": forbidden}]
     unit = (mean(contrast.per_plus) - mean(contrast.per_minus)) / contrast.per
     ratio = fieller(effect, unit, 0.95)
-    return [_row(contrast.name, len(effect), ratio.value, ratio.low, ratio.high, _p(effect), "")]
+    return [_row(contrast.name, n, ratio.value, ratio.low, ratio.high, _p(effect), forbidden)]
 
 
-def _verdict(plan: Plan, design: Design, rows: Any, over: int, said: str) -> str:
-    """Return the word, or what forbids it: unfinished runs, unfitted arms; and whether latent diversity moved."""
+def forbids(plan: Plan, design: Design, rows: Any, arms: Sequence[str], over: int) -> str:
+    """Return what forbids a verdict, or nothing: units that are still to come, or an arm that is not fitted.
+
+    Args:
+        plan: The preregistration.
+        design: The design.
+        rows: Rows with a result.
+        arms: The arms that are compared.
+        over: Units that are complete or lost.
+    """
     planned = len(design.cuts) // unit_of(design)
     if over < planned:
         return f"unfinished: {over} of {planned} units"
-    fitted = rows[rows["arm"].isin(FACTORIAL)].groupby("arm")["train_recall"].mean()
+    fitted = rows[rows["arm"].isin(list(arms))].groupby("arm")["train_recall"].mean()
     if (fitted < plan.words.gate).any():
         return f"{NOT_MEASURABLE}: arm {fitted.idxmin()} is not fitted (training recall {fitted.min():.2f})"
-    if said != NOT_MEASURABLE and not manipulated_latently(rows, paired=design.name == "longtailed"):
-        said += NOT_SHOWN
-    return said
+    return ""
 
 
 def unit_of(design: Design) -> int:
@@ -135,12 +152,19 @@ def unit_of(design: Design) -> int:
     return 2 if design.name == "longtailed" else 1
 
 
-def failed_units(plan: Plan, design: Design, table: Any) -> int:
-    """Return the number of units that can never be complete, because a run of theirs failed as often as it may."""
-    rows = of_plan(table, plan, design)
-    failures = rows[rows["status"] == FAILED].groupby(["arm", "cut"]).size()
-    done = set(zip(*(rows.loc[rows["status"] == OK, key] for key in ("arm", "cut")), strict=True))
-    lost = [cut for (arm, cut), times in failures.items() if times >= ATTEMPTS and (arm, cut) not in done]
+def lost_units(plan: Plan, design: Design, table: Any) -> int:
+    """Return the number of units that can never be complete: a run of theirs failed as often as it may, or was refused.
+
+    A variant loses those of the main design's arms that it needs, too.
+    """
+    lost: set[int] = set()
+    for one in (design, *mains_of(plan, design)):
+        rows = of_plan(table, plan, one)
+        rows = rows[rows["cut"].isin(design.cuts) & ((one is design) | ~rows["arm"].isin(list(design.arms)))]
+        failures = rows[rows["status"] == FAILED].groupby(["arm", "cut"]).size()
+        done = set(zip(*(rows.loc[rows["status"] == OK, key] for key in ("arm", "cut")), strict=True))
+        lost |= {cut for (arm, cut), times in failures.items() if times >= ATTEMPTS and (arm, cut) not in done}
+        lost |= set(rows.loc[rows["status"] == REFUSED, "cut"])
     return len({cut // unit_of(design) for cut in lost})
 
 

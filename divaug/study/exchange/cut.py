@@ -1,5 +1,6 @@
 """One cut of a design: which classes are manipulated, and which images each arm trains them on."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -100,6 +101,14 @@ class CutImages:
         kind_of = kinds.nearest(joint_rows(self.spaces(found), means))
         return ClassPool(rows, joint, seen - seen.mean(0), kinds, kept, held_out, values), kind_of
 
+    def digest(self) -> str:
+        """Return a hash of the images that narrow arms may draw: another machine may find other kinds."""
+        content = hashlib.sha256()
+        for c in sorted(self.pools):
+            pool = self.pools[c]
+            content.update(pool.rows[np.isin(pool.kinds.of, pool.kept)].astype("<i8").tobytes())
+        return content.hexdigest()[:8]
+
     def chosen(self, arm: Arm) -> dict[int, np.ndarray]:
         """Return, for every manipulated class, the positions within its pool of an arm's different images.
 
@@ -151,8 +160,8 @@ class CutImages:
 
         ``vendi_u`` and ``coverage`` in the joint space, ``vendi_outside`` in an encoder that the selection did not use,
         ``radius`` (1 in the pool) and ``margin``; ``shift`` of the mean in the joint space; ``smd_max``: the largest
-        standardised mean difference from the pool among radius, margin, brightness and contrast; ``mass``: share of the
-        pool in the half of the kinds.
+        standardised mean difference from the pool among radius, margin, brightness and contrast, each the mean over the
+        classes, whose differences may cancel; ``mass``: share of the pool in the half of the kinds.
         """
         rows = []
         for c, chosen in self.chosen(arm).items():

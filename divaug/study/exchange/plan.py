@@ -12,12 +12,16 @@ from typing import Any
 
 from divaug.base.errors import ConfigError, suggestion
 from divaug.config.flags import parse_seeds
-from divaug.config.layers import configure, read_toml
+from divaug.config.layers import configure, environment, read_toml
 from divaug.config.registry import not_finite
-from divaug.config.schema import Config
+from divaug.config.schema import Config, keys_of_kind
 from divaug.config.tables import digest
 
 ANALYSIS = 1  # version of what turns rows into effects and words; a change of either is another version
+OWN_KEYS = (  # set by the study: a preset or an option that names one would have no effect
+    "dataset", "method", "counts", "epochs", "seed", "profile", "monitor", "monitor_at", "eval_every", "vary",
+    "tracking", "progress", "min_steps", "output_dir", "experiment",
+)  # fmt: skip
 DOSES = ("", "low", "natural", "high", "herding")
 PARTS = ("test", "b2")
 _ARM = re.compile(r"[A-Za-z][\w-]*")
@@ -207,14 +211,29 @@ class Plan:
         """Return the encoders of a data set."""
         return [self.path.parent / name for name in self.encoders.get(dataset, ())]
 
+    def check_can_run(self, design: Design) -> None:
+        """Make sure that a design has encoders.
+
+        Raises:
+            ConfigError: There are none, or the one that it names is not there.
+        """
+        files, where = self.encoder_files(design.dataset), f"{self.path}: {design.label}"
+        if not files:
+            raise ConfigError(f"{where}: encoders names none for {design.dataset}; the recipe encoder trains them")
+        if design.encoder != "joint" and not (design.encoder.isdecimal() and int(design.encoder) < len(files)):
+            raise ConfigError(f'{where}: encoder must be "joint" or the number of one, from 0 to {len(files) - 1}')
+
     def config(
         self, design: Design, arm: Arm, *, counts: tuple[int, ...], epochs: int, seed: int, encoder: Path | None = None
     ) -> Config:
         """Return the configuration of one run; ``encoder`` is the cut's.
 
         Raises:
-            ConfigError: The preset or the arm's options are wrong.
+            ConfigError: The preset or the arm's options are wrong, or a DIVAUG_* variable would change the run.
         """
+        if moved := set(environment()) - set(keys_of_kind("where")):
+            variable = f"DIVAUG_{sorted(moved)[0].upper()}"
+            raise ConfigError(f"{variable} is set: it would change preregistered runs and not their hash; unset it")
         own = {"dataset": design.dataset, "method": arm.method, "counts": counts, "epochs": epochs, "seed": seed}
         fixed = {
             "profile": "custom", "monitor": False, "monitor_at": (1.0,), "eval_every": 10**9, "vary": "init",
@@ -252,13 +271,26 @@ def read_plan(path: str | Path) -> Plan:
     power = tuple(_made(Spreads, one, f"{where}: power") for one in table.get("power", ()))
     title, preset = str(table.get("title", path.stem)), table.get("preset", {})
     plan = Plan(path, title, preset, encoders, designs, words, power, digest(table, 12))
+    for what, keys in (("preset", preset), *((f"{one.label}: preset", one.preset) for one in designs)):
+        _settable(keys, f"{where}: {what}")
     for design in designs:
+        same = [one for one in designs if (one.dataset, one.name, one.variant) == (design.dataset, design.name, "main")]
+        arms = {*design.arms, *(name for one in same for name in one.arms)}  # a variant's missing arms are the main's
+        for contrast in design.contrasts:
+            if unknown := [name for name in contrast.arms if name not in arms]:
+                raise ConfigError(f"{where}: {design.label}: contrast {contrast.name!r} has no arm {unknown[0]!r}")
         for arm in design.arms.values():  # before anything is run
+            _settable(arm.options, f"{where}: {design.label}: options")
             encoder = next(iter(plan.encoder_files(design.dataset)), None)
             plan.config(design, arm, counts=(1,), epochs=1, seed=0, encoder=encoder)
         if missing := [file for file in plan.encoder_files(design.dataset) if not file.exists()]:
             raise ConfigError(f"{where}: there is no encoder {missing[0]}")
     return plan
+
+
+def _settable(keys: Mapping[str, Any], where: str) -> None:
+    if own := sorted(set(keys) & set(OWN_KEYS)):
+        raise ConfigError(f"{where}: {own[0]} is set by the study and cannot be given here")
 
 
 def _design(table: Mapping[str, Any], where: str) -> Design:
@@ -273,15 +305,14 @@ def _design(table: Mapping[str, Any], where: str) -> Design:
     named = [_made(Contrast, one, f"{where}: contrast {i + 1}") for i, one in enumerate(values.get("contrasts", ()))]
     values["contrasts"] = tuple(named)
     design = _made(Design, values, where)
-    if design.variant == "main":
-        for contrast in named:
-            if unknown := [arm for arm in contrast.arms if arm not in design.arms]:
-                raise ConfigError(f"{where}: contrast {contrast.name!r} has no arm {unknown[0]!r}")
     for ok, rule in (
         (design.arms, "it has no arms"),
         (design.name in ("longtailed", "balanced"), f"name must be longtailed or balanced, got {design.name!r}"),
         (design.outcome in PARTS, f"outcome must be test or b2, got {design.outcome!r}"),
-        (bool(design.steps) != bool(design.epochs), "give steps or epochs"),
+        ((design.steps > 0) != (design.epochs > 0) and min(design.steps, design.epochs) == 0, "give steps or epochs"),
+        (design.n >= 1, f"n must be >= 1, got {design.n}"),
+        (design.refuse >= 0, f"refuse must be >= 0, got {design.refuse}"),
+        (all(one.per > 0 and one.plus for one in named), "a contrast needs plus, and per > 0"),
         (design.kinds >= 2 and design.kinds % 2 == 0, f"kinds must be even, got {design.kinds}"),
         ((design.heads > 0) == (design.name == "longtailed"), "heads go with longtailed"),
         (design.name != "longtailed" or _paired(design.cuts), "long-tailed cuts come in pairs 2j, 2j + 1"),
@@ -294,6 +325,7 @@ def _design(table: Mapping[str, Any], where: str) -> Design:
 def _arm(table: Mapping[str, Any], where: str) -> Arm:
     arm = _made(Arm, table, where)
     for ok, rule in (
+        (not (arm.match and not arm.dose), "match goes with a dose"),
         (arm.number > 0, f"number must be > 0, got {arm.number}"),
         (arm.breadth in (0.5, 1), f"breadth must be 0.5 or 1, got {arm.breadth}"),
         (arm.copies >= 1, f"copies must be >= 1, got {arm.copies}"),
@@ -323,8 +355,9 @@ def _made(kind: Any, table: Any, where: str) -> Any:
             raise ConfigError(f"{where}: {name} must be {getattr(known[name].type, '__name__', '')}, got {value!r}")
         if not_finite(value):
             raise ConfigError(f"{where}: {name} must be finite, got {value!r}")
+    floats = {name: float(value) for name, value in values.items() if known[name].type is float}
     try:
-        return kind(**values)
+        return kind(**values | floats)  # 1 and 1.0 are one number, also where it names a stream
     except TypeError as error:
         raise ConfigError(f"{where}: {str(error).partition(') ')[2] or error}") from error
 

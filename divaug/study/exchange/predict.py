@@ -12,31 +12,31 @@ MEASURES = ("vendi_u", "coverage", "shift", "radius", "margin", "topk_ce_heldout
 def left_out_r2(features: Float[np.ndarray, "N F"], outcome: Float[np.ndarray, "N"], arms: Sequence[str]) -> float:
     """Return R^2 of predictions of every arm by a linear regression on the other arms; NaN for fewer than three arms.
 
-    1 is perfect, 0 is no better than the mean of the other arms, and it may be negative.
+    1 is perfect, 0 is no better than predicting 0, and it may be negative. Centre outcome and features first, so that 0
+    is the mean of all arms: predictions have no constant.
 
     Args:
-        features: One row per run; a constant is added.
+        features: One row per run.
         outcome: What is predicted.
         arms: The arm of each run.
 
     Example:
         >>> import numpy as np
         >>> from divaug.study.exchange.predict import left_out_r2
-        >>> x = np.array([[0.0], [1.0], [2.0], [3.0]])
-        >>> left_out_r2(x, 2 * x[:, 0] + 1, ["a", "b", "c", "d"])
+        >>> x = np.array([[-1.5], [-0.5], [0.5], [1.5]])
+        >>> left_out_r2(x, 2 * x[:, 0], ["a", "b", "c", "d"])
         1.0
     """
     names = np.asarray(arms)
     if len(set(arms)) < 3:
         return float("nan")
-    design = np.column_stack([np.ones(len(outcome)), features])
-    missed = baseline = 0.0
+    missed = 0.0
     for name in sorted(set(arms)):
         out = names == name
-        weights = np.linalg.lstsq(design[~out], outcome[~out], rcond=None)[0]
-        missed += float(((outcome[out] - design[out] @ weights) ** 2).sum())
-        baseline += float(((outcome[out] - outcome[~out].mean()) ** 2).sum())
-    return round(1 - missed / baseline, 12) if baseline else float("nan")
+        weights = np.linalg.lstsq(features[~out], outcome[~out], rcond=None)[0]
+        missed += float(((outcome[out] - features[out] @ weights) ** 2).sum())
+    total = float((outcome**2).sum())
+    return round(1 - missed / total, 12) if total else float("nan")
 
 
 def prediction_table(rows: Any, column: str) -> Any:

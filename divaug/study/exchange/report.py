@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from divaug.base.errors import ConfigError
 from divaug.base.files import make_folder, write_text
 from divaug.figures import exchange as plots
 from divaug.report.document import Document
 from divaug.study.exchange.analysis import FACTORIAL, units
-from divaug.study.exchange.contrasts import COLUMNS, OUTCOME, contrasts_of, results_of, unit_of
+from divaug.study.exchange.contrasts import COLUMNS, OUTCOME, contrasts_of, name_of, results_of, unit_of
 from divaug.study.exchange.plan import Design, Plan
 from divaug.study.exchange.predict import prediction_table
 from divaug.study.exchange.rows import read_rows
@@ -32,30 +33,29 @@ _CHECK = ("topk_ce_heldout", "topk_fe_heldout", "vendi_outside", "vendi_u", "cov
 
 
 def write_report(plans: Sequence[Plan], *, command: str) -> tuple[Any, list[Path]]:
-    """Judge all designs and write contrasts, figures, Markdown and one HTML page beside the first plan.
+    """Judge all designs; write contrasts beside the rows, and a report with figures in a folder named after the plan.
 
     Args:
-        plans: Preregistrations; their rows are read, and those of others left out and counted.
+        plans: Preregistrations in one folder; the words of the first are explained.
         command: The command that made the report.
 
     Returns:
         The primary rows, and the files written.
+
+    Raises:
+        ConfigError: The plans are in several folders.
     """
     import pandas as pd
 
-    folder = make_folder(plans[0].path.parent)
+    if len({plan.path.resolve().parent for plan in plans}) > 1:
+        raise ConfigError("the preregistrations of one report must be in one folder: their rows are beside them")
+    folder = make_folder(plans[0].path.with_suffix(""))
     judged = []
     for plan in plans:
         for design in plan.designs:
             table = read_rows(rows_of(plan, design.dataset))
             judged.append((plan, design, table, contrasts_of(plan, design, table)))
-    files = []
-    for dataset in dict.fromkeys(design.dataset for _, design, _, _ in judged):
-        own = [found for _, design, _, found in judged if design.dataset == dataset and len(found)]
-        every = pd.concat(own, ignore_index=True) if own else pd.DataFrame(columns=list(COLUMNS))
-        path = make_folder(folder / "results" / dataset) / "contrasts.csv"
-        write_text(path, every.to_csv(index=False, float_format="%.4g"))
-        files.append(path)
+    files = [_write_contrasts(plans[0], dataset, judged) for dataset in _datasets(plans)]
     verdicts = [
         found[found["contrast"] == "phi"]
         for plan, design, _, found in judged
@@ -66,71 +66,124 @@ def write_report(plans: Sequence[Plan], *, command: str) -> tuple[Any, list[Path
     return primary, [*document.write(folder, "report"), *files]
 
 
-def _document(plans: Sequence[Plan], judged: Sequence[Any], primary: Any, folder: Path, command: str) -> Document:
-    document = Document("Is diversity worth as much as data?")
-    document.text(answer(judged, plans[0].words))
-    document.code(command)
-    first = plans[0].designs[0]
-    shown = [one for one in judged if len(one[3])]
-    if shown:
-        document.figure(plots.phi(folder / "phi.png", _phi_rows(shown), plans[0].words), _PHI)
-    document.heading("The design")
-    document.text(
-        _DESIGN.format(n=first.n, double=2 * first.n, kinds=first.kinds, half=first.kinds // 2, heads=first.heads)
-    )
-    document.figure(plots.design(folder / "design.png", first.n, first.kinds), "The four arms.")
-    document.heading("Verdicts")
-    words, confidence = plans[0].words, plans[0].words.confidence
-    document.text(
-        f"φ with Fieller's interval at {100 * confidence:.1f} % (0.05 divided by {max(1, len(words.primary))} primary "
-        "rows), over pairs of cuts that manipulate complementary halves of the classes. The words were fixed before "
-        "the first run and are read in this order: not measurable (lower bound of D - A below "
-        f"{words.floor:g} point, or an arm's mean training recall below {words.gate:g}), negligible (inside "
-        f"±{words.negligible:g}), harmful (upper bound below 0), more than number (lower bound above {words.half:g}), "
-        "comparable with number (inside 1/3 to 2/3), at least comparable (lower bound above 1/3), matters but less "
-        "than number (inside 0 to ½), not decided. p is of the exact sign-flip test that breadth has no effect. The "
-        "side of one half stands beside the word: a word may change as an interval narrows, the side cannot."
-    )
-    if len(primary):
-        document.table(primary[["dataset", "design", "effect", "lo", "hi", "p", "n", "verdict"]])
-    for plan, design, table, found in judged:
-        if design.label in plan.words.primary and len(found):
-            _primary(document, plan, design, table, found)
-    others = [one for one in shown if one[1].label not in one[0].words.primary]
-    if others:
-        document.heading("Sensitivity: φ in the other designs")
-        import pandas as pd
+def _datasets(plans: Sequence[Plan]) -> list[str]:
+    return list(dict.fromkeys(design.dataset for plan in plans for design in plan.designs))
 
-        rows = pd.concat([found[found["contrast"].isin(["phi", "phi, side of one half"])] for *_, found in others])
+
+def _write_contrasts(plan: Plan, dataset: str, judged: Sequence[Any]) -> Path:
+    """Write a data set's contrasts; those of designs that are not judged here stay."""
+    import pandas as pd
+
+    path = make_folder(plan.path.parent / "results" / dataset) / "contrasts.csv"
+    own = [(name_of(design), found) for _, design, _, found in judged if design.dataset == dataset]
+    tables = [found for _, found in own if len(found)]
+    if path.exists():
+        before: Any = pd.read_csv(path, keep_default_na=False, na_values={"p": ["", "nan"]})
+        tables = [before[~before["design"].isin([name for name, _ in own])], *tables]
+    every = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+    write_text(path, every.to_csv(index=False, float_format="%.4g"))
+    return path
+
+
+def _document(plans: Sequence[Plan], judged: Sequence[Any], primary: Any, folder: Path, command: str) -> Document:
+    words = plans[0].words
+    document = Document(plans[0].title)
+    if words.primary:
+        document.text(answer(judged))
+    document.code(command)
+    shown = [one for one in judged if len(one[3]) and "phi" in set(one[3]["contrast"])]
+    if shown:
+        document.figure(plots.phi(folder / "phi.png", _phi_rows(shown), words), _PHI)
+        _explain(document, shown[0][1], folder)
+    if words.primary:
+        _verdicts(document, words, primary)
+    for plan, design, table, found in shown:
+        if design.label in plan.words.primary:
+            _primary(document, plan, design, table, found)
+    others = [found for plan, design, _, found in shown if design.label not in plan.words.primary]
+    if others:
+        document.heading("φ in other designs")
+        rows = _joined([found[found["contrast"].str.startswith("phi")] for found in others])
         document.table(rows[["dataset", "design", "contrast", "effect", "lo", "hi", "n", "verdict"]])
+    _named(document, judged)
     _figures(document, shown, folder)
     document.heading("Runs")
-    document.text(
-        "Planned, done, failed, repeated after a failure, refused before training, and core-hours of training."
-    )
+    document.text("Planned, done, failed, repeated after a failure, refused before training; core-hours of training.")
     for plan in plans:
-        document.table(
-            progress_of(plan)[["design", "planned", "done", "failed", "repeated", "refused", "left", "core_hours"]]
-        )
+        document.table(progress_of(plan).drop(columns="hours_left"))
     document.bullets([_other_rows(plan) for plan in plans])
     for plan in plans:
         _power(document, plan)
-    for title, items in (("Objections, and what answers them", OBJECTIONS), ("Limits", LIMITS), ("Priors", PRIORS)):
-        document.heading(title)
-        document.bullets([" ".join(item.split()) for item in items])
+    if shown:
+        for title, items in (("Objections, and what answers them", OBJECTIONS), ("Limits", LIMITS), ("Priors", PRIORS)):
+            document.heading(title)
+            document.bullets([" ".join(item.split()) for item in items])
     return document
 
 
+def _joined(tables: Sequence[Any]) -> Any:
+    """Return tables one below the other."""
+    import pandas as pd
+
+    return pd.concat(tables, ignore_index=True)
+
+
+def _explain(document: Document, design: Design, folder: Path) -> None:
+    heads = f"half of the classes are rare, the others have {design.heads} images of all kinds"
+    document.heading("The design")
+    document.text(
+        _DESIGN.format(
+            n=design.n, double=2 * design.n, kinds=design.kinds, half=design.kinds // 2,
+            who=heads if design.heads else "all classes are rare alike",
+        )
+    )  # fmt: skip
+    document.figure(plots.design(folder / "design.png", design.n, design.kinds), "The four arms.")
+
+
+def _verdicts(document: Document, words: Any, primary: Any) -> None:
+    document.heading("Verdicts")
+    document.text(
+        f"φ with Fieller's interval at {100 * words.confidence:.3g} % ({words.level:g} divided by "
+        f"{len(words.primary)} primary rows). The words were fixed before the first run and are read in this order: "
+        f"not measurable (lower bound of D - A below {words.floor:g} point, or an arm's mean training recall below "
+        f"{words.gate:g}), negligible (inside ±{words.negligible:g}), harmful (upper bound below 0), more than number "
+        f"(lower bound above {words.half:g}), comparable with number (inside {words.low:.2f} to {words.high:.2f}), at "
+        f"least comparable (lower bound above {words.low:.2f}), matters but less than number (inside 0 to "
+        f"{words.half:g}), not decided. The side of one half stands beside the word, since a word may turn as an "
+        "interval narrows. p is of the sign-flip test that breadth has no effect (exact up to 16 units)."
+    )
+    if len(primary):
+        document.table(primary[["dataset", "design", "effect", "lo", "hi", "p", "n", "verdict"]])
+
+
+def _named(document: Document, judged: Sequence[Any]) -> None:
+    """Show the contrasts that plans name."""
+    rows = []
+    for _, design, _, found in judged:
+        names = [contrast.name for contrast in design.contrasts]
+        if len(found):
+            rows.append(found[found["contrast"].isin(names)])
+    if rows and len(named := _joined(rows)):
+        document.heading("Named contrasts")
+        document.text("Points, or the unit that the name says; 95 % intervals (t, and Fieller's for ratios).")
+        document.table(named[list(COLUMNS)])
+
+
 def _primary(document: Document, plan: Plan, design: Design, table: Any, found: Any) -> None:
-    document.heading(f"{design.dataset}, {design.name}")
-    simple = ["breadth", "number", "D - A", "B - A", "D - C", "C - A", "D - B", "phi, all classes", "phi, AUC"]
+    document.heading(_titled(design))
     by_name = found.set_index("contrast")
-    document.text("Effects in points of prior-corrected recall of the rare classes; φ of other outcomes beside them.")
+    document.text(
+        "Effects in points of prior-corrected recall of the rare classes, with 95 % intervals; then φ of other "
+        f"outcomes at {100 * plan.words.confidence:.3g} %."
+    )
+    simple = ["breadth", "number", "D - A", "B - A", "D - C", "C - A", "D - B"]
     document.table(_rows(by_name, simple))
+    rest = [name for name in by_name.index if name.startswith("phi,")]
+    document.table(by_name.loc[rest, ["effect", "lo", "hi", "p", "n", "verdict"]].reset_index())
     document.text(
         "Kinds kept by the narrow arms, and kinds that these never see (test images by the nearest centre of their "
-        "class). B - A and D - C on kept kinds also halve the images of each kept kind; D - A keeps that depth, so it "
-        "alone asks whether other kinds help kept ones."
+        "class). B - A and D - C on kept kinds also halve the images of each kept kind. D - A keeps that depth and "
+        "asks whether other kinds help kept ones, but D also doubles the class's share of the rows."
     )
     document.table(_rows(by_name, _SIDES))
     document.text(
@@ -141,9 +194,11 @@ def _primary(document: Document, plan: Plan, design: Design, table: Any, found: 
     document.text("What the arms' images are like (means over cuts): balance, training recall, and the tau chosen.")
     rows = results_of(plan, design, table)
     document.table(rows.groupby("arm")[list(_BALANCE)].mean().reset_index())
+    steps = ", ".join(f"{arm} {steps:.0f}" for arm, steps in rows.groupby("arm")["steps"].mean().items())
     document.text(
-        "Does a measure predict accuracy beyond the number of images? R² of each arm predicted from the other arms, "
-        "within cuts. The last two are of trained networks, the others of the chosen images before training."
+        f"Steps of training by arm: {steps}. Does a measure predict accuracy beyond the number of images? R² of each "
+        "arm predicted from the other arms, outcome and measures centred within cuts. The last two measures are of "
+        "trained networks, the others of the chosen images before training."
     )
     document.table(prediction_table(rows, OUTCOME[design.name]))
 
@@ -170,9 +225,8 @@ def _phi_rows(shown: Sequence[Any]) -> list[dict[str, Any]]:
 def _titled(design: Design) -> str:
     """Return a design's name for people: "CIFAR-10, long-tailed, twice"."""
     names = {"cifar10": "CIFAR-10", "fashion_mnist": "Fashion-MNIST", "longtailed": "long-tailed", "main": ""}
-    return ", ".join(
-        names.get(name, name) for name in (design.dataset, design.name, design.variant) if names.get(name, name)
-    )
+    shown = [names.get(name, name) for name in (design.dataset, design.name, design.variant)]
+    return ", ".join(name for name in shown if name)
 
 
 def _figures(document: Document, shown: Sequence[Any], folder: Path) -> None:
@@ -220,13 +274,11 @@ def _power(document: Document, plan: Plan) -> None:
     document.table(table[table["cuts"].isin(run)])
 
 
-_PHI = "φ in every design: diamonds are primary (preregistered, corrected), dots are not."
+_PHI = "φ in every design: diamonds are primary, dots are not. Intervals at the level of the plan."
 _FACTORIAL = "Mean over pairs of cuts, and the 95 % interval of its difference from the mean of the four arms."
-_SIDES_CAPTION = (
-    "Effects on test images of kinds that the narrow arms keep and of kinds that they never see; 95 % intervals."
-)
-_DESIGN = """In each cut half of the classes are rare, the others have {heads} images of all kinds. Kinds are {kinds}
-clusters of the class's images in a space made without labels. A rare class has {n} or {double} images, drawn from all
-{kinds} kinds or from {half} of them that hold half of its images. All arms train for the same number of steps. φ =
-½[(B - A) + (D - C)] / (D - A): of what it costs to halve images *and* kinds, the share that is due to the kinds. It is
-0 if only the number of images counts, 1 if only their kinds do, and ½ if both count alike."""
+_SIDES_CAPTION = "Effects on test images of kinds that the narrow arms keep, and of kinds that they never see; 95 %."
+_DESIGN = """In each cut {who}. Kinds are {kinds} clusters of a class's images in a space made without labels. A rare
+class has {n} or {double} images, drawn from all {kinds} kinds or from {half} of them, chosen at random among the halves
+that hold 45 to 55 % of its images. All arms train for the same number of steps, up to whole epochs.
+φ = ½[(B - A) + (D - C)] / (D - A): of what it costs to halve images *and* kinds, the share that is due to the kinds. It
+is 0 if only the number of images counts, 1 if only their kinds do, and ½ if both count alike."""

@@ -13,17 +13,18 @@ from divaug.study.exchange.plan import Arm, Design, Plan
 KEYS = ("prereg", "dataset", "design", "variant", "arm", "cut", "seed")
 TEXT = (
     "prereg", "dataset", "design", "variant", "arm", "dose", "method", "augmentation", "steps_rule", "encoder",
-    "protocol", "data", "selection", "precision", "status", "reason",
+    "protocol", "data", "selection", "kinds", "config", "precision", "status", "reason",
 )  # fmt: skip
 COLUMNS = (
     "dataset", "design", "arm", "cut", "seed", "n", "breadth", "dose", "vendi_u", "vendi_outside", "coverage", "radius",
     "margin", "shift", "mass", "smd_max", "epochs", "steps", "train_recall", "balanced_accuracy", "prior_corrected",
     "tail_prior_corrected", "head_prior_corrected", "tau", "auc", "recall_kept", "recall_withheld",
     "topk_fe_heldout", "topk_ce_heldout", "method", "augmentation", "variant", "G", "steps_rule", "encoder", "protocol",
-    "data", "selection", "precision", "seconds", "status", "reason", "prereg",
+    "data", "selection", "kinds", "config", "precision", "seconds", "status", "reason", "prereg",
 )  # fmt: skip
 OK, FAILED, REFUSED = "ok", "failed", "refused"
-ATTEMPTS = 2  # a run that fails is repeated once
+ATTEMPTS = 2  # a run that fails is repeated once, the next time that the study is run
+_LATER = ("kinds", "config")  # columns that the first rows do not have
 
 
 def read_rows(path: Path) -> Any:
@@ -37,11 +38,19 @@ def read_rows(path: Path) -> Any:
     if not path.exists():
         return pd.DataFrame(columns=list(COLUMNS))
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=_missing())
+        read: Any = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=_missing())
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as rows of a study: {error}") from error
-    if missing := [name for name in COLUMNS if name not in table]:
+    if missing := [name for name in COLUMNS if name not in read and name not in _LATER]:
         raise DataError(f"{path} holds no rows of a study: columns {missing} are missing")
+    table: Any = read.assign(**{name: "" for name in _LATER if name not in read})
+    done: Any = table[table["status"] == OK]
+    if (again := done.duplicated(list(KEYS))).any():
+        one = done[again].iloc[0]
+        raise DataError(
+            f"{path} has two results of {one['dataset']} {one['design']} {one['variant']}, arm {one['arm']}, cut "
+            f"{one['cut']}; keep the first"
+        )
     return table
 
 
@@ -60,10 +69,25 @@ def add_row(path: Path, row: dict[str, Any], correct: np.ndarray | None = None) 
     """
     make_folder(path.parent)
     with exclusive(path.with_name(f".{path.name}.lock"), wait=True):
+        table = read_rows(path)
+        same = (table[list(KEYS)] == [row[name] for name in KEYS]).all(axis=1) & (table["status"] == OK)
+        if same.any():
+            what = f"arm {row['arm']}, cut {row['cut']}"
+            raise DataError(f"{path} has a result of {what} already: another process ran it")
+        if not _header_is_current(path):
+            write_text(path, table.reindex(columns=list(COLUMNS)).to_csv(index=False, float_format="%.6g"))
         if correct is not None:
             own = {name: row[name] for name in KEYS} | {"images": len(correct), "correct": packed(correct)}
             _append(path.with_name("correct.csv"), own, [*KEYS, "images", "correct"])
         _append(path, row, list(COLUMNS))
+
+
+def _header_is_current(path: Path) -> bool:
+    """Return whether the file has today's columns, or does not exist yet."""
+    if not path.exists():
+        return True
+    with path.open(encoding="utf-8") as file:
+        return file.readline().strip() == ",".join(COLUMNS)
 
 
 def _append(path: Path, row: dict[str, Any], columns: list[str]) -> None:

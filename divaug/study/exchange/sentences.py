@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from divaug.study.exchange.plan import Words
 
-
-def answer(judged: Sequence[Any], words: Words) -> str:
+def answer(judged: Sequence[Any]) -> str:
     """Return the answer in a sentence for each primary design; it names the manipulation.
 
     Args:
         judged: For each design: plan, design, rows, contrasts.
-        words: The bounds.
     """
     said = []
     for plan, design, _, found in judged:
@@ -22,20 +19,25 @@ def answer(judged: Sequence[Any], words: Words) -> str:
             continue
         by_name = found.set_index("contrast")
         phi, breadth, number = (by_name.loc[name] for name in ("phi", "breadth", "number"))
-        side = by_name.loc["phi, side of one half", "verdict"]
+        unfinished = str(phi["verdict"]).startswith("unfinished")
+        if unfinished:
+            said.append(f"{design.dataset}: *{phi['verdict']}*; nothing is said before all are in.")
+            continue
+        unit = "pairs of cuts" if design.name == "longtailed" else "cuts"
         said.append(
-            f"{design.dataset}: *{phi['verdict']}*. Halving the kinds of a rare class's {2 * design.n} images costs "
-            f"{breadth['effect']:.1f} points of its recall [{breadth['lo']:.1f}, {breadth['hi']:.1f}], halving their "
-            f"number {number['effect']:.1f} [{number['lo']:.1f}, {number['hi']:.1f}]; φ = {phi['effect']:.2f} "
-            f"[{phi['lo']:.2f}, {phi['hi']:.2f}] (side of one half: {side}), over {phi['n']} pairs of cuts."
+            f"{design.dataset}: *{phi['verdict']}*. Halving the kinds of a rare class's images costs "
+            f"{breadth['effect']:.1f} points of its prior-corrected recall [{breadth['lo']:.1f}, {breadth['hi']:.1f}], "
+            f"halving their number from {2 * design.n} to {design.n} costs {number['effect']:.1f} "
+            f"[{number['lo']:.1f}, {number['hi']:.1f}] (95 % intervals over {phi['n']} {unit}); φ = "
+            f"{phi['effect']:.2f} [{phi['lo']:.2f}, {phi['hi']:.2f}] at {100 * plan.words.confidence:.3g} %."
         )
     return " ".join(said) if said else "No primary design has a result yet."
 
 
 OBJECTIONS = (
     """*It is covariate shift.* The narrow arms train on half of the kinds and are tested on all of them. That is the
-    manipulation: losing kinds is losing part of the test distribution. Only D - A on kept kinds asks for more, namely
-    whether other kinds make better features for the kept ones; it is in the tables.""",
+    manipulation: losing kinds is losing part of the test distribution. D - A on kept kinds asks for more, whether
+    other kinds help the kept ones; but D also doubles the class's share of the rows.""",
     """*Twice the number is also twice the exposure.* At a fixed number of steps, more images of a class are a larger
     share of the rows, and a milder imbalance; breadth changes neither. The design twice repeats the images of A and B
     to the exposure of C and D, and gives φ for different images alone.""",
@@ -44,13 +46,13 @@ OBJECTIONS = (
     not depend on it.""",
     """*The outcome is a threshold.* It is corrected for the training cut's shares with a strength chosen on other test
     images. φ of all classes' recall, and of the AUC, which knows no threshold, stand beside it.""",
-    """*Atypical images.* Kinds are halved so that the kept half holds 45 to 55 % of the pool; radius, probe margin,
+    """*Atypical images.* Halves of the kinds are drawn until one holds 45 to 55 % of the pool; radius, probe margin,
     brightness and contrast of the arms' images are in the balance table. Breadth moves the mean of a class by its
     nature (column shift).""",
     """*The encoder leaks.* Encoders, patches and the probe see quarter b1 of the training images only, and no labels
     but for the probe, which measures and never selects. Pools are half a.""",
     """*The words were chosen afterwards.* They stand in the preregistration, whose hash is in every row, with the
-    number of cuts and the outcome; verdicts are given only when all cuts are in.""",
+    number of cuts and the outcome; nothing is said before all cuts are in.""",
     """*Latent diversity was not moved.* If the rarefied top-K CE and FE of held-out images do not both rise with
     breadth, the verdict says so. Number may move them too: its effect is beside it. There is no claim that they
     mediate.""",

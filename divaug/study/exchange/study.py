@@ -5,11 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from divaug.base.errors import ConfigError, suggestion
 from divaug.base.files import make_folder
 from divaug.study.exchange.block import run_block
 from divaug.study.exchange.plan import Design, Plan
-from divaug.study.exchange.rows import FAILED, OK, REFUSED, of_plan, read_rows, wanted
+from divaug.study.exchange.rows import ATTEMPTS, FAILED, OK, REFUSED, of_plan, read_rows, wanted
 from divaug.study.runner import Task, run_tasks
 
 
@@ -19,14 +18,7 @@ def rows_of(plan: Plan, dataset: str) -> Path:
 
 
 def chosen_designs(plan: Plan, labels: Sequence[str]) -> list[Design]:
-    """Return the designs with these labels, in the plan's order; all of them for no label.
-
-    Raises:
-        ConfigError: There is no such design.
-    """
-    known = [design.label for design in plan.designs]
-    if unknown := [label for label in labels if label not in known]:
-        raise ConfigError(f"{plan.path} has no design {unknown[0]!r}; {suggestion(unknown[0], known)}")
+    """Return the designs with these labels, in the plan's order; all of them for no label."""
     return [design for design in plan.designs if not labels or design.label in labels]
 
 
@@ -40,27 +32,35 @@ def run_study(
 ) -> None:
     """Train what is missing: all arms of a cut in one task, cut after cut, design after design.
 
+    A run that fails is a row and stops nothing; it is repeated once, the next time that the study is run.
+
     Args:
         plan: The preregistration.
         folder: Where runs are kept; what was begun there is continued.
         labels: Only these designs.
-        jobs: Cuts at once, each in a process of one thread.
+        jobs: Cuts at once: with several, each in a process of one thread.
         say: Called with a line for every cut.
 
     Raises:
-        ConfigError: There is no such design.
         Interrupted: A signal came; the same command continues.
-        DivaugError: The images of a cut cannot be chosen. A run that fails is a row, and stops nothing.
+        ConfigError, DataError: The plan has changed, or the images of a cut cannot be chosen.
     """
     tasks = []
     for design in chosen_designs(plan, labels):
+        plan.check_can_run(design)
         rows = rows_of(plan, design.dataset)
         table = read_rows(rows)
         missing = {cut: [arm for arm in design.arms if wanted(table, plan, design, arm, cut)] for cut in design.cuts}
         for cut, arms in missing.items():
             if arms:
                 do = partial(
-                    run_block, plan.path.resolve(), design.label, cut, make_folder(folder).resolve(), rows.resolve()
+                    run_block,
+                    plan.path.resolve(),
+                    plan.prereg,
+                    design.label,
+                    cut,
+                    make_folder(folder).resolve(),
+                    rows.resolve(),
                 )
                 tasks.append(Task(f"{design.label}, cut {cut}: {len(arms)} of {len(design.arms)} arms", do))
     run_tasks(tasks, jobs=jobs, say=say)
@@ -78,7 +78,8 @@ def progress_of(plan: Plan, labels: Sequence[str] = ()) -> Any:
         again = failed.merge(done[["arm", "cut"]], on=["arm", "cut"]).drop_duplicates(["arm", "cut"])
         refused = int((rows["status"] == REFUSED).sum())
         hours = float(done["seconds"].sum()) / 3600
-        left = planned - len(done) - refused
+        lost = int((failed.groupby(["arm", "cut"]).size() >= ATTEMPTS).sum())
+        left = planned - len(done) - refused - lost
         out.append({
             "design": design.label, "planned": planned, "done": len(done), "failed": len(failed),
             "repeated": len(again), "refused": refused, "left": left, "core_hours": hours,

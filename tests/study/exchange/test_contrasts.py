@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from divaug.base.errors import ConfigError
 from divaug.base.stats import sign_flip_p, t_interval
 from divaug.study.exchange.analysis import factorial, units
-from divaug.study.exchange.contrasts import contrasts_of, failed_units, results_of
+from divaug.study.exchange.contrasts import contrasts_of, lost_units, results_of
 from divaug.study.exchange.plan import read_plan
 from divaug.study.exchange.report import write_report
 from divaug.study.exchange.rows import COLUMNS, TEXT
@@ -156,13 +157,22 @@ def test_other_kinds_take_b_and_d_from_the_main_design(plan):
 def test_no_verdict_before_all_cuts_are_in(plan):
     table = table_of(plan)
     last = (table["variant"] == "main") & (table["cut"] == 11) & (table["arm"] == "C")
-    assert row(contrasts_of(plan, plan.designs[0], table[~last]), "phi")["verdict"] == "unfinished: 5 of 6 units"
+    found = contrasts_of(plan, plan.designs[0], table[~last])
+    for name in ("phi", "phi, side of one half", "phi, all classes", "phi, AUC"):
+        assert row(found, name)["verdict"] == "unfinished: 5 of 6 units"
     failed = pd.concat([table[~last], *[table[last].assign(status="failed")] * 2], ignore_index=True)
-    assert failed_units(plan, plan.designs[0], failed) == 1
+    assert lost_units(plan, plan.designs[0], failed) == 1
     found = row(contrasts_of(plan, plan.designs[0], failed), "phi")
     assert found["n"] == 5 and found["verdict"] == "matters, less than number"
+    twice = contrasts_of(plan, plan.designs[1], pd.concat([failed, *[table[last].assign(status="failed", cut=5)] * 2]))
+    assert row(twice, "phi")["n"] == 4  # cut 5's own row is there; what failed before it does not count
+    gone = table[~((table["variant"] == "main") & (table["cut"] == 5) & (table["arm"] == "D"))]
+    lost = pd.concat([gone, *[table[last].assign(status="failed", cut=5, arm="D")] * 2], ignore_index=True)
+    borrowed = row(contrasts_of(plan, plan.designs[1], lost), "phi")  # D of the main design is lost to the variant too
+    assert borrowed["n"] == 3 and not borrowed["verdict"].startswith("unfinished")
+    assert lost_units(plan, plan.designs[1], lost) == 1
     once = pd.concat([table[~last], table[last].assign(status="failed")], ignore_index=True)
-    assert failed_units(plan, plan.designs[0], once) == 0  # it is still to be repeated
+    assert lost_units(plan, plan.designs[0], once) == 0  # it is still to be repeated
 
 
 def test_an_arm_that_is_not_fitted_forbids_a_verdict(plan):
@@ -180,6 +190,14 @@ def test_a_verdict_says_where_latent_diversity_did_not_move(plan, column):
     assert verdict.startswith("matters, less than number; input diversity: latent diversity not shown")
 
 
+def test_kinds_of_another_grain_are_not_compared(plan):
+    table = table_of(plan)
+    table.loc[table["variant"] == "kinds8", "G"] = 8.0
+    names = contrasts_of(plan, plan.designs[2], table)["contrast"]
+    assert "breadth" in set(names) and not names.str.contains("kinds").any()
+    assert contrasts_of(plan, plan.designs[0], table)["contrast"].str.contains("kept kinds").any()
+
+
 def test_rows_of_another_hash_are_refused_and_counted(plan):
     table = table_of(plan)
     foreign = pd.concat([table, table.assign(prereg="0" * 12, tail_prior_corrected=0.9)], ignore_index=True)
@@ -193,7 +211,7 @@ def test_rows_of_another_hash_are_refused_and_counted(plan):
     assert primary["verdict"].tolist() == ["matters, less than number"]
     text = files[0].read_text()
     assert f"{len(table)} of {2 * len(table)} rows of digits are of other preregistrations and not read" in text
-    assert "digits: *matters, less than number*. Halving the kinds of a rare class's 200 images costs" in text
+    assert "digits: *matters, less than number*. Halving the kinds of a rare class's images costs" in text
     assert "the command" in text and "| digits/longtailed | 48 | 48 |" in text
     page = files[1].read_text()
     assert page.count('<img src="data:image/png;base64') == 4 and "matters, less than number" in page
@@ -205,6 +223,26 @@ def test_without_a_row_the_report_says_so(plan):
     primary, files = write_report([plan], command="x")
     assert not len(primary)
     assert "digits: no result yet." in files[0].read_text()
+    assert files[0].parent.name == "plan"  # a folder of its own: another plan's report stays
+
+
+def test_a_report_keeps_the_contrasts_of_designs_that_it_does_not_judge(plan, tmp_path):
+    path = rows_of(plan, "digits").with_name("contrasts.csv")
+    path.parent.mkdir(parents=True)
+    path.write_text("contrast,dataset,design,effect,lo,hi,p,n,verdict\nphi,digits,other,1,0,2,,5,kept\n")
+    table_of(plan).to_csv(path.with_name("runs.csv"), index=False)
+    write_report([plan], command="x")
+    designs = pd.read_csv(path)["design"].unique().tolist()
+    assert designs == ["other", "longtailed", "longtailed/twice", "longtailed/kinds8"]
+    write_report([plan], command="x")
+    assert pd.read_csv(path)["design"].unique().tolist() == designs
+
+
+def test_plans_of_one_report_are_in_one_folder(plan, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "plan.toml").write_text(PLAN)
+    with pytest.raises(ConfigError, match="must be in one folder"):
+        write_report([plan, read_plan(tmp_path / "other" / "plan.toml")], command="x")
 
 
 def test_paired_units_of_the_table_are_all_classes(plan):

@@ -42,7 +42,7 @@ def test_differences_and_exchange_rates(tmp_path):
     values = {arm: mean + 0.005 * rng.normal(size=8) for arm, mean in MEANS.items()}
     rows = [
         {"dataset": "digits", "design": "balanced", "variant": "main", "arm": arm, "cut": cut, "status": "ok",
-         "prereg": plan.prereg, "balanced_accuracy": values[arm][cut]}
+         "prereg": plan.prereg, "balanced_accuracy": values[arm][cut], "train_recall": 0.95}
         for arm in MEANS for cut in range(8)
     ]  # fmt: skip
     found = contrasts_of(plan, plan.designs[0], pd.DataFrame(rows)).set_index("contrast")
@@ -56,6 +56,13 @@ def test_differences_and_exchange_rates(tmp_path):
     )
     assert found.loc["of two", "effect"] == pytest.approx(100 * (0.575 - 0.47), abs=0.6)
     assert found.loc["level", "effect"] == pytest.approx(46, abs=0.6)
+    assert set(found["verdict"]) == {""}
+    unfitted = pd.DataFrame(rows)
+    unfitted.loc[unfitted["arm"] == "four", "train_recall"] = 0.5
+    marked = contrasts_of(plan, plan.designs[0], unfitted[unfitted["cut"] < 7].copy()).set_index("contrast")["verdict"]
+    assert marked["cutmix"] == "unfinished: 7 of 8 units"
+    marked = contrasts_of(plan, plan.designs[0], unfitted).set_index("contrast")["verdict"]
+    assert marked["cutmix"] == "" and "arm four is not fitted" in marked["cutmix, in doublings"]
 
 
 def test_a_contrast_names_arms_that_exist(tmp_path):

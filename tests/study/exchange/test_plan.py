@@ -51,6 +51,14 @@ def test_keys_reach_the_runs(tmp_path):
     assert plan.runs == 8
 
 
+def test_whole_numbers_draw_the_same_images(tmp_path):
+    one, other = (
+        plan_of(tmp_path, PLAN.replace("number = 1.0", number)).designs[0].arms
+        for number in ("number = 1", "number = 1.0")
+    )
+    assert repr(one["A"]) == repr(other["A"])
+
+
 def test_a_designs_preset_is_over_the_plans(tmp_path):
     plan = plan_of(tmp_path, PLAN + "[design.preset]\nbatch_size = 25\n")
     config = plan.config(plan.designs[0], plan.designs[0].arms["A"], counts=(1,), epochs=1, seed=0)
@@ -84,11 +92,16 @@ def test_a_designs_preset_is_over_the_plans(tmp_path):
         ("number = 1.0", "number = -1.0", "number must be > 0"),
         ("number = 1.0", "number = nan", "number must be finite"),
         ("breadth = 1.0", 'method = "erm2"', "erm2"),
-        ("breadth = 1.0", 'match = ["size"]', "match takes"),
+        ("breadth = 1.0", 'dose = "low", match = ["size"]', "match takes"),
         ("arms.A", 'arms."A/B"', "cannot be called"),
         ('"digits"', '"digit"', "digit"),
         ("[preset]", '[encoders]\ndigits = ["none.pt"]\n[preset]', "there is no encoder"),
         ("[preset]", '[words]\nprimary = ["digits/balanced"]\n[preset]', "primary names 'digits/balanced'"),
+        ("batch_size = 50", "epochs = 5", "preset: epochs is set by the study"),
+        ("breadth = 1.0", "options = { seed = 3 }", "options: seed is set by the study"),
+        ("breadth = 1.0", 'match = ["radius"]', "match goes with a dose"),
+        ("steps = 20", "steps = -3000", "give steps or epochs"),
+        ("n = 10", "n = 0", "n must be >= 1"),
         ("[preset]", "[words]\nflor = 1.0\n[preset]", "unknown key 'flor'"),
     ],
 )

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -152,8 +151,9 @@ def test_a_run_that_fails_is_a_row_is_repeated_once_and_stops_nothing(folder, tm
         failed = rows[rows["status"] == "failed"]
         assert len(failed) == times and set(failed["reason"]) == {"the gradient is not finite in epoch 1"}
         assert tried.count("Acut0") == times
+        assert progress_of(plan)["left"].item() == (1 if times == 1 else 0)
     found = progress_of(plan).iloc[0]
-    assert found[["done", "failed", "repeated", "left"]].tolist() == [3, 2, 0, 1]
+    assert found[["done", "failed", "repeated", "left"]].tolist() == [3, 2, 0, 0]
     monkeypatch.setattr(block, "run", real)
     table = rows_of(plan, "digits").read_text().splitlines()
     rows_of(plan, "digits").write_text(
@@ -185,11 +185,81 @@ def test_packed_booleans_come_back(images):
     np.testing.assert_array_equal(unpacked(packed(bits), images), bits)
 
 
-def test_the_design_label_is_checked(done):
+def test_a_plan_that_was_edited_since_is_refused(done, folder):
     from divaug.base.errors import ConfigError
 
-    with pytest.raises(ConfigError, match="no design 'digits/longtail'"):
-        run_study(done[0], Path("unused"), labels=["digits/longtail"])
+    with pytest.raises(ConfigError, match="has changed since the study began"):
+        block.run_block(
+            folder / "plan.toml", "0" * 12, "digits/longtailed", 0, folder / "runs", rows_of(done[0], "digits")
+        )
+
+
+def test_two_processes_do_not_work_on_one_cut_and_no_result_is_written_twice(done, tmp_path):
+    from divaug.base.errors import DataError, DivaugError
+    from divaug.base.files import exclusive
+
+    plan = done[0]
+    rows = tmp_path / "runs.csv"
+    lock = tmp_path / f".{plan.prereg}-digits-longtailed-1.lock"
+    with exclusive(lock, wait=False), pytest.raises(DivaugError, match="is in use by process"):
+        block.run_block(plan.path, plan.prereg, "digits/longtailed", 1, tmp_path / "runs", rows)
+    assert not rows.exists()
+    row = dict.fromkeys(KEYS, "x") | {"cut": 1, "seed": 1, "status": "ok"}
+    add_row(rows, row)
+    with pytest.raises(DataError, match="has a result of arm x, cut 1 already"):
+        add_row(rows, row)
+    rows.write_text(rows.read_text() + rows.read_text().splitlines()[1] + "\n")
+    with pytest.raises(DataError, match="two results of x x x, arm x, cut 1"):
+        read_rows(rows)
+
+
+def test_a_cut_is_not_finished_with_other_kinds(done, folder, tmp_path):
+    """Another machine may find other clusters: a cut's narrow arms must share theirs."""
+    from divaug.base.errors import DataError
+
+    plan, rows, _ = done
+    assert rows["kinds"].nunique() == 2 and rows.groupby("cut")["kinds"].nunique().tolist() == [1, 1]
+    other = rows[(rows["cut"] == 0) & (rows["arm"] == "A")].assign(kinds="ffffffff")
+    other.to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(DataError, match="kinds of cut 0 are not those that it was begun with"):
+        block.run_block(plan.path, plan.prereg, "digits/longtailed", 0, tmp_path / "runs", tmp_path / "runs.csv")
+
+
+def test_rows_of_before_a_column_was_added_are_read_and_kept(done, tmp_path):
+    _, rows, _ = done
+    rows.drop(columns=["kinds", "config"]).to_csv(tmp_path / "runs.csv", index=False)
+    found = read_rows(tmp_path / "runs.csv")
+    assert set(found["kinds"]) == {""} and found["tau"].tolist() == rows["tau"].tolist()
+    add_row(tmp_path / "runs.csv", dict.fromkeys(KEYS, "x") | {"cut": 9, "seed": 9, "kinds": "abc", "status": "ok"})
+    again = read_rows(tmp_path / "runs.csv")
+    assert again["kinds"].tolist() == ["", "", "", "", "abc"] and again["tau"].tolist()[:4] == rows["tau"].tolist()
+
+
+def test_rows_say_which_configuration_was_run(done):
+    """Both arms of a cut have the same configuration but for the images' counts and epochs; no two are one."""
+    _, rows, _ = done
+    assert rows.groupby("arm")["config"].nunique().max() <= 2 and (rows["config"].str.len() == 8).all()
+
+
+def test_variables_that_would_change_runs_are_refused(done, monkeypatch):
+    from divaug.base.errors import ConfigError
+
+    plan = done[0]
+    monkeypatch.setenv("DIVAUG_PIXEL", "none")
+    with pytest.raises(ConfigError, match="DIVAUG_PIXEL is set"):
+        read_plan(plan.path)
+    monkeypatch.delenv("DIVAUG_PIXEL")
+    monkeypatch.setenv("DIVAUG_DEVICE", "cpu")
+    assert read_plan(plan.path).prereg == plan.prereg
+
+
+def test_a_data_set_without_encoders_is_named_before_anything_is_run(folder, tmp_path):
+    from divaug.base.errors import ConfigError
+
+    text = (folder / "plan.toml").read_text()
+    (tmp_path / "plan.toml").write_text(text[: text.index("[encoders]")] + text[text.index("[[design]]") :])
+    with pytest.raises(ConfigError, match="encoders names none for digits"):
+        run_study(read_plan(tmp_path / "plan.toml"), tmp_path / "runs")
 
 
 OTHERS = """

@@ -1,0 +1,120 @@
+"""A model folder: everything that predicting needs, in files that can be copied anywhere.
+
+``model.json`` (architecture, classes, preprocessing, decision, card), ``weights.safetensors``, and under ``code/`` the
+user's own file where the network or head is defined in one. No file of pretrained weights, run folder or hub is needed.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from divaug.base.errors import DivaugError
+from divaug.base.files import make_folder, write_json
+from divaug.config import user_files
+from divaug.config.registry import HEADS, MODELS, add_import
+from divaug.models.network import build_network
+from divaug.runs.decision import Decision
+from divaug.runs.folder import RunFolder
+from divaug.runs.model import Model, load
+from divaug.runs.preprocess import Preprocess
+
+FORMAT = 1
+_WEIGHTS_OF_OTHERS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
+
+
+def is_model_folder(path: Path) -> bool:
+    """Return whether a folder holds a model."""
+    return (path / "model.json").is_file()
+
+
+def save_model(
+    path: Path, run: RunFolder, *, decision: Decision | None = None, card: Mapping[str, Any] | None = None
+) -> Path:
+    """Write the model of a finished run as a model folder; return the folder.
+
+    Args:
+        path: The folder; a model that is there is replaced.
+        run: The run.
+        decision: Temperature, thresholds and abstention.
+        card: What is known about the model, as plain values.
+
+    Raises:
+        DivaugError: The run has no model.
+    """
+    from safetensors.torch import save_file
+
+    model, config = load(run), run.config
+    make_folder(path)
+    options = {key: value for key, value in config.model.options.items() if key not in _WEIGHTS_OF_OTHERS}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    temporary = path / ".weights.safetensors.tmp"
+    save_file(state, temporary)
+    temporary.replace(path / "weights.safetensors")
+    code = _own_code(path, config.model.name, config.head.name)
+    write_json(path / "model.json", {
+        "format": FORMAT, "classes": list(model.classes), "transform": asdict(model.transform),
+        "network": {"name": config.model.name, "options": options, "head": config.head.name,
+                    "head_options": dict(config.head.options)},
+        "code": code, "decision": (decision or Decision()).table(), "card": dict(card or {}),
+    })  # fmt: skip
+    return path
+
+
+def _own_code(path: Path, model: str, head: str) -> list[str]:
+    """Copy the user's files that define the network and its head, and return their names."""
+    modules = {HEADS.entry(head).module}
+    if not model.startswith("timm:"):
+        modules.add(MODELS.entry(model).module)
+    files = [item for item in (*user_files.imports(), *user_files.looked_at()) if item.endswith(".py")]
+    named = [Path(item) for item in files if user_files.module_name(item) in modules]
+    for file in named:
+        shutil.copyfile(file, make_folder(path / "code") / file.name)
+    return [file.name for file in named]
+
+
+def read_model(path: Path) -> Model:
+    """Read a model folder.
+
+    Raises:
+        DivaugError: A file is missing or damaged, or of another format.
+        ConfigError: The network is defined in a file of the folder's, which is not run unless the user trusts it.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        content = json.loads((path / "model.json").read_text(encoding="utf-8"))
+        if content.get("format") != FORMAT:
+            raise DivaugError(f"{path} is a model of format {content.get('format')}; this divaug reads {FORMAT}")
+        for name in content["code"]:
+            add_import(str(path / "code" / name), named_by_user=False)
+        network, transform = content["network"], content["transform"]
+        classes, decision, card = content["classes"], Decision(**content["decision"]), content["card"]
+        height, width, channels = transform["shape"]
+        state = load_file(path / "weights.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DivaugError(f"the model in {path} is damaged: {type(error).__name__}: {error}") from error
+    built = build_network(
+        network["name"], len(classes), channels=channels, size=(height, width), head=network["head"],
+        head_options=network["head_options"], seed=0, **network["options"],
+    )  # fmt: skip
+    try:
+        built.load_state_dict(state)
+    except RuntimeError as error:
+        raise DivaugError(f"the model in {path} is damaged: {str(error).splitlines()[0]}") from error
+    preprocess = Preprocess(
+        (height, width, channels), tuple(transform["mean"]), tuple(transform["std"]), transform["resize"],
+        transform["bits"],
+    )  # fmt: skip
+    return Model(built, classes, preprocess, decision, card)
+
+
+def decide(path: Path, **changes: Any) -> Decision:
+    """Change the decision of a model folder, for example ``thresholds``, and return the new one."""
+    content = json.loads((path / "model.json").read_text(encoding="utf-8"))
+    decision = replace(Decision(**content["decision"]), **changes)
+    write_json(path / "model.json", {**content, "decision": decision.table()})
+    return decision
