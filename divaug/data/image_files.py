@@ -1,8 +1,10 @@
 """Image files: decoding any common format to uint8 RGB of one size, and what a file says of itself."""
 
+import csv
 import hashlib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,6 +210,11 @@ class ImageFiles:
         self.files = files
         self.geometry = geometry
 
+    @classmethod
+    def joined(cls, several: Sequence["ImageFiles"]) -> "ImageFiles":
+        """Return files one after another; the geometry is the first one's."""
+        return cls([file for one in several for file in one.files], several[0].geometry)
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """The shape that decoding everything would produce."""
@@ -235,3 +242,29 @@ def scan_files(files: Sequence[Path], geometry: Geometry, *, keep: bool) -> list
     """Scan files in threads; see ``scan``."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda path: scan(path, geometry, keep=keep), files))
+
+
+def image_paths(sources: Iterable[str | Path]) -> Iterator[Path]:
+    """Yield the image files of files, folders and CSVs, one by one: a million of them need no list.
+
+    A folder gives all image files below it, in order of their names; a CSV the column ``path``, relative to the CSV;
+    any other file itself, readable or not.
+
+    Raises:
+        DataError: A source does not exist, or a CSV has no column ``path``.
+    """
+    for source in map(Path, sources):
+        if source.is_dir():
+            for folder, below, names in os.walk(source):
+                below.sort()
+                yield from (Path(folder, name) for name in sorted(names) if Path(name).suffix.lower() in SUFFIXES)
+        elif source.suffix.lower() == ".csv" and source.is_file():
+            with source.open(encoding="utf-8-sig", newline="") as file:
+                rows = csv.DictReader(file)
+                if "path" not in (rows.fieldnames or ()):
+                    raise DataError(f"{source} has no column 'path': found {', '.join(rows.fieldnames or ())}")
+                yield from (source.parent / row["path"] for row in rows)
+        elif source.exists():
+            yield source
+        else:
+            raise DataError(f"there is no {source}")

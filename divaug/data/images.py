@@ -1,7 +1,7 @@
 """What a data set hands over: images, labels and what the data set declares about itself."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,18 +19,33 @@ class Part:
         labels: int64 ``(N,)``.
         groups: Group of every image (patient, slide), or None.
         contents: SHA-256 of every image file's bytes, ``(N,)`` of 32 bytes each, or None for images without files.
+        paths: File of every image, ``(N,)`` strings, or None for images without files.
     """
 
     images: np.ndarray | ImageFiles
     labels: np.ndarray
     groups: np.ndarray | None = None
     contents: np.ndarray | None = None
+    paths: np.ndarray | None = None
 
     def take(self, keep: np.ndarray) -> "Part":
         """Return the part at a boolean mask or an index array."""
         images = self.images.take(keep) if isinstance(self.images, ImageFiles) else self.images[keep]
-        groups, contents = (None if a is None else a[keep] for a in (self.groups, self.contents))
-        return Part(images, self.labels[keep], groups, contents)
+        groups, contents, paths = (None if a is None else a[keep] for a in (self.groups, self.contents, self.paths))
+        return Part(images, self.labels[keep], groups, contents, paths)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Part"]) -> "Part":
+        """Return parts one after another; all must be arrays, or all files of one geometry."""
+        labels = np.concatenate([part.labels for part in parts])
+        files = [part.images for part in parts if isinstance(part.images, ImageFiles)]
+        arrays = [part.images for part in parts if isinstance(part.images, np.ndarray)]
+        images = np.concatenate(arrays) if arrays else ImageFiles.joined(files)
+        groups, contents, paths = (
+            None if any(one is None for one in each) else np.concatenate([one for one in each if one is not None])
+            for each in zip(*((part.groups, part.contents, part.paths) for part in parts), strict=True)
+        )
+        return cls(images, labels, groups, contents, paths)
 
     @property
     def digests(self) -> np.ndarray:

@@ -28,11 +28,7 @@ def carve(
     Returns:
         Boolean ``(N,)``, True where held out.
     """
-    first = np.arange(len(labels))  # of every image: the first one identical to it
-    if contents is not None:
-        numbers = contents.view("<u8").reshape(len(contents), -1)  # void cannot be sorted
-        _, at, which = np.unique(numbers, axis=0, return_index=True, return_inverse=True)
-        first = at[which]
+    first = _identical(contents, len(labels))
     if groups is not None:
         return _carve_groups(labels, frac, seed, _merged(groups, first))
     held = np.zeros(len(labels), dtype=bool)
@@ -42,6 +38,15 @@ def carve(
         if len(members) - size >= 2:
             held[stream(seed, f"carve/{c}").choice(members, size, replace=False)] = True
     return held[first]
+
+
+def _identical(contents: np.ndarray | None, size: int) -> np.ndarray:
+    """Return for every image the first one that is identical to it."""
+    if contents is None:
+        return np.arange(size)
+    numbers = contents.view("<u8").reshape(len(contents), -1)  # void cannot be sorted
+    _, at, which = np.unique(numbers, axis=0, return_index=True, return_inverse=True)
+    return at[which]
 
 
 def _merged(groups: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -55,6 +60,54 @@ def _merged(groups: np.ndarray, first: np.ndarray) -> np.ndarray:
     names, which = np.unique(groups, return_inverse=True)
     links = coo_array((np.ones(len(shared)), (which[shared], which[first[shared]])), shape=(len(names), len(names)))
     return connected_components(links, directed=False)[1][which]
+
+
+ALWAYS = -1  # the fold of images that every fold trains on
+
+
+def folds_of(
+    labels: np.ndarray, folds: int, seed: int, groups: np.ndarray | None = None, contents: np.ndarray | None = None
+) -> np.ndarray:
+    """Deal images into folds, stratified by class: no group and no identical image is on both sides of one.
+
+    A class all of whose images lie in one fold could not be trained there: its groups get ``ALWAYS`` (-1), and are
+    trained on in every fold and tested in none.
+
+    Args:
+        labels: Class of every image, ``(N,)``.
+        folds: Number of folds, from 2; the number of groups leaves out one group each.
+        seed: Seed of the deal.
+        groups: Group of every image, or None.
+        contents: Digest of every image, or None if all differ.
+
+    Returns:
+        The fold of every image, ``(N,)``, 0 to folds - 1, or -1.
+
+    Raises:
+        DataError: There are fewer groups than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    first = _identical(contents, len(labels))
+    units = first if groups is None else np.unique(_merged(groups, first), return_inverse=True)[1]
+    number = len(np.unique(units))
+    if not 2 <= folds <= number:
+        what = "images that differ" if groups is None else "groups"
+        raise DataError(f"{folds} folds need at least as many {what}, and at least 2; there are {number}")
+    fold = np.empty(len(labels), dtype=np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # classes smaller than the number of folds: expected here
+        if folds == number:
+            fold[:] = np.unique(units, return_inverse=True)[1]
+        else:
+            dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, units)
+            for k, (_, test) in enumerate(dealt):
+                fold[test] = k
+    for c in np.unique(labels):
+        where = np.unique(fold[labels == c])
+        if len(where) == 1 and where[0] != ALWAYS:
+            fold[np.isin(units, units[labels == c])] = ALWAYS
+    return fold
 
 
 def hold_out(labels: np.ndarray, num_classes: int, each: int, seed: int) -> np.ndarray:

@@ -85,36 +85,49 @@ def read_model(path: Path) -> Model:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    content = contents(path)
     try:
-        content = json.loads((path / "model.json").read_text(encoding="utf-8"))
-        if content.get("format") != FORMAT:
-            raise DivaugError(f"{path} is a model of format {content.get('format')}; this divaug reads {FORMAT}")
         for name in content["code"]:
             add_import(str(path / "code" / name), named_by_user=False)
-        network, transform = content["network"], content["transform"]
-        classes, decision, card = content["classes"], Decision(**content["decision"]), content["card"]
+        network, transform, classes = content["network"], content["transform"], content["classes"]
         height, width, channels = transform["shape"]
+        mean, std = tuple(transform["mean"]), tuple(transform["std"])
+        preprocess = Preprocess((height, width, channels), mean, std, transform["resize"], transform["bits"])
+        name, head, head_options, options = (network[key] for key in ("name", "head", "head_options", "options"))
+        card = content["card"]
         state = load_file(path / "weights.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise DivaugError(f"the model in {path} is damaged: {type(error).__name__}: {error}") from error
     built = build_network(
-        network["name"], len(classes), channels=channels, size=(height, width), head=network["head"],
-        head_options=network["head_options"], seed=0, **network["options"],
+        name, len(classes), channels=channels, size=(height, width), head=head, head_options=head_options, seed=0,
+        **options,
     )  # fmt: skip
     try:
         built.load_state_dict(state)
     except RuntimeError as error:
         raise DivaugError(f"the model in {path} is damaged: {str(error).splitlines()[0]}") from error
-    preprocess = Preprocess(
-        (height, width, channels), tuple(transform["mean"]), tuple(transform["std"]), transform["resize"],
-        transform["bits"],
-    )  # fmt: skip
-    return Model(built, classes, preprocess, decision, card)
+    return Model(built, classes, preprocess, Decision(**content["decision"]), card)
+
+
+def contents(path: Path) -> dict[str, Any]:
+    """Return what a model folder says of its model, without reading the network.
+
+    Raises:
+        DivaugError: The file is missing or damaged, or of another format.
+    """
+    try:
+        content = json.loads((path / "model.json").read_text(encoding="utf-8"))
+        found = content["format"], content["classes"], Decision(**content["decision"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DivaugError(f"the model in {path} is damaged: {type(error).__name__}: {error}") from error
+    if found[0] != FORMAT:
+        raise DivaugError(f"{path} is a model of format {found[0]}; this divaug reads {FORMAT}")
+    return content
 
 
 def decide(path: Path, **changes: Any) -> Decision:
     """Change the decision of a model folder, for example ``thresholds``, and return the new one."""
-    content = json.loads((path / "model.json").read_text(encoding="utf-8"))
+    content = contents(path)
     decision = replace(Decision(**content["decision"]), **changes)
     write_json(path / "model.json", {**content, "decision": decision.table()})
     return decision

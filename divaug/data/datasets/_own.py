@@ -191,7 +191,8 @@ class Images:
         # An image without a group is a group of its own.
         groups = np.array([row.group or f"picture {row.path}" for row in self.rows])
         contents = np.frombuffer(b"".join(scan.content for scan in self.scans), dtype="V32")
-        return Part(images, labels, groups if any(row.group for row in self.rows) else None, contents)
+        paths = np.array([str(row.path) for row in self.rows])
+        return Part(images, labels, groups if any(row.group for row in self.rows) else None, contents, paths)
 
 
 def _normalisation(images: np.ndarray | ImageFiles) -> tuple[tuple[float, ...], tuple[float, ...]]:

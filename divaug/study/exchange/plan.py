@@ -355,7 +355,7 @@ def _made(kind: Any, table: Any, where: str) -> Any:
             raise ConfigError(f"{where}: {name} must be {getattr(known[name].type, '__name__', '')}, got {value!r}")
         if not_finite(value):
             raise ConfigError(f"{where}: {name} must be finite, got {value!r}")
-    floats = {name: float(value) for name, value in values.items() if known[name].type is float}
+    floats: Any = {name: float(value) for name, value in values.items() if known[name].type is float}  # pyright: ignore
     try:
         return kind(**values | floats)  # 1 and 1.0 are one number, also where it names a stream
     except TypeError as error:

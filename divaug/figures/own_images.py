@@ -1,0 +1,81 @@
+"""Figures of a model on one's own images: recall per class, confusion, and the surest mistakes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divaug.figures.style import COLORS, class_ticks, figure, named, save
+
+
+def recalls(path: Path, table: Any) -> Path:
+    """Draw each class's recall with its interval, the largest class first.
+
+    Args:
+        path: Output file.
+        table: ``class``, ``tested``, ``recall``, ``low``, ``high`` (in %).
+    """
+    made, axis = figure(6.4, 0.32 * len(table) + 1.0)
+    axis.grid(visible=False)
+    rows = np.arange(len(table))
+    axis.hlines(rows, table["low"], table["high"], color=COLORS[0])
+    axis.plot(table["recall"], rows, "o", color=COLORS[0])
+    axis.set_yticks(rows, class_ticks(table["class"].tolist(), table["tested"].tolist()), fontsize=8)
+    axis.set_ylim(len(table) - 0.5, -0.5)
+    axis.set_xlim(-2, 102)
+    axis.set_xlabel("recall (%)")
+    save(made, path)
+    return path
+
+
+def confusion(path: Path, matrix: np.ndarray, classes: Sequence[str]) -> Path:
+    """Draw a confusion matrix as shares of each class, in %.
+
+    Args:
+        path: Output file.
+        matrix: Labels in rows, predictions in columns.
+        classes: Names.
+    """
+    size = len(classes)
+    side = max(3.6, 0.42 * size + 1.6)
+    made, axis = figure(side, side)
+    axis.grid(visible=False)
+    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    axis.imshow(shares, cmap="Greys", vmin=0, vmax=100)
+    names = [named(name, 18) for name in classes]
+    axis.set_xticks(range(size), names, rotation=90, fontsize=8)
+    axis.set_yticks(range(size), names, fontsize=8)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("label")
+    if size <= 15:
+        for row in range(size):
+            for column in range(size):
+                if matrix[row, column]:
+                    color = "white" if shares[row, column] > 50 else "black"
+                    text = f"{shares[row, column]:.0f}"
+                    axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+    save(made, path)
+    return path
+
+
+def mistakes(path: Path, rows: Any) -> Path:
+    """Draw images that were misclassified, with label, prediction and probability.
+
+    Args:
+        path: Output file.
+        rows: ``path``, ``label``, ``predicted``, ``probability``.
+    """
+    from PIL import Image
+
+    columns = 5
+    lines = -(-len(rows) // columns)
+    made, axes = figure(1.6 * columns, 2.0 * lines, lines, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, row in zip(axes.flat, rows.itertuples(), strict=False):
+        with Image.open(row.path) as file:
+            axis.imshow(np.asarray(file.convert("RGB")))
+        axis.set_title(f"{named(row.label, 16)}\n→ {named(row.predicted, 16)} {row.probability:.2f}", fontsize=7)
+    save(made, path)
+    return path

@@ -1,0 +1,74 @@
+"""Predict new images with a trained model: one row per image in a CSV.
+
+    python -m divaug.recipes.predict models/cells new_images/ -o predictions.csv
+    python -m divaug.recipes.predict models/cells a.jpg b.png list.csv
+
+MODEL is a model folder or a run. IMAGES are files, folders (with what lies below them), or CSVs with a column path
+(relative to the CSV). Columns: path, label, probability, second, decision, unreadable, p_<class>. decision applies the
+model's thresholds and is empty where the model abstains; a file that cannot be read is a row that says why.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from divaug.base.errors import ConfigError, DataError
+from divaug.config.command import Parser, add_trust
+from divaug.config.command import main as run_main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe; see the module's docstring."""
+
+    def work(arguments: list[str]) -> int:
+        parser = Parser("divaug.recipes.predict", __doc__)
+        parser.add_argument("model", metavar="MODEL", help="model folder or run")
+        parser.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders, or CSVs with a column path")
+        parser.add_argument("-o", "--output", metavar="CSV", help="where rows go (default: standard output)")
+        parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="images at once (default: 256)")
+        add_trust(parser)
+        parser.add_argument("-v", action="store_true", help="show where an error comes from")
+        chosen = parser.read(arguments)
+        if chosen.batch_size < 1:
+            raise ConfigError(f"--batch-size must be >= 1, got {chosen.batch_size}")
+        output = None if chosen.output is None else Path(chosen.output)
+        if output is not None and not output.parent.is_dir():
+            raise ConfigError(f"there is no folder {output.parent} for {output}")
+        return _predict(chosen.model, chosen.images, output, chosen.batch_size)
+
+    return run_main("predict", argv, work)
+
+
+def _predict(source: str, images: Sequence[str], output: Path | None, batch_size: int) -> int:
+    from divaug.data.image_files import image_paths
+    from divaug.runs.model import load
+
+    model, counts, unreadable = load(source), Counter[str](), 0
+    temporary = None if output is None else output.with_name(f".{output.name}.tmp")
+    target: Any = sys.stdout if temporary is None else temporary.open("w", encoding="utf-8", newline="")
+    try:
+        for number, table in enumerate(model.stream(image_paths(images), batch_size)):
+            table.to_csv(target, index=False, header=number == 0, float_format="%.6g")
+            bad = table["unreadable"] != ""
+            unreadable += int(bad.sum())
+            counts.update(table.loc[~bad, "decision"])
+    finally:
+        if temporary is not None:
+            target.close()
+    if not counts and not unreadable:
+        if temporary is not None:
+            temporary.unlink()
+        raise DataError(f"no image at or below {', '.join(images)}")
+    if output is not None and temporary is not None:
+        temporary.replace(output)
+    said = ", ".join(f"{n} {name or 'abstained'}" for name, n in counts.most_common())
+    print(f"{sum(counts.values())} images: {said or 'none'}; {unreadable} unreadable", file=sys.stderr)
+    if output is not None:
+        print(output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

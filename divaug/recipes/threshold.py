@@ -1,0 +1,124 @@
+"""Set a class's threshold in a model folder: for a promised sensitivity or specificity, or for the least cost.
+
+    python -m divaug.recipes.threshold models/cells --class eosinophil --sensitivity 0.9
+    python -m divaug.recipes.threshold models/cells --class eosinophil --cost-miss 10 --cost-false 1
+    python -m divaug.recipes.threshold models/cells --abstain 0.05
+    python -m divaug.recipes.threshold models/cells --clear
+
+It is chosen on out-of-fold probabilities, so that the lower Wilson bound keeps the promise; where there are too few
+images for that, it says so. divaug predict applies it in the column decision. --abstain RATE makes the model abstain
+where its largest probability is among the lowest RATE of these images.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from divaug.base.errors import ConfigError, DivaugError, suggestion
+from divaug.config.command import Parser
+from divaug.config.command import main as run_main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe; see the module's docstring."""
+
+    def work(arguments: list[str]) -> int:
+        parser = Parser("divaug.recipes.threshold", __doc__)
+        parser.add_argument("model", metavar="MODEL", help="model folder")
+        parser.add_argument("--class", dest="name", metavar="NAME", help="the class")
+        parser.add_argument("--sensitivity", type=float, metavar="S", help="share of the class to find, in (0, 1)")
+        parser.add_argument("--specificity", type=float, metavar="S", help="share of others to leave, in (0, 1)")
+        parser.add_argument("--cost-miss", type=float, metavar="C", help="cost of an image of the class not called so")
+        parser.add_argument("--cost-false", type=float, metavar="C", help="cost of another image called so")
+        parser.add_argument("--abstain", type=float, metavar="RATE", help="share of images to decide nothing on")
+        parser.add_argument("--clear", action="store_true", help="remove all thresholds and abstention")
+        parser.add_argument("-v", action="store_true", help="show where an error comes from")
+        return _set(parser.read(arguments))
+
+    return run_main("threshold", argv, work)
+
+
+def _set(chosen: Any) -> int:
+    from divaug.runs.decision import Decision
+    from divaug.runs.model_folder import contents, decide, is_model_folder
+
+    path = Path(chosen.model)
+    if not is_model_folder(path):
+        raise DivaugError(f"{path} is no model folder; divaug train writes one")
+    costs = chosen.cost_miss is not None or chosen.cost_false is not None
+    wanted = [chosen.sensitivity is not None, chosen.specificity is not None, costs]
+    if chosen.clear:
+        if any(wanted) or chosen.name or chosen.abstain is not None:
+            raise ConfigError("--clear removes everything: give nothing else with it")
+        decide(path, thresholds={}, abstain=0.0, notes={})
+        print("thresholds and abstention removed")
+        return 0
+    if chosen.abstain is None and sum(wanted) != 1:
+        raise ConfigError("give one of --sensitivity, --specificity, --cost-miss with --cost-false, or --abstain")
+    if sum(wanted) and chosen.name is None:
+        raise ConfigError("--class is missing: whose threshold?")
+    for flag in ("sensitivity", "specificity", "abstain"):
+        value = getattr(chosen, flag)
+        if value is not None and not 0 < value < 1:
+            raise ConfigError(f"--{flag} must lie in (0, 1), got {value}")
+    if costs and not all(cost is not None and cost > 0 for cost in (chosen.cost_miss, chosen.cost_false)):
+        raise ConfigError("--cost-miss and --cost-false go together, and must be > 0")
+    content = contents(path)  # not the network: it may be the user's own code
+    classes = content["classes"]
+    if chosen.name is not None and chosen.name not in classes:
+        raise ConfigError(f"the model has no class {chosen.name!r}; {suggestion(chosen.name, classes)}")
+    table = _out_of_fold(path, classes)
+    if sum(wanted):
+        _threshold(path, Decision(**content["decision"]), table, chosen)
+    if chosen.abstain is not None:
+        import numpy as np
+
+        bound = float(np.quantile(table["probability"], chosen.abstain))
+        decide(path, abstain=bound)
+        print(f"abstains below a probability of {bound:.3f}: {100 * chosen.abstain:g} % of out-of-fold images")
+    return 0
+
+
+def _out_of_fold(path: Path, classes: Sequence[str]) -> Any:
+    import pandas as pd
+
+    file = path / "out_of_fold.csv"
+    if not file.exists():
+        raise DivaugError(f"{path} has no out_of_fold.csv: thresholds need predictions of images not trained on")
+    table = pd.read_csv(file, dtype={"label": str, "predicted": str, "group": str, "path": str}, keep_default_na=False)
+    if missing := [f"p_{name}" for name in classes if f"p_{name}" not in table]:
+        raise DivaugError(f"{file} lacks the column {missing[0]}: it is not of this model")
+    return table
+
+
+def _threshold(path: Path, decision: Any, table: Any, chosen: Any) -> None:
+    from divaug.runs.model_folder import decide
+    from divaug.runs.threshold import for_costs, for_sensitivity, for_specificity
+
+    name = chosen.name
+    scores, positive = table[f"p_{name}"].to_numpy(dtype=float), (table["label"] == name).to_numpy()
+    if not positive.any() or positive.all():
+        counts = int(positive.sum()), int((~positive).sum())
+        raise DivaugError(f"the folds tested {counts[0]} images of {name} and {counts[1]} others")
+    holds = True
+    if chosen.sensitivity is not None:
+        point, holds = for_sensitivity(scores, positive, chosen.sensitivity)
+        promise = f"sensitivity {chosen.sensitivity:g}"
+    elif chosen.specificity is not None:
+        point, holds = for_specificity(scores, positive, chosen.specificity)
+        promise = f"specificity {chosen.specificity:g}"
+    else:
+        point = for_costs(scores, positive, chosen.cost_miss, chosen.cost_false)
+        promise = f"least cost at {chosen.cost_miss:g} a miss and {chosen.cost_false:g} a false call"
+    said = promise if holds else f"{promise} cannot be promised: too few images"
+    thresholds, notes = {**decision.thresholds, name: point.threshold}, {**decision.notes, name: said}
+    decide(path, thresholds=thresholds, notes=notes)
+    rows = (("sensitivity", point.sensitivity, point.positives), ("specificity", point.specificity, point.negatives))
+    print(f"{name} from a probability of {point.threshold:.4g}: {said}")
+    for title, (value, low, high), n in rows:
+        print(f"  {title} {100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}] of {n} out-of-fold images")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""From your own images to a model that you can use: candidates compared on folds, one model of all images.
+
+    python -m divaug.recipes.train cells.csv
+    python -m divaug.recipes.train my_images --folds 10 --jobs 2 --name cells
+
+PATH is a folder of class folders, or a CSV (path, label, optionally group). Four fixed candidates are compared on the
+folds: erm, logit_adjusted, ros and strong_tail (stronger augmentation of rare classes). No group is on both sides of a
+fold. The winner, or erm where it is too close to call, is trained on all images and written to models/NAME with a card
+and report/index.html; divaug predict, threshold and export take that folder.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from divaug.base.errors import ConfigError
+from divaug.config import flags
+from divaug.config.command import main as run_main
+
+CANDIDATES = ("erm", "logit_adjusted", "ros", "strong_tail")
+RECIPE = {"tracking": "off", "profile": "natural", "monitor": False}
+SMOKE = {"epochs": 2}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe; see the module's docstring."""
+
+    def work(arguments: list[str]) -> int:
+        request = flags.parse(
+            "divaug.recipes.train", __doc__ or "", arguments, RECIPE, methods=CANDIDATES, smoke=SMOKE,
+            positional=("path", "folder of class folders, or a CSV"), own_flags=_flags,
+        )  # fmt: skip
+        if request is None:
+            return 0
+        return _train(request)
+
+    return run_main("train", argv, work)
+
+
+def _flags(parser: Any) -> None:
+    group = parser.add_argument_group("the model")
+    group.add_argument("--folds", default="5", metavar="N", help="folds, or groups for one a group (default: 5)")
+    group.add_argument("--name", metavar="NAME", help="name of the model folder (default: the name of PATH)")
+    group.add_argument("--models-dir", default="models", metavar="DIR", help="where it is written (default: models)")
+    flags.add_jobs(group)
+
+
+def _train(request: flags.Request) -> int:
+    first, folds = request.configs[0], request.extra["folds"]
+    if folds != "groups" and not (folds.isdecimal() and int(folds) >= 2):
+        raise ConfigError(f"--folds must be a whole number >= 2, or groups, got {folds!r}")
+    assert first.path is not None
+    folder = Path(request.extra["models_dir"]) / (request.extra["name"] or Path(first.path).stem)
+    if folder.exists() and any(folder.iterdir()) and not (folder / "model.json").exists():
+        raise ConfigError(f"{folder} holds something else than a model; choose another --name")
+    if request.dry_run:
+        print("\n".join(f"{config.method}  {folds} folds" for config in request.configs) + f"\n{folder}")
+        return 0
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    from divaug.base.progress import Progress
+    from divaug.study.own_images import train_model
+
+    progress = Progress("none" if request.quiet else first.progress)
+    configs = [replace(config, progress="none") for config in request.configs]
+    jobs = flags.set_jobs(request.extra)
+    train_model(configs, folds if folds == "groups" else int(folds), folder, jobs=jobs, say=progress.say)
+    print((folder / "card.md").read_text(encoding="utf-8"))
+    print(f"model: {folder}\npage: {folder / 'report' / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

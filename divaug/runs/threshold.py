@@ -1,0 +1,132 @@
+"""Where to set a class's threshold: for a promised sensitivity or specificity, or for the least cost."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from divaug.base.stats import wilson_interval
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What a threshold does on images that were not trained on.
+
+    Attributes:
+        threshold: An image is called the class if its probability is at least this.
+        sensitivity: Share of the class's images that are called so, with its Wilson interval.
+        specificity: Share of other images that are not, with its Wilson interval.
+        positives, negatives: Images of the class, and others.
+    """
+
+    threshold: float
+    sensitivity: tuple[float, float, float]
+    specificity: tuple[float, float, float]
+    positives: int
+    negatives: int
+
+
+def operating_point(
+    scores: Float[np.ndarray, "N"], positive: Bool[np.ndarray, "N"], threshold: float, *, confidence: float = 0.95
+) -> OperatingPoint:
+    """Return what a threshold does.
+
+    Args:
+        scores: Probability of the class for every image.
+        positive: Whether each image is of the class; there are images of both kinds.
+        threshold: The threshold.
+        confidence: Of the intervals.
+    """
+    called = scores >= threshold
+    sensitivity, specificity = float(called[positive].mean()), float((~called[~positive]).mean())
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    return OperatingPoint(
+        float(threshold),
+        (sensitivity, *wilson_interval(sensitivity, positives, confidence=confidence)),
+        (specificity, *wilson_interval(specificity, negatives, confidence=confidence)),
+        positives, negatives,
+    )  # fmt: skip
+
+
+def for_sensitivity(
+    scores: Float[np.ndarray, "N"], positive: Bool[np.ndarray, "N"], promise: float, *, confidence: float = 0.95
+) -> tuple[OperatingPoint, bool]:
+    """Return the highest threshold whose sensitivity has a lower Wilson bound of at least ``promise``.
+
+    Where no threshold has one, because there are too few images of the class, the one that finds all of them is
+    returned, and False.
+
+    Args:
+        scores: Probability of the class for every image, from networks that were not trained on it.
+        positive: Whether each image is of the class.
+        promise: Sensitivity, in (0, 1).
+        confidence: Of the interval; its lower bound is one-sided at (1 + confidence) / 2.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.runs.threshold import for_sensitivity
+        >>> scores, positive = np.linspace(0, 1, 400), np.arange(400) >= 200
+        >>> point, holds = for_sensitivity(scores, positive, 0.9)
+        >>> round(point.sensitivity[0], 3), point.sensitivity[1] >= 0.9, holds
+        (0.945, True, True)
+    """
+    own = np.sort(scores[positive])[::-1]
+    points = (operating_point(scores, positive, t, confidence=confidence) for t in np.unique(own)[::-1])
+    found = next((point for point in points if point.sensitivity[1] >= promise), None)
+    if found is not None:
+        return found, True
+    return operating_point(scores, positive, own[-1], confidence=confidence), False
+
+
+def for_specificity(
+    scores: Float[np.ndarray, "N"], positive: Bool[np.ndarray, "N"], promise: float, *, confidence: float = 0.95
+) -> tuple[OperatingPoint, bool]:
+    """Return the lowest threshold whose specificity has a lower Wilson bound of at least ``promise``.
+
+    Where no threshold has one, the one that calls no other image the class is returned, and False.
+    """
+    above = np.append(np.unique(scores), np.nextafter(scores.max(), np.inf))
+    points = (operating_point(scores, positive, t, confidence=confidence) for t in above)
+    found = next((point for point in points if point.specificity[1] >= promise), None)
+    if found is not None:
+        return found, True
+    none = np.nextafter(scores[~positive].max(), np.inf)
+    return operating_point(scores, positive, none, confidence=confidence), False
+
+
+def for_costs(
+    scores: Float[np.ndarray, "N"], positive: Bool[np.ndarray, "N"], miss: float, false: float
+) -> OperatingPoint:
+    """Return the threshold with the least cost on these images; of several, the lowest.
+
+    Args:
+        scores: Probability of the class for every image.
+        positive: Whether each image is of the class.
+        miss: Cost of an image of the class that is not called so.
+        false: Cost of another image that is.
+    """
+    candidates = np.append(np.unique(scores), np.nextafter(scores.max(), np.inf))
+    own, others = np.sort(scores[positive]), np.sort(scores[~positive])
+    missed = np.searchsorted(own, candidates, side="left")  # below the threshold
+    wrong = len(others) - np.searchsorted(others, candidates, side="left")
+    best = int((miss * missed + false * wrong).argmin())
+    return operating_point(scores, positive, candidates[best])
+
+
+def temperature_of(logits: Float[np.ndarray, "N C"], labels: np.ndarray) -> float:
+    """Return the temperature with the least cross-entropy on images that were not trained on, 0.05 to 20.
+
+    Reference:
+        Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv:1706.04599.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import logsumexp
+
+    own = logits[np.arange(len(labels)), labels]
+
+    def loss(log_temperature: float) -> float:
+        scale = np.exp(-log_temperature)
+        return float((logsumexp(scale * logits, axis=1) - scale * own).mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    return float(np.exp(found.x))

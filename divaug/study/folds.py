@@ -1,0 +1,152 @@
+"""Cross-validation on one's own images: every candidate in every fold, and one model of all images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divaug.config.layers import experiment_name, method_label
+from divaug.config.schema import Config
+from divaug.data.images import Part
+from divaug.data.load import Data, dataset_of, fit
+from divaug.data.longtail import Cut
+from divaug.data.split import ALWAYS, folds_of
+from divaug.runs.folder import RunFolder
+from divaug.runs.loop import run
+from divaug.study.runner import Task, run_tasks
+
+BY_GROUP = "groups"  # one fold for each group
+
+
+@dataclass(frozen=True)
+class Deal:
+    """All images of a data set, dealt into folds.
+
+    Attributes:
+        dataset: The data set; a test part that it names is not among the images.
+        identity: Its identity.
+        images: All images that are not in a named test part.
+        fold: The fold of every image; -1 is trained on in all of them.
+        named_test: Whether the data name a test part of their own.
+    """
+
+    dataset: Any
+    identity: str
+    images: Part
+    fold: np.ndarray
+    named_test: bool
+
+    @property
+    def folds(self) -> int:
+        """Number of folds."""
+        return int(self.fold.max()) + 1
+
+    @property
+    def tested(self) -> np.ndarray:
+        """Images that some fold tests, ascending."""
+        return np.flatnonzero(self.fold != ALWAYS)
+
+
+def deal(config: Config, folds: int | str) -> Deal:
+    """Deal a configuration's images into folds: stratified, whole groups, identical images together.
+
+    Args:
+        config: Names the images; ``split_seed`` is the seed of the deal.
+        folds: Number of folds, or ``groups`` for one fold a group.
+
+    Raises:
+        DataError: Images are missing or damaged, or there are fewer groups than folds.
+        ConfigError: ``groups``, and the images have none.
+    """
+    from divaug.base.errors import ConfigError
+
+    dataset = dataset_of(config, config.split_seed)
+    parts = [dataset.train, dataset.val, dataset.test if dataset.carved else None]
+    images = Part.joined([part for part in parts if part is not None])
+    if folds == BY_GROUP:
+        if images.groups is None:
+            raise ConfigError("--folds groups needs images with groups (a column group)")
+        folds = len(np.unique(images.groups))
+    fold = folds_of(images.labels, int(folds), config.split_seed, images.groups, images.contents)
+    return Deal(dataset, dataset.identity, images, fold, not dataset.carved)
+
+
+def folder_of(config: Config, dealt: Deal, fold: int | None) -> RunFolder:
+    """Return the folder of a method's run in a fold, or, for None, on all images."""
+    where = Path(config.output_dir) / f"{experiment_name(config)}-{dealt.folds}folds" / method_label(config)
+    return RunFolder(where / ("all" if fold is None else f"fold{fold}"))
+
+
+def data_of(dealt: Deal, fold: int | None) -> Data:
+    """Return the data of a run: all images but the fold's to train on, the fold's to test on.
+
+    For None all images are trained on. They are tested on the data's own test part, or, where there is none, on
+    themselves: such a number says nothing, and nothing of it is reported.
+    """
+    keep = np.arange(len(dealt.fold)) if fold is None else np.flatnonzero(dealt.fold != fold)
+    train = dealt.images.take(keep)
+    own = dealt.dataset.test if dealt.named_test else dealt.images
+    test = own if fold is None else dealt.images.take(np.flatnonzero(dealt.fold == fold))
+    counts = np.bincount(train.labels, minlength=dealt.dataset.num_classes)
+    return Data(dealt.dataset, Cut(keep, counts, counts), train, None, test, counts, (), dealt.identity, 0, "native")
+
+
+def cross_validate(
+    configs: Sequence[Config],
+    folds: int | str,
+    *,
+    jobs: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Deal, dict[str, np.ndarray]]:
+    """Train every candidate in every fold, or continue where they stopped.
+
+    Args:
+        configs: One per candidate.
+        folds: See ``deal``.
+        jobs: Runs at once, with several each in a process of one thread.
+        say: Called with a line for every run.
+
+    Returns:
+        The deal, and each candidate's logits of the tested images in their order, ``(M, C)``.
+
+    Raises:
+        DivaugError: A run failed.
+        Interrupted: A signal came; the same command continues.
+    """
+    dealt = deal(configs[0], folds)
+    tasks = [
+        Task(
+            f"{method_label(config)}, fold {fold + 1} of {dealt.folds}",
+            partial(_train, config, folds, fold, dealt if jobs == 1 else None),
+        )
+        for fold in range(dealt.folds)
+        for config in configs
+        if not folder_of(config, dealt, fold).finished
+    ]
+    run_tasks(tasks, jobs=jobs, say=say)
+    logits = {}
+    for config in configs:
+        every = np.full((len(dealt.fold), dealt.dataset.num_classes), np.nan)
+        for fold in range(dealt.folds):
+            outputs = np.load(folder_of(config, dealt, fold).path / "test_outputs.npz")
+            every[dealt.fold == fold] = outputs["logits"]
+        logits[method_label(config)] = every[dealt.tested]
+    return dealt, logits
+
+
+def train_on_all(config: Config, dealt: Deal) -> RunFolder:
+    """Train one model on all images, or continue."""
+    return _run(config, dealt, None)
+
+
+def _train(config: Config, folds: int | str, fold: int, dealt: Deal | None) -> None:
+    _run(config, dealt or deal(config, folds), fold)
+
+
+def _run(config: Config, dealt: Deal, fold: int | None) -> RunFolder:
+    data, folder = data_of(dealt, fold), folder_of(config, dealt, fold)
+    counts = tuple(np.maximum(data.counts, 1).tolist())
+    return run(replace(fit(config, data), profile="custom", counts=counts, vary="init"), folder, data)

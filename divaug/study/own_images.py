@@ -1,0 +1,168 @@
+"""From one's own images to a model folder: candidates in folds, a conclusion, one model of all images, a page."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divaug.base.files import write_json, write_text
+from divaug.base.metrics import softmax
+from divaug.config.layers import method_label
+from divaug.config.schema import Config
+from divaug.report.own_images import write_page
+from divaug.runs.decision import Decision
+from divaug.runs.folder import RunFolder
+from divaug.runs.model_folder import save_model
+from divaug.runs.threshold import temperature_of
+from divaug.study.choice import JUDGED, Choice, choose
+from divaug.study.folds import Deal, cross_validate, folder_of, train_on_all
+
+STEEP = 0.15  # of the training loss, lost in the last tenth of the epochs: it was still falling
+
+
+def train_model(
+    configs: Sequence[Config],
+    folds: int | str,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> Choice:
+    """Cross-validate candidates, train the winner on all images, and write the model folder.
+
+    Args:
+        configs: One per candidate, the simplest first.
+        folds: Number of folds, or ``groups``.
+        folder: The model folder.
+        jobs: Runs at once.
+        say: Called with a line for every run.
+
+    Returns:
+        What the folds say.
+
+    Raises:
+        DataError: Images are missing or damaged, or there are fewer groups than folds.
+        DivaugError: A run failed.
+        Interrupted: A signal came; the same command continues.
+    """
+    dealt, logits = cross_validate(configs, folds, jobs=jobs, say=say)
+    tested = dealt.images.take(dealt.tested)
+    classes = dealt.dataset.class_names
+    choice = choose(logits, tested.labels, tested.groups, classes)
+    config = next(config for config in configs if method_label(config) == choice.winner)
+    say(f"{choice.winner}, on all images")
+    run = train_on_all(config, dealt)
+    temperature = temperature_of(logits[choice.winner].astype(np.float64), tested.labels)
+    out_of_fold = _out_of_fold(dealt, logits[choice.winner], temperature)
+    notes = _notes(configs, dealt, choice)
+    card = _card(dealt, choice, notes, temperature)
+    save_model(folder, run, decision=Decision(temperature), card=card)
+    write_text(folder / "out_of_fold.csv", out_of_fold.to_csv(index=False, float_format="%.6g"))
+    write_text(folder / "card.md", _card_text(folder.name, card))
+    write_page(
+        folder, title=folder.name, conclusion=choice.conclusion, notes=notes, table=_class_table(dealt, choice),
+        compared=_candidate_table(choice), matrix=_winner(choice).matrix, classes=classes, out_of_fold=out_of_fold,
+        audit=dealt.dataset.notes,
+    )  # fmt: skip
+    write_json(folder / "folds.json", {"folds": dealt.folds, "data": dealt.identity})
+    return choice
+
+
+def _winner(choice: Choice) -> Any:
+    return next(one for one in choice.candidates if one.name == choice.winner)
+
+
+def _out_of_fold(dealt: Deal, logits: np.ndarray, temperature: float) -> Any:
+    """Return a DataFrame of predictions of images that were not trained on: file, group, label, fold, probabilities."""
+    import pandas as pd
+
+    classes, tested = dealt.dataset.class_names, dealt.images.take(dealt.tested)
+    probabilities = softmax(logits.astype(np.float64) / temperature)
+    best = probabilities.argmax(1)
+    columns: dict[str, Any] = {} if tested.paths is None else {"path": tested.paths}
+    if tested.groups is not None:
+        columns["group"] = tested.groups
+    return pd.DataFrame({
+        **columns, "label": [classes[c] for c in tested.labels], "fold": dealt.fold[dealt.tested],
+        "predicted": [classes[c] for c in best], "probability": probabilities.max(1),
+        **{f"p_{name}": probabilities[:, c] for c, name in enumerate(classes)},
+    })  # fmt: skip
+
+
+def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
+    """Return what a reader must know: classes without a verdict, networks that are no result, images never tested."""
+    classes = dealt.dataset.class_names
+    notes = []
+    few = [classes[c] for c in np.flatnonzero(~choice.judged)]
+    if few:
+        notes.append(f"fewer than {JUDGED} tested images, reported and not concluded from: {', '.join(few)}")
+    never = int((dealt.fold < 0).sum())
+    if never:
+        notes.append(f"{never} images are in every fold's training part: their class or group allows no other")
+    for config in configs:
+        name, runs = method_label(config), [folder_of(config, dealt, fold) for fold in range(dealt.folds)]
+        matrix = next(one.matrix for one in choice.candidates if one.name == name)
+        if (matrix.sum(0) > 0).sum() == 1:
+            notes.append(f"{name} predicts one class for all images: it has learned nothing")
+        if (steep := sum(_still_falling(run) for run in runs)) > dealt.folds // 2:
+            notes.append(f"{name}: the training loss was still falling steeply in {steep} folds; give more --epochs")
+    return notes
+
+
+def _still_falling(run: RunFolder) -> bool:
+    losses = [row["metrics"]["train/loss"] for row in run.metrics.rows()]
+    before = losses[-max(2, len(losses) // 10)] if len(losses) > 1 else losses[-1]
+    return before > 0 and (before - losses[-1]) / before > STEEP
+
+
+def _class_table(dealt: Deal, choice: Choice) -> Any:
+    import pandas as pd
+
+    best, classes = _winner(choice), dealt.dataset.class_names
+    counts = np.bincount(dealt.images.labels, minlength=len(classes))
+    order = np.argsort(-counts, kind="stable")
+    return pd.DataFrame({
+        "class": [classes[c] for c in order], "images": counts[order], "tested": best.matrix.sum(1)[order],
+        "recall": 100 * best.recalls[order], "low": 100 * best.intervals[order, 0],
+        "high": 100 * best.intervals[order, 1], "judged": [bool(choice.judged[c]) for c in order],
+    })  # fmt: skip
+
+
+def _candidate_table(choice: Choice) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame([
+        {"method": one.name, "mean recall": 100 * one.balanced, "difference": one.difference[0],
+         "low": one.difference[1], "high": one.difference[2]}
+        for one in choice.candidates
+    ])  # fmt: skip
+
+
+def _card(dealt: Deal, choice: Choice, notes: Sequence[str], temperature: float) -> dict[str, Any]:
+    groups = dealt.images.groups
+    return {
+        "conclusion": choice.conclusion, "method": choice.winner, "notes": list(notes), "temperature": temperature,
+        "images": len(dealt.fold), "groups": None if groups is None else len(np.unique(groups)), "folds": dealt.folds,
+        "data": dealt.identity, "classes": _class_table(dealt, choice).to_dict(orient="records"),
+        "methods": _candidate_table(choice).to_dict(orient="records"),
+    }  # fmt: skip
+
+
+def _card_text(name: str, card: dict[str, Any]) -> str:
+    """Return the card as Markdown."""
+    groups = "" if card["groups"] is None else f" in {card['groups']} groups"
+    said = (
+        f"Trained on all {card['images']} images{groups}. Recall is of {card['folds']} folds: of networks that were "
+        "not trained on the images they are tested on. The network in this folder was tested on nothing."
+    )
+    lines = [f"# {name}", "", f"{card['conclusion']}.", "", said, ""]
+    lines += ["| class | images | tested | recall % | 95 % interval |", "|---|---|---|---|---|"]
+    for row in card["classes"]:
+        known = not np.isnan(row["recall"])
+        span = f"{row['low']:.1f} to {row['high']:.1f}" if known else "-"
+        recall = f"{row['recall']:.1f}" if known else "-"
+        lines.append(f"| {row['class']} | {row['images']} | {row['tested']} | {recall} | {span} |")
+    lines += ["", *(f"- {note}" for note in card["notes"])]
+    lines += ["", f"Data {card['data']}; temperature {card['temperature']:.3g}."]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+from divaug.base.errors import DataError
+from divaug.data.image_files import image_paths
+from divaug.data.images import Part
+from divaug.data.split import ALWAYS, folds_of
+
+
+def images(seed=0, n=300):
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(4, n, p=(0.5, 0.3, 0.15, 0.05))
+    groups = rng.integers(0, 60, n)
+    return labels, groups
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("folds", [2, 3, 5])
+def test_no_group_is_on_both_sides_and_every_class_is_trained_in_every_fold(seed, folds):
+    labels, groups = images(seed)
+    fold = folds_of(labels, folds, seed, groups)
+    assert set(fold[fold != ALWAYS]) == set(range(folds))
+    for group in np.unique(groups):
+        assert len(set(fold[groups == group])) == 1
+    for k in range(folds):
+        assert set(labels[fold != k]) == set(labels)
+    share = np.array([np.mean(fold == k) for k in range(folds)])
+    assert abs(share - 1 / folds).max() < 0.15
+
+
+def test_identical_images_are_in_one_fold_and_join_their_groups():
+    labels = np.zeros(8, dtype=np.int64)
+    contents = np.array([bytes([k]) * 32 for k in (1, 1, 2, 3, 4, 5, 6, 7)], dtype="V32")
+    groups = np.array([0, 1, 1, 2, 3, 4, 5, 6])  # 0 and 1 share an image
+    for seed in range(5):
+        fold = folds_of(labels, 3, seed, groups, contents)
+        assert len(set(fold[:3])) == 1
+        alone = folds_of(labels, 3, seed, None, contents)
+        assert alone[0] == alone[1]
+
+
+def test_one_group_a_fold():
+    labels, groups = np.array([0, 1] * 6), np.repeat(np.arange(6), 2)
+    fold = folds_of(labels, 6, 0, groups)
+    assert sorted(set(fold)) == list(range(6))
+    for group in range(6):
+        assert len(set(fold[groups == group])) == 1
+
+
+def test_a_class_of_one_group_is_always_trained_on():
+    labels = np.array([0] * 20 + [1] * 3)
+    groups = np.array([*range(20), 20, 20, 20])
+    fold = folds_of(labels, 4, 0, groups)
+    assert (fold[20:] == ALWAYS).all() and (fold[:20] != ALWAYS).all()
+    single = folds_of(np.array([0] * 9 + [1]), 3, 0)
+    assert single[9] == ALWAYS
+
+
+def test_the_seed_deals_anew_and_nothing_else_does():
+    labels, groups = images()
+    first = folds_of(labels, 5, 1, groups)
+    np.testing.assert_array_equal(first, folds_of(labels, 5, 1, groups))
+    assert (first != folds_of(labels, 5, 2, groups)).any()
+
+
+@pytest.mark.parametrize("folds", [0, 1, 61])
+def test_more_folds_than_groups_are_refused(folds):
+    labels, groups = images()
+    with pytest.raises(DataError, match="at least as many groups"):
+        folds_of(labels, folds, 0, groups)
+
+
+def test_parts_are_joined_with_all_that_they_know():
+    pixels = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2, 1)
+    whole = Part(pixels, np.arange(6), np.array(list("abcdef")), None, np.array([f"{i}.png" for i in range(6)]))
+    again = Part.joined([whole.take(np.array([0, 2])), whole.take(np.array([1, 3, 4, 5]))])
+    order = [0, 2, 1, 3, 4, 5]
+    np.testing.assert_array_equal(again.images, pixels[order])
+    assert again.groups.tolist() == list("acbdef") and again.paths.tolist() == [f"{i}.png" for i in order]
+    assert again.contents is None
+    assert Part.joined([whole, Part(pixels, np.arange(6))]).paths is None
+
+
+def test_files_folders_and_tables_are_read_one_by_one(tmp_path):
+    for name in ("b/2.png", "b/1.jpg", "a/3.PNG", "a/notes.txt", "top.tif"):
+        file = tmp_path / "in" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
+    (tmp_path / "list.csv").write_text("label,path\nx,in/b/2.png\ny,elsewhere.png\n")
+    found = [
+        str(path.relative_to(tmp_path))
+        for path in image_paths([tmp_path / "in", tmp_path / "list.csv", tmp_path / "in/a/notes.txt"])
+    ]
+    assert found == [
+        "in/top.tif",
+        "in/a/3.PNG",
+        "in/b/1.jpg",
+        "in/b/2.png",
+        "in/b/2.png",
+        "elsewhere.png",
+        "in/a/notes.txt",
+    ]
+    with pytest.raises(DataError, match="there is no"):
+        list(image_paths([tmp_path / "gone"]))
+    (tmp_path / "list.csv").write_text("file\nx\n")
+    with pytest.raises(DataError, match="no column 'path': found file"):
+        list(image_paths([tmp_path / "list.csv"]))

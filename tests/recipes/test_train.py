@@ -1,0 +1,175 @@
+"""From a CSV to predictions: train, threshold, predict, export, as a user types them."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from divaug.recipes import export, predict, threshold, train
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """Digits as files: 60, 40, 25 and 8 images in 30 groups."""
+    folder, found, rows = tmp_path_factory.mktemp("cells"), load_digits(), []
+    for c, n in enumerate((60, 40, 25, 8)):
+        for k, i in enumerate(np.flatnonzero(found.target == c)[:n]):
+            Image.fromarray((found.images[i] * 15.9).astype(np.uint8)).save(folder / f"{c}_{k}.png")
+            rows.append((f"{c}_{k}.png", f"kind {c}", f"g{i % 30}"))
+    with (folder / "cells.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "group"), *rows])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(cells, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    code = train.main([
+        str(cells / "cells.csv"), "--folds", "3", "--methods", "erm,ros", "--image-size", "8", "--epochs", "6",
+        "--model.widths", "[8]", "--quiet", "--output-dir", str(out / "runs"), "--models-dir", str(out / "models"),
+    ])  # fmt: skip
+    assert code == 0
+    return out / "models" / "cells"
+
+
+def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, cells):
+    assert {"model.json", "weights.safetensors", "card.md", "out_of_fold.csv", "report"} <= {
+        p.name for p in model.iterdir()
+    }
+    card = json.loads((model / "model.json").read_text())["card"]
+    assert card["images"] == 133 and card["folds"] == 3 and card["groups"] == 30
+    table = pd.read_csv(model / "out_of_fold.csv", dtype=str)
+    rows = pd.read_csv(cells / "cells.csv", dtype=str)
+    assert len(table) == 133 and set(table["fold"]) == {"0", "1", "2"}
+    assert table.groupby("group")["fold"].nunique().max() == 1
+    names = {path.rsplit("/", 1)[-1]: label for path, label in zip(table["path"], table["label"], strict=True)}
+    assert names == dict(zip(rows["path"], rows["label"], strict=True))
+    for row in card["classes"]:
+        own = table[table["label"] == row["class"]]
+        assert row["recall"] == pytest.approx(100 * (own["predicted"] == own["label"]).mean())
+        assert row["judged"] == (len(own) >= 20)
+    assert any("kind 3" in note and "not concluded" in note for note in card["notes"])
+    page = (model / "report" / "index.html").read_text()
+    assert card["conclusion"].split(" (")[0] in page and page.count("data:image/png") >= 2 and "kind 3" in page
+    assert "tested on nothing" in (model / "card.md").read_text()
+
+
+def test_new_images_are_predicted_in_place_of_the_training_folder(model, cells, tmp_path, capsys):
+    shutil.copytree(model, tmp_path / "moved")
+    (tmp_path / "new").mkdir()
+    for name in ("0_0.png", "1_0.png"):
+        shutil.copy(cells / name, tmp_path / "new" / name)
+    (tmp_path / "new" / "broken.png").write_bytes(b"no image")
+    output = tmp_path / "predictions.csv"
+    assert predict.main([str(tmp_path / "moved"), str(tmp_path / "new"), "-o", str(output), "--batch-size", "2"]) == 0
+    streams = capsys.readouterr()
+    assert "1 unreadable" in streams.err and str(output) in streams.out
+    found = pd.read_csv(output, keep_default_na=False)
+    assert list(found.columns)[:6] == ["path", "label", "probability", "second", "decision", "unreadable"]
+    assert [path.rsplit("/", 1)[-1] for path in found["path"]] == ["0_0.png", "1_0.png", "broken.png"]
+    assert "cannot read image" in found["unreadable"].iloc[2] and found["label"].iloc[2] == ""
+    assert predict.main([str(tmp_path / "moved"), str(cells / "0_0.png")]) == 0
+    assert capsys.readouterr().out.count("\n") == 2
+
+
+def test_a_threshold_is_promised_where_there_are_enough_images_and_applied(model, cells, tmp_path, capsys):
+    path = tmp_path / "model"
+    shutil.copytree(model, path)
+    assert threshold.main([str(path), "--class", "kind 0", "--sensitivity", "0.5"]) == 0
+    said = capsys.readouterr().out
+    assert "kind 0 from a probability of" in said and "sensitivity 0.5" in said and "of 60 out-of-fold images" in said
+    decision = json.loads((path / "model.json").read_text())["decision"]
+    bound = decision["thresholds"]["kind 0"]
+    table = pd.read_csv(path / "out_of_fold.csv")
+    own = table.loc[table["label"] == "kind 0", "p_kind 0"]
+    assert (own >= bound).mean() > 0.5
+    assert threshold.main([str(path), "--class", "kind 3", "--sensitivity", "0.9"]) == 0
+    assert "cannot be promised: too few images" in capsys.readouterr().out
+    assert threshold.main([str(path), "--abstain", "0.1"]) == 0
+    after = json.loads((path / "model.json").read_text())["decision"]
+    assert set(after["thresholds"]) == {"kind 0", "kind 3"} and after["abstain"] > 0
+    assert (table["probability"] < after["abstain"]).mean() == pytest.approx(0.1, abs=0.01)
+    assert threshold.main([str(path), "--clear"]) == 0
+    cleared = json.loads((path / "model.json").read_text())["decision"]
+    assert cleared == {"temperature": decision["temperature"], "thresholds": {}, "abstain": 0.0, "notes": {}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--class", "kind 9", "--sensitivity", "0.9"], 2, "no class 'kind 9'"),
+        (["--sensitivity", "0.9"], 2, "--class is missing"),
+        (["--class", "kind 0"], 2, "give one of --sensitivity"),
+        (["--class", "kind 0", "--sensitivity", "0.9", "--specificity", "0.9"], 2, "give one of"),
+        (["--class", "kind 0", "--sensitivity", "90"], 2, "must lie in (0, 1)"),
+        (["--class", "kind 0", "--cost-miss", "1"], 2, "go together"),
+        (["--clear", "--abstain", "0.1"], 2, "--clear removes everything"),
+    ],
+)
+def test_thresholds_that_make_no_sense_are_refused(model, arguments, code, said, capsys):
+    before = (model / "model.json").read_text()
+    assert threshold.main([str(model), *arguments]) == code
+    assert said in capsys.readouterr().err
+    assert (model / "model.json").read_text() == before
+    assert threshold.main([str(model.parent), "--clear"]) == 1
+
+
+def test_the_exported_model_agrees_without_divaug_or_torch(model, cells, tmp_path, capsys):
+    import onnxruntime
+
+    import divaug
+
+    assert export.main([str(model), "--to", "onnx", "-o", str(tmp_path / "cells.onnx")]) == 0
+    capsys.readouterr()
+    described = json.loads((tmp_path / "cells.onnx.json").read_text())
+    files = sorted(cells.glob("*.png"))
+    width, height = described["resize"]["to"]
+    pixels = np.stack(
+        [np.asarray(Image.open(f).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)) for f in files]
+    )
+    session = onnxruntime.InferenceSession(str(tmp_path / "cells.onnx"))
+    _, probabilities = session.run(described["outputs"], {"images": pixels})
+    wanted = divaug.load(model).predict(files).filter(like="p_").to_numpy()
+    np.testing.assert_allclose(probabilities, wanted, atol=1e-4)
+    assert described["classes"] == [f"kind {c}" for c in range(4)]
+    assert {path.name for path in tmp_path.glob("*cells*")} == {"cells.onnx", "cells.onnx.json"}  # nothing half-written
+
+
+def test_a_second_command_trains_nothing_anew(model, cells, capsys, monkeypatch):
+    from divaug.study import folds
+
+    def fails(*anything):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(folds, "run_tasks", lambda tasks, **keys: fails() if tasks else None)
+    out = model.parents[1]
+    assert train.main([
+        str(cells / "cells.csv"), "--folds", "3", "--methods", "erm,ros", "--image-size", "8", "--epochs", "6",
+        "--model.widths", "[8]", "--quiet", "--output-dir", str(out / "runs"), "--models-dir", str(out / "models"),
+    ]) == 0  # fmt: skip
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--folds", "1"], "--folds must be a whole number >= 2"),
+        (["--folds", "many"], "--folds must be a whole number >= 2"),
+        (["--folds", "31"], "31 folds need at least as many groups"),
+    ],
+)
+def test_folds_that_make_no_sense_are_refused(cells, tmp_path, arguments, said, capsys):
+    assert train.main([str(cells / "cells.csv"), "--image-size", "8", "--quiet", *arguments]) in (2, 3)
+    assert said in capsys.readouterr().err
+
+
+def test_another_folder_is_not_overwritten(cells, tmp_path, capsys):
+    (tmp_path / "models" / "cells").mkdir(parents=True)
+    (tmp_path / "models" / "cells" / "thesis.doc").write_text("mine")
+    assert train.main([str(cells / "cells.csv"), "--quiet", "--models-dir", str(tmp_path / "models")]) == 2
+    assert "holds something else than a model" in capsys.readouterr().err

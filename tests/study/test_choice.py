@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from divaug.base.stats import wilson_interval
+from divaug.study.choice import choose, resampled
+
+CLASSES = ("a", "b", "rare")
+
+
+def predictions(labels, accuracy, seed):
+    rng = np.random.default_rng(seed)
+    right = rng.random(len(labels)) < accuracy
+    wrong = (labels + rng.integers(1, 3, len(labels))) % 3
+    return 5.0 * np.eye(3)[np.where(right, labels, wrong)]
+
+
+LABELS = np.repeat([0, 1, 2], (400, 300, 100))
+
+
+def test_a_better_candidate_wins_and_equal_ones_do_not():
+    logits = {
+        "erm": predictions(LABELS, 0.7, 0),
+        "better": predictions(LABELS, 0.9, 1),
+        "equal": predictions(LABELS, 0.7, 5),
+    }
+    found = choose(logits, LABELS, None, CLASSES)
+    assert found.winner == "better" and found.conclusion.startswith("better: mean recall +")
+    close = choose({"erm": logits["erm"], "equal": logits["equal"]}, LABELS, None, CLASSES)
+    assert close.winner == "erm" and close.conclusion.startswith("too close to call: erm, the simplest (equal ")
+    worse = choose({"better": logits["better"], "erm": logits["erm"]}, LABELS, None, CLASSES)
+    assert worse.winner == "better" and "too close" in worse.conclusion
+
+
+def test_recalls_and_intervals_are_of_pooled_counts():
+    logits = {"erm": predictions(LABELS, 0.6, 0)}
+    one = choose(logits, LABELS, None, CLASSES).candidates[0]
+    for c, n in enumerate((400, 300, 100)):
+        hit = (logits["erm"].argmax(1) == LABELS)[c == LABELS].mean()
+        assert one.recalls[c] == pytest.approx(hit)
+        assert one.intervals[c].tolist() == pytest.approx(list(wilson_interval(float(hit), n)))
+    assert one.balanced == pytest.approx(one.recalls.mean())
+
+
+def test_small_classes_are_reported_and_never_concluded_from():
+    labels = np.repeat([0, 1, 2], (400, 300, 10))
+    base = predictions(labels, 0.8, 0)
+    rescued = base.copy()
+    rescued[labels == 2] = 5.0 * np.eye(3)[2]
+    found = choose({"erm": base, "rescues": rescued}, labels, None, CLASSES)
+    assert found.judged.tolist() == [True, True, False] and found.winner == "erm"
+    assert found.candidates[1].recalls[2] == 1
+    none = choose({"erm": base[labels == 2]}, labels[labels == 2], None, CLASSES)
+    assert none.winner == "erm" and "nothing can be concluded" in none.conclusion
+
+
+def test_images_of_one_group_are_resampled_together():
+    """Ten groups that are right or wrong as a whole: the spread is that of ten, not of 800 images."""
+    labels, groups = np.tile([0, 1], 400), np.repeat(np.arange(10), 80)
+    base = np.ones(800, dtype=bool)
+    other = base & ~np.isin(groups, (0, 1, 2))
+    judged = np.array([True, True])
+    by_group = resampled({"erm": base, "other": other}, labels, groups, judged)["other"]
+    by_image = resampled({"erm": base, "other": other}, labels, None, judged)["other"]
+    assert by_group.mean() == pytest.approx(-0.3, abs=0.02)
+    assert by_group.std() == pytest.approx(np.sqrt(0.3 * 0.7 / 10), rel=0.1)
+    assert by_image.std() == pytest.approx(np.sqrt(0.3 * 0.7 / 800), rel=0.15)
+
+
+def test_a_difference_by_chance_is_rarely_called_a_winner():
+    """Three equal candidates beside the first, 60 data sets: each would win wrongly in at most 5 % (3 of 60, 9 at 3 sd)."""
+    wrong = 0
+    for seed in range(60):
+        logits = {name: predictions(LABELS, 0.7, 10 * seed + i) for i, name in enumerate(("erm", "x", "y", "z"))}
+        wrong += choose(logits, LABELS, None, CLASSES, seed=seed).winner != "erm"
+    assert wrong <= 9
