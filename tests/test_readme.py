@@ -1,5 +1,6 @@
 """Every code block of the README runs as written."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -23,7 +24,7 @@ CONSOLE = [
 
 
 def test_the_blocks_are_all_there():
-    assert (len(PYTHON), len(CONSOLE)) == (4, 28)
+    assert (len(PYTHON), len(CONSOLE)) == (4, 32)
 
 
 def run(code):
@@ -61,7 +62,39 @@ def test_a_plain_loop_of_fifteen_lines():
     assert run(code).startswith("[")
 
 
-@pytest.mark.parametrize("line", [line for line in CONSOLE if line.startswith("python") and "my_augs" not in line])
+CHAIN = ("train", "threshold", "predict", "export")  # each needs what the one before it has written
+
+
+def test_from_a_table_of_images_to_predictions(tmp_path, capsys):
+    """The commands as printed, on images of two classes; training is shortened."""
+    rows = []
+    for c, name in enumerate(("eosinophil", "neutrophil")):
+        for i in range(24):
+            Image.new("RGB", (32, 32), (100 * c + i, 40, 90 - c)).save(f"{name}{i}.png")
+            rows.append(f"{name}{i}.png,{name}")
+    Path("cells.csv").write_text("\n".join(["path,label", *rows]) + "\n", encoding="utf-8")
+    Path("new_images").mkdir()
+    Image.new("RGB", (32, 32), (110, 40, 90)).save("new_images/new.png")
+    ran = []
+    for line in CONSOLE:
+        _, _, module, *argv = [*shlex.split(line), "", "", ""][: max(3, len(shlex.split(line)))]
+        if (name := module.rsplit(".", 1)[-1]) in CHAIN:
+            short = ["--epochs", "2", "--folds", "2", "--methods", "erm,ros", "--model.widths", "[4]", "--quiet"]
+            module = importlib.import_module(f"divaug.recipes.{name}")
+            assert module.main([*argv, *(short if name == "train" else [])]) == 0
+            ran.append(name)
+    assert tuple(ran) == CHAIN
+    assert "eosinophil" in capsys.readouterr().out
+    assert len(pd.read_csv("predictions.csv")) == 1 and Path("models/cells/model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        line for line in CONSOLE
+        if line.startswith("python") and "my_augs" not in line and line.split()[2].rsplit(".", 1)[1] not in CHAIN
+    ],
+)  # fmt: skip
 def test_commands_mean_what_they_say(line, monkeypatch, capsys):
     _, _, module, *argv = shlex.split(line)
     if module.endswith(".audit"):

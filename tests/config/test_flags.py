@@ -140,7 +140,8 @@ def test_the_console_script(capsys, monkeypatch):
     assert recipes_main.main() == 0
     shown = capsys.readouterr().out
     assert {
-        "audit", "check", "cifar_lt", "compare", "digits_lt", "encoder", "folder_lt", "fragility", "gallery", "posthoc", "study", "upload",
+        "audit", "check", "cifar_lt", "compare", "digits_lt", "encoder", "export", "folder_lt", "fragility", "gallery", "posthoc", "predict", "study",
+        "threshold", "train", "upload",
     } == set(recipes_main.recipes())  # fmt: skip
     assert "cifar_lt" in shown and "_compare_methods" not in shown
     monkeypatch.setattr(sys, "argv", ["divaug", "cifar"])
@@ -224,6 +225,8 @@ def test_a_wrong_value_is_a_usage_error_whoever_sees_it(capsys):
         ("check", ["cutmix", "--importe", "f.py"], "--import"), ("gallery", ["--importe", "f.py"], "--import"),
         ("fragility", ["--evidense", "x.csv"], "--evidence"), ("compare", ["x", "--encod", "f"], "--encoder"),
         ("posthoc", ["x", "--head-epoch", "3"], "--head-epochs"), ("study", ["run", "x", "--desing", "y"], "--design"),
+        ("train", ["x", "--fold", "3"], "--folds"), ("predict", ["m", "x", "--outptu", "y"], "--output"),
+        ("threshold", ["m", "--sensitivty", "0.9"], "--sensitivity"), ("export", ["m", "--outptu", "x"], "--output"),
             ("upload", ["x", "--track", "off"], "--tracking"),
     ],
 )  # fmt: skip
@@ -234,5 +237,6 @@ def test_every_recipe_names_the_flag_that_was_meant(recipe, argv, meant, capsys)
     assert f"did you mean '{meant}'" in said or f"did you mean {meant}" in said
     assert {path.stem for path in Path(module.__file__).parent.glob("[!_]*.py")} == {
         "cifar_lt", "folder_lt", "digits_lt", "encoder", "check", "gallery", "fragility", "compare", "posthoc", "study", "upload",
+        "train", "predict", "threshold", "export",
             "audit",
     }  # fmt: skip
