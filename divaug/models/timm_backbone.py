@@ -1,8 +1,11 @@
 """Any timm model as a backbone; the only module that imports timm."""
 
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from jaxtyping import Float
@@ -63,11 +66,13 @@ def timm_backbone(name: str, channels: int, size: tuple[int, int], options: dict
     if config is not None and config.fixed_input_size:
         options.setdefault("img_size", size)
     try:
-        model = timm.create_model(name, num_classes=0, in_chans=channels, **options)
+        with _hub_if_it_answers(download=bool(options.get("pretrained"))):
+            model = timm.create_model(name, num_classes=0, in_chans=channels, **options)
     except (TypeError, RuntimeError, ValueError, OSError, AssertionError) as error:
         if "img_size" in options and isinstance(error, AssertionError | RuntimeError):
             raise _wrong_size(name, size, error) from error
-        raise ConfigError(f"timm:{name} cannot be built with {options}: {error}") from error
+        way = "; --model.checkpoint_path FILE takes weights from a file" if options.get("pretrained") else ""
+        raise ConfigError(f"timm:{name} cannot be built with {options}: {error}{way}") from error
     if small_stem:
         if not (hasattr(model, "conv1") and hasattr(model, "maxpool") and isinstance(model.conv1, nn.Conv2d)):
             raise ConfigError(f"timm:{name} has no ResNet stem; small_stem is for timm's ResNets")
@@ -85,6 +90,32 @@ def timm_backbone(name: str, channels: int, size: tuple[int, int], options: dict
             f"have {step} pixels; give --image-size {' or '.join(map(str, fit))}"
         )
     return TimmBackbone(model, width)
+
+
+@contextmanager
+def _hub_if_it_answers(*, download: bool) -> Iterator[None]:
+    """Let pretrained weights come from the cache alone where the hub does not answer: it would be asked for minutes."""
+    if not download:
+        yield
+        return
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    try:
+        constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _answers(address: str) -> bool:
+    """Return whether a server accepts connections within three seconds."""
+    parts = urlsplit(address)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 443), timeout=3):
+            return True
+    except OSError:
+        return False
 
 
 def _width_and_sight(model: nn.Module, channels: int, size: tuple[int, int]) -> tuple[int, tuple[int, int]]:

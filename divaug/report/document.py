@@ -113,6 +113,7 @@ class Document:
                 parts.append(f"<p>{_inline(content)}</p>")
         return (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{html.escape(self.title)}</title><style>{_STYLE}</style></head><body>" + "\n".join(parts)
             + "</body></html>\n"
         )  # fmt: skip
