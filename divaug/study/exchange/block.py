@@ -28,6 +28,7 @@ from divaug.runs.model import load
 from divaug.study.exchange.cut import CutImages
 from divaug.study.exchange.plan import Arm, Design, Plan, read_plan
 from divaug.study.exchange.rows import FAILED, OK, REFUSED, add_row, described, of_plan, read_rows, wanted
+from divaug.study.exchange.slides import SlideImages, SlideSource, table_of
 from divaug.study.exchange.spaces import Source
 from divaug.train.build import resolve
 
@@ -63,9 +64,9 @@ def run_block(plan: Path, prereg: str, label: str, cut: int, folder: Path, rows:
 
 
 def _run_arms(read: Plan, design: Design, cut: int, missing: list[str], folder: Path, rows: Path) -> None:
-    source = Source(read.config(design, Arm(), counts=(1,), epochs=1, seed=cut))
     files = read.encoder_files(design.dataset)
-    images = CutImages(source, design, cut, [Encoder.load(file) for file in files])
+    images = _images(read, design, cut, files)
+    encoder = None if images.which is None else files[images.which]
     kinds = images.digest()
     before = of_plan(read_rows(rows), read, design)
     if set(before.loc[before["cut"] == cut, "kinds"]) - {"", kinds}:
@@ -76,7 +77,7 @@ def _run_arms(read: Plan, design: Design, cut: int, missing: list[str], folder: 
     for name in missing:
         arm = design.arms[name]
         row = described(read, design, name, arm, cut) | images.measures(arm)
-        row |= {"encoder": files[images.which].stem, "data": source.identity, "kinds": kinds}
+        row |= {"encoder": encoder.stem if encoder else "", "data": images.source.identity, "kinds": kinds}
         where = folder / read.prereg / design.label.replace("/", "-") / name / f"cut{cut}"
         if arm.dose and design.refuse and row["smd_max"] > design.refuse:
             reason = f"its images differ from the pool by {row['smd_max']:.2f} standard deviations"
@@ -84,7 +85,7 @@ def _run_arms(read: Plan, design: Design, cut: int, missing: list[str], folder: 
             continue
         correct = None
         try:
-            measured, correct = _train(read, design, arm, images, where, files[images.which])
+            measured, correct = _train(read, design, arm, images, where, encoder)
             row |= measured
         except (Interrupted, ConfigError, DataError):
             raise
@@ -94,8 +95,15 @@ def _run_arms(read: Plan, design: Design, cut: int, missing: list[str], folder: 
         add_row(rows, row, correct)
 
 
+def _images(read: Plan, design: Design, cut: int, files: list[Path]) -> CutImages | SlideImages:
+    config = read.config(design, Arm(), counts=(1,), epochs=1, seed=cut)
+    if design.name == "slides":
+        return SlideImages(SlideSource(replace(config, path=str(table_of(design).resolve())), cut), design, cut)
+    return CutImages(Source(config), design, cut, [Encoder.load(file) for file in files])
+
+
 def _train(
-    plan: Plan, design: Design, arm: Arm, images: CutImages, where: Path, encoder: Path
+    plan: Plan, design: Design, arm: Arm, images: CutImages | SlideImages, where: Path, encoder: Path | None
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Train one arm, or continue where it stopped; return what was measured and which images were recognised."""
     data = data_of(images, arm)
@@ -104,6 +112,8 @@ def _train(
     epochs = design.epochs or max(1, round(design.steps / steps))
     counts = tuple(data.counts.tolist())
     config = plan.config(design, arm, counts=counts, epochs=epochs, seed=images.cut, encoder=encoder)
+    if design.table:
+        config = replace(config, path=str(table_of(design).resolve()))
     config = replace(resolve(config, data), output_dir=str(where.parents[2]))
     folder = run(config, RunFolder(where), data)
     model = load(folder).network
@@ -130,7 +140,7 @@ def _config_digest(config: Config) -> str:
     return digest({key: value for key, value in table.items() if key not in keys_of_kind("where", "seed")})
 
 
-def data_of(images: CutImages, arm: Arm) -> Data:
+def data_of(images: CutImages | SlideImages, arm: Arm) -> Data:
     """Return the data of one arm's run: its training images, and the outcome's part as the test part."""
     source, rows = images.source, images.training(arm)
     train = source.dataset.train.take(rows)
@@ -142,7 +152,7 @@ def data_of(images: CutImages, arm: Arm) -> Data:
 
 
 def outcome(
-    labels: np.ndarray, logits: np.ndarray, images: CutImages, counts: np.ndarray
+    labels: np.ndarray, logits: np.ndarray, images: CutImages | SlideImages, counts: np.ndarray
 ) -> tuple[dict[str, float], np.ndarray]:
     """Return accuracies in [0, 1], and which images of the manipulated classes were recognised, prior-corrected.
 

@@ -10,7 +10,9 @@ from divaug.study.exchange.analysis import FACTORIAL, NOT_MEASURABLE, factorial,
 from divaug.study.exchange.plan import Contrast, Design, Plan
 from divaug.study.exchange.rows import ATTEMPTS, FAILED, OK, REFUSED, of_plan
 
-OUTCOME = {"longtailed": "tail_prior_corrected", "balanced": "balanced_accuracy"}
+OUTCOME = {
+    "longtailed": "tail_prior_corrected", "balanced": "balanced_accuracy", "slides": "tail_prior_corrected",
+}  # fmt: skip
 COMPANIONS = {"prior_corrected": "all classes", "auc": "AUC"}
 COLUMNS = ("contrast", "dataset", "design", "effect", "lo", "hi", "p", "n", "verdict")
 TWICE = {"A": "A2", "B": "B2"}

@@ -22,6 +22,7 @@ OWN_KEYS = (  # set by the study: a preset or an option that names one would hav
     "dataset", "method", "counts", "epochs", "seed", "profile", "monitor", "monitor_at", "eval_every", "vary",
     "tracking", "progress", "min_steps", "output_dir", "experiment",
 )  # fmt: skip
+DESIGNS = ("longtailed", "balanced", "slides")
 DOSES = ("", "low", "natural", "high", "herding")
 PARTS = ("test", "b2")
 _ARM = re.compile(r"[A-Za-z][\w-]*")
@@ -83,8 +84,8 @@ class Design:
 
     Attributes:
         dataset: Registered data set.
-        name: ``longtailed`` (half of the classes manipulated, the others ``heads`` images of all kinds) or
-            ``balanced`` (all classes manipulated).
+        name: ``longtailed`` (half of the classes manipulated, the others ``heads`` images of all kinds),
+            ``balanced`` (all classes manipulated), or ``slides`` (one class, whose kinds are its groups).
         arms: By name.
         cuts: Numbers of the cuts; long-tailed ones in pairs 2j, 2j + 1 that manipulate complementary halves of the
             classes.
@@ -98,6 +99,8 @@ class Design:
         encoder: Whose space the kinds come from: "joint", or the number of one more encoder alone.
         refuse: Arms with a dose are not trained in a cut where their images differ from the pool by more standard
             deviations than this in radius, margin, brightness or contrast; 0 refuses none.
+        table: slides: the CSV of images, below a data root.
+        manipulated: slides: the class.
         preset: Keys that replace the plan's preset.
         contrasts: Effects of other arms than A to D, which have their own.
     """
@@ -115,6 +118,8 @@ class Design:
     variant: str = "main"
     encoder: str = "joint"
     refuse: float = 0.0
+    table: str = ""
+    manipulated: str = ""
     preset: Mapping[str, Any] = field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
 
@@ -218,6 +223,8 @@ class Plan:
             ConfigError: There are none, or the one that it names is not there.
         """
         files, where = self.encoder_files(design.dataset), f"{self.path}: {design.label}"
+        if design.name == "slides":  # their kinds need no space
+            return
         if not files:
             raise ConfigError(f"{where}: encoders names none for {design.dataset}; the recipe encoder trains them")
         if design.encoder != "joint" and not (design.encoder.isdecimal() and int(design.encoder) < len(files)):
@@ -237,7 +244,7 @@ class Plan:
         own = {"dataset": design.dataset, "method": arm.method, "counts": counts, "epochs": epochs, "seed": seed}
         fixed = {
             "profile": "custom", "monitor": False, "monitor_at": (1.0,), "eval_every": 10**9, "vary": "init",
-            "tracking": "off", "progress": "none",
+            "min_steps": 0, "tracking": "off", "progress": "none",
         }  # fmt: skip
         options = {key: encoder and str(encoder) if value == "@" else value for key, value in arm.options.items()}
         return configure(**{**self.preset, **design.preset, **options, **fixed, **own})
@@ -307,7 +314,9 @@ def _design(table: Mapping[str, Any], where: str) -> Design:
     design = _made(Design, values, where)
     for ok, rule in (
         (design.arms, "it has no arms"),
-        (design.name in ("longtailed", "balanced"), f"name must be longtailed or balanced, got {design.name!r}"),
+        (design.name in DESIGNS, f"name must be {', '.join(DESIGNS)}, got {design.name!r}"),
+        ((design.name == "slides") == bool(design.table), "table goes with slides, which need it"),
+        (bool(design.table) == bool(design.manipulated), "manipulated goes with slides, which need it"),
         (design.outcome in PARTS, f"outcome must be test or b2, got {design.outcome!r}"),
         ((design.steps > 0) != (design.epochs > 0) and min(design.steps, design.epochs) == 0, "give steps or epochs"),
         (design.n >= 1, f"n must be >= 1, got {design.n}"),

@@ -79,7 +79,7 @@ def test_a_designs_preset_is_over_the_plans(tmp_path):
         ("n = 10", "m = 10", "unknown key 'm'"),
         ("steps = 20", "", "give steps or epochs"),
         ("steps = 20", "steps = 20\nepochs = 2", "give steps or epochs"),
-        ('"longtailed"', '"longtail"', "must be longtailed or balanced"),
+        ('"longtailed"', '"longtail"', "must be longtailed, balanced, slides"),
         ("heads = 30", "", "heads go with longtailed"),
         ('"0-3"', '"0-2"', "come in pairs"),
         ('"0-3"', '"3-0"', "runs backwards"),
