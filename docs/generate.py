@@ -53,7 +53,7 @@ def write_all(folder: Path) -> None:
 
 def study(folder: Path) -> str:
     """Return the report of the study of breadth against number, and copy its figures beside the page."""
-    report = DOCS.parent / "recipes" / "study" / "report.md"
+    report = DOCS.parent / "recipes" / "study" / "breadth" / "report.md"
     for figure in report.parent.glob("*.png"):
         copy = folder / figure.name
         if not copy.exists() or copy.read_bytes() != figure.read_bytes():
