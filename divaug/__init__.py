@@ -18,7 +18,7 @@ _REGISTRIES = (
 _PUBLIC = {
     "run": "divaug.runs.loop",
     "configure": "divaug.config.layers",
-    "load": "divaug.runs.model",
+    "load": "divaug.runs.load",
     "open_run": "divaug.runs.folder",
     "watch": "divaug.interop.hook",
     "long_tail": "divaug.interop.subset",

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(f"--output must be FILE.onnx in a folder that exists, got {output}")
 
         from divaug.runs.export import export_onnx
-        from divaug.runs.model import load
+        from divaug.runs.load import load
 
         model = load(chosen.model)
         beside = export_onnx(model, output)

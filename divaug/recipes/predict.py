@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _predict(source: str, images: Sequence[str], output: Path | None, batch_size: int) -> int:
     from divaug.data.image_files import image_paths
-    from divaug.runs.model import load
+    from divaug.runs.load import load
 
     model, counts, unreadable = load(source), Counter[str](), 0
     temporary = None if output is None else output.with_name(f".{output.name}.tmp")

@@ -17,7 +17,7 @@ from divaug.latent.tables import all_tables
 from divaug.report.document import Document, plain
 from divaug.runs.embed import embed, encode, loader_of
 from divaug.runs.folder import RunFolder
-from divaug.runs.model import load
+from divaug.runs.load import load
 from divaug.train.build import load_encoder
 
 CARD_FEATURES, CARD_IMAGES = 5, 5

@@ -15,10 +15,10 @@ from divaug.base.errors import DivaugError
 from divaug.base.files import make_folder, write_json
 from divaug.config import user_files
 from divaug.config.registry import HEADS, MODELS, add_import
+from divaug.config.schema import Config
 from divaug.models.network import build_network
 from divaug.runs.decision import Decision
-from divaug.runs.folder import RunFolder
-from divaug.runs.model import Model, load
+from divaug.runs.model import Model
 from divaug.runs.preprocess import Preprocess
 
 FORMAT = 1
@@ -31,22 +31,19 @@ def is_model_folder(path: Path) -> bool:
 
 
 def save_model(
-    path: Path, run: RunFolder, *, decision: Decision | None = None, card: Mapping[str, Any] | None = None
+    path: Path, model: Model, config: Config, *, decision: Decision | None = None, card: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write the model of a finished run as a model folder; return the folder.
+    """Write a run's model as a model folder; return the folder.
 
     Args:
         path: The folder; a model that is there is replaced.
-        run: The run.
+        model: What ``divaug.load`` gives of the run.
+        config: The run's configuration.
         decision: Temperature, thresholds and abstention.
         card: What is known about the model, as plain values.
-
-    Raises:
-        DivaugError: The run has no model.
     """
     from safetensors.torch import save_file
 
-    model, config = load(run), run.config
     make_folder(path)
     options = {key: value for key, value in config.model.options.items() if key not in _WEIGHTS_OF_OTHERS}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}

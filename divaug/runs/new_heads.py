@@ -17,7 +17,7 @@ from divaug.posthoc.head import train_head
 from divaug.posthoc.oversample import METHODS
 from divaug.runs.embed import embed
 from divaug.runs.folder import RunFolder
-from divaug.runs.model import load
+from divaug.runs.load import load
 from divaug.train.build import build_model
 
 

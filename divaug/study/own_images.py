@@ -13,6 +13,7 @@ from divaug.config.schema import Config
 from divaug.report.own_images import write_page
 from divaug.runs.decision import Decision
 from divaug.runs.folder import RunFolder
+from divaug.runs.load import load
 from divaug.runs.model_folder import save_model
 from divaug.runs.threshold import temperature_of
 from divaug.study.choice import JUDGED, Choice, choose
@@ -57,7 +58,7 @@ def train_model(
     out_of_fold = _out_of_fold(dealt, logits[choice.winner], temperature)
     notes = _notes(configs, dealt, choice)
     card = _card(dealt, choice, notes, temperature)
-    save_model(folder, run, decision=Decision(temperature), card=card)
+    save_model(folder, load(run), run.config, decision=Decision(temperature), card=card)
     write_text(folder / "out_of_fold.csv", out_of_fold.to_csv(index=False, float_format="%.6g"))
     write_text(folder / "card.md", _card_text(folder.name, card))
     write_page(

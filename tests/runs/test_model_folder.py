@@ -27,7 +27,7 @@ def trained(tmp_path_factory):
 def test_a_copied_model_predicts_what_the_run_did_when_the_run_is_gone(trained, tmp_path):
     images = digits(Request()).test.images[:50]
     wanted = divaug.load(trained).predict(images)
-    saved = save_model(tmp_path / "model", trained, card={"counts": [1, 2]})
+    saved = save_model(tmp_path / "model", divaug.load(trained), trained.config, card={"counts": [1, 2]})
     shutil.move(saved, tmp_path / "copied")
     assert is_model_folder(tmp_path / "copied") and not is_model_folder(trained.path)
     model = divaug.load(tmp_path / "copied")
@@ -40,7 +40,7 @@ def test_a_copied_model_predicts_what_the_run_did_when_the_run_is_gone(trained, 
 def test_temperature_thresholds_and_abstention_are_applied(trained, tmp_path):
     images = digits(Request()).test.images[:200]
     decision = Decision(2.0, {"3": 0.01}, 0.5)
-    model = divaug.load(save_model(tmp_path / "model", trained, decision=decision))
+    model = divaug.load(save_model(tmp_path / "model", divaug.load(trained), trained.config, decision=decision))
     found = model.predict(images)
     logits = divaug.load(trained)._outputs(list(images))[1]
     probabilities = decision.probabilities(logits)
@@ -51,7 +51,7 @@ def test_temperature_thresholds_and_abstention_are_applied(trained, tmp_path):
 
 
 def test_decisions_can_be_changed_one_by_one(trained, tmp_path):
-    path = save_model(tmp_path / "model", trained, decision=Decision(1.5))
+    path = save_model(tmp_path / "model", divaug.load(trained), trained.config, decision=Decision(1.5))
     decide(path, thresholds={"2": 0.3})
     decide(path, abstain=0.2)
     assert divaug.load(path).decision == Decision(1.5, {"2": 0.3}, 0.2)
@@ -59,7 +59,7 @@ def test_decisions_can_be_changed_one_by_one(trained, tmp_path):
 
 @pytest.mark.parametrize("damage", ["weights.safetensors", "model.json", "keys", "format", "shape", "gone"])
 def test_a_damaged_model_says_so(trained, tmp_path, damage):
-    path = save_model(tmp_path / "model", trained)
+    path = save_model(tmp_path / "model", divaug.load(trained), trained.config)
     content = json.loads((path / "model.json").read_text())
     if damage == "gone":
         (path / "weights.safetensors").unlink()
@@ -97,7 +97,8 @@ import divaug
 from divaug.runs.model_folder import save_model
 config = divaug.configure(dataset="digits", model="own_net", epochs=1, max_per_class=20, tracking="off", monitor=False,
                           progress="none", output_dir="runs", imports=["own_net.py"])
-save_model(__import__("pathlib").Path("model"), divaug.run(config))
+run = divaug.run(config)
+save_model(__import__("pathlib").Path("model"), divaug.load(run), run.config)
 """
 
 
@@ -136,7 +137,7 @@ def test_a_pretrained_network_needs_no_other_file(tmp_path):
     run = divaug.run(config)
     images = digits(Request()).test.images[:4]
     wanted = divaug.load(run).predict(images)
-    saved = save_model(tmp_path / "model", run)
+    saved = save_model(tmp_path / "model", divaug.load(run), run.config)
     (tmp_path / "weights.pth").unlink()
     pd.testing.assert_frame_equal(divaug.load(saved).predict(images), wanted)
     with pytest.raises(ConfigError):

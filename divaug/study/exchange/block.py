@@ -23,8 +23,8 @@ from divaug.latent.statistics import instance_sets
 from divaug.models.encoder import Encoder
 from divaug.runs.embed import embed
 from divaug.runs.folder import RunFolder
+from divaug.runs.load import load
 from divaug.runs.loop import run
-from divaug.runs.model import load
 from divaug.study.exchange.cut import CutImages
 from divaug.study.exchange.plan import Arm, Design, Plan, read_plan
 from divaug.study.exchange.rows import FAILED, OK, REFUSED, add_row, described, of_plan, read_rows, wanted

@@ -15,8 +15,8 @@ from divaug.config.schema import Config
 from divaug.config.tables import protocol_fingerprint
 from divaug.data.load import load_data
 from divaug.runs.embed import embed, encode, untrained
+from divaug.runs.load import load
 from divaug.runs.loop import run
-from divaug.runs.model import load
 from divaug.study.fragility.evidence import class_rows, patch_rows, recall_rows, table_of
 from divaug.study.fragility.patches import plant, target_class, with_patch
 from divaug.study.fragility.plan import Arm, config_of, folder_of
