@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ CONSOLE = [
 
 
 def test_the_blocks_are_all_there():
-    assert (len(PYTHON), len(CONSOLE)) == (4, 32)
+    assert (len(PYTHON), len(CONSOLE)) == (4, 34)
 
 
 def run(code):
@@ -102,6 +103,8 @@ def test_commands_mean_what_they_say(line, monkeypatch, capsys):
             Path("my_images", name).mkdir(parents=True)
             for i in range(3):
                 Image.new("RGB", (32, 32), (c, i, 0)).save(f"my_images/{name}/{i}.png")
+    elif module.endswith(".study"):
+        shutil.copytree(ROOT / "recipes" / "study", "recipes/study", ignore=shutil.ignore_patterns("*.lock"))
     elif "--list" not in argv and "--describe" not in argv:
         argv.append("--dry-run")
     monkeypatch.setattr(sys, "argv", ["divaug", module.rsplit(".", 1)[1], *argv])
@@ -131,6 +134,19 @@ def test_the_figures_rows_are_what_the_text_says():
     others = means.drop("erm")
     assert len(others) == 15 and ((others - means["erm"]).abs() < 1).sum() == 11
     assert "eleven of the other fifteen methods have means within a point" in TEXT
+
+
+def test_the_answer_is_what_the_rows_say():
+    """README's numbers of the study, from its committed contrasts."""
+    table = pd.read_csv(ROOT / "recipes/study/results/cifar10/contrasts.csv")
+    rows = table[table["design"] == "longtailed"].set_index("contrast")
+    text = " ".join(TEXT.split())
+    for name, said in (("breadth", "costs {0:.1f} points of its recall [{1:.1f}, {2:.1f}]"),
+                       ("number", "halving their *number* {0:.1f} [{1:.1f}, {2:.1f}]"),
+                       ("phi", "kinds are {0:.2f} [{1:.2f}, {2:.2f}] of both together")):  # fmt: skip
+        assert said.format(*rows.loc[name, ["effect", "lo", "hi"]]) in text
+    assert rows.loc["phi", "verdict"].startswith("matters, less than number") and "it matters, less than number" in text
+    assert "latent diversity not shown" in rows.loc["phi", "verdict"] and rows.loc["phi", "n"] == 12
 
 
 def test_make_targets_exist():
