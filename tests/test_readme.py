@@ -142,8 +142,9 @@ def test_the_answer_is_what_the_rows_say():
     rows = table[table["design"] == "longtailed"].set_index("contrast")
     text = " ".join(TEXT.split())
     for name, said in (("breadth", "costs {0:.1f} points of its recall [{1:.1f}, {2:.1f}]"),
-                       ("number", "halving their *number* {0:.1f} [{1:.1f}, {2:.1f}]"),
-                       ("phi", "kinds are {0:.2f} [{1:.2f}, {2:.2f}] of both together")):  # fmt: skip
+                       ("number", "halving their *number*, exposure included, {0:.1f} [{1:.1f}, {2:.1f}]"),
+                       ("phi", "kinds are {0:.2f} [{1:.2f}, {2:.2f}] of both together"),
+                       ("breadth, topk_fe_heldout", "with more kinds ({0:.2f} [{1:.2f}, {2:.2f}])")):  # fmt: skip
         assert said.format(*rows.loc[name, ["effect", "lo", "hi"]]) in text
     assert rows.loc["phi", "verdict"].startswith("matters, less than number") and "it matters, less than number" in text
     assert "latent diversity not shown" in rows.loc["phi", "verdict"] and rows.loc["phi", "n"] == 12

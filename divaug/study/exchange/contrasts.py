@@ -101,6 +101,9 @@ def _factorial_rows(plan: Plan, design: Design, rows: Any, lost: int) -> list[di
     for column, title in kinds if rows["G"].nunique() == 1 else ():  # kinds of another grain are other images
         side = units(rows, column, arms, paired=paired)
         out += [_mean(f"{name}, {title}", side[x] - side[y]) for name, (x, y) in _EFFECTS.items() if len(side["A"]) > 1]
+        if column == "recall_kept" and len(side["A"]) > 1:  # C adds images of kept kinds, D as many of the others
+            ratio = fieller(side["D"] - side["A"], side["C"] - side["A"], 0.95)
+            out.append(_row("transfer to kept kinds", len(side["A"]), ratio.value, ratio.low, ratio.high, np.nan, ""))
     for column in ("topk_ce_heldout", "topk_fe_heldout", "vendi_outside", "vendi_u", "coverage"):
         side = units(rows, column, arms, paired=paired)
         if len(side["A"]) > 1:

@@ -52,6 +52,8 @@ def prediction_table(rows: Any, column: str) -> Any:
     import pandas as pd
 
     wanted = [name for name in MEASURES if rows[name].notna().all()]
+    if rows["breadth"].nunique() > 1:
+        wanted = ["breadth", *wanted]  # the label of the arm: what a measure has to beat
     table = rows[["arm", "cut", column, *wanted]].assign(log_n=np.log2(rows["n"]))
     numbers = [column, "log_n", *wanted]
     within = table[numbers] - table.groupby("cut")[numbers].transform("mean")

@@ -34,6 +34,7 @@ _BALANCE = (
     "tau",
 )
 _SIDES = tuple(f"{effect}, {side} kinds" for side in ("kept", "withheld") for effect in ("B - A", "D - C", "D - A"))
+_TRANSFER = "transfer to kept kinds"
 _CHECK = ("topk_ce_heldout", "topk_fe_heldout", "vendi_outside", "vendi_u", "coverage")
 
 
@@ -193,9 +194,11 @@ def _primary(document: Document, plan: Plan, design: Design, table: Any, found: 
     document.text(
         "Kinds kept by the narrow arms, and kinds that these never see (test images by the nearest centre of their "
         "class). B - A and D - C on kept kinds also halve the images of each kept kind. D - A keeps that depth and "
-        "asks whether other kinds help kept ones, but D also doubles the class's share of the rows."
+        "asks whether other kinds help kept ones, but D also raises the class's share of the rows. Transfer is "
+        "(D - A) / (C - A) on kept kinds: what images of other kinds are worth to them, in images "
+        "of their own (95 %, Fieller)."
     )
-    document.table(_rows(by_name, _SIDES))
+    document.table(_rows(by_name, [*_SIDES, _TRANSFER]))
     document.text(
         "Was latent diversity moved? Rarefied top-K CE and FE of held-out images in the trained networks, and measures "
         "of the chosen images before training: effect of breadth and, for comparison, of number."
@@ -208,7 +211,8 @@ def _primary(document: Document, plan: Plan, design: Design, table: Any, found: 
     document.text(
         f"Steps of training by arm: {steps}. Does a measure predict accuracy beyond the number of images? R² of each "
         "arm predicted from the other arms, outcome and measures centred within cuts. The last two measures are of "
-        "trained networks, the others of the chosen images before training."
+        "trained networks, the others of the chosen images before training. Breadth is the label of the arm: a measure "
+        "that does no better carries no more than which arm it is."
     )
     document.table(prediction_table(rows, OUTCOME[design.name]))
 

@@ -35,32 +35,37 @@ def answer(judged: Sequence[Any]) -> str:
 
 
 OBJECTIONS = (
-    """*It is covariate shift.* The narrow arms train on half of the kinds and are tested on all of them. That is the
-    manipulation: losing kinds is losing part of the test distribution. D - A on kept kinds asks for more, whether
-    other kinds help the kept ones; but D also doubles the class's share of the rows.""",
-    """*Twice the number is also twice the exposure.* At a fixed number of steps, more images of a class are a larger
-    share of the rows, and a milder imbalance; breadth changes neither. The design twice repeats the images of A and B
-    to the exposure of C and D, and gives φ for different images alone.""",
+    """*It is only covariate shift.* Breadth loses on kept kinds, which are seen half as deep, and gains more on
+    withheld kinds: the gain is for a test on all kinds, and nothing beyond representation is shown. There is transfer
+    at equal number: the row *transfer* says what as many images of the other kinds give to the kept ones, as a share
+    of what
+    images of their own kinds give.""",
+    """*Twice the number is also more exposure.* At a fixed number of steps, more images of a class are a larger share
+    of the rows, and a milder imbalance; breadth changes neither. The word is for number with exposure until the design
+    twice is run, which repeats the images of A and B to the exposure of C and D.""",
     """*φ depends on the grain of the kinds.* With as many kinds as images, halving kinds is halving images at random
     and φ is 0. The answer is for 16 kinds a class; the designs kinds8 and kinds32 show what the grain does. B and D do
     not depend on it.""",
+    """*Narrow arms are biased draws.* Halves of the kinds are drawn until one holds 45 to 55 % of the pool; radius,
+    probe margin, brightness and contrast are in the balance table, as means over classes, which may cancel. A narrow
+    set's mean is farther from the class's by its nature (column shift), and as a predictor shift cannot be told from
+    breadth itself.""",
     """*The outcome is a threshold.* It is corrected for the training cut's shares with a strength chosen on other test
     images. φ of all classes' recall, and of the AUC, which knows no threshold, stand beside it.""",
-    """*Atypical images.* Halves of the kinds are drawn until one holds 45 to 55 % of the pool; radius, probe margin,
-    brightness and contrast of the arms' images are in the balance table. Breadth moves the mean of a class by its
-    nature (column shift).""",
     """*The encoder leaks.* Encoders, patches and the probe see quarter b1 of the training images only, and no labels
     but for the probe, which measures and never selects. Pools are half a.""",
     """*The words were chosen afterwards.* They stand in the preregistration, whose hash is in every row, with the
     number of cuts and the outcome; nothing is said before all cuts are in.""",
-    """*Latent diversity was not moved.* If the rarefied top-K CE and FE of held-out images do not both rise with
-    breadth, the verdict says so. Number may move them too: its effect is beside it. There is no claim that they
-    mediate.""",
+    """*The manipulation check cannot pass.* It asks that rarefied top-K CE and FE of held-out images both rise with
+    breadth. Number is its positive control; where number lowers one of them too, the check says nothing of latent
+    diversity either way. There is no claim that it mediates, and none that it does not matter. In an encoder that the
+    selection did not use the images may be no more diverse (vendi_outside): breadth is of kinds in the space that
+    defines them.""",
 )
 
 LIMITS = (
     """One narrow network trained from scratch in a short protocol. Ten classes, one pool of images, and one test set:
-    cuts overlap, so intervals are for this pool.""",
+    cuts overlap, and the interval is for these classes; over classes as the unit it is wider.""",
     """Kinds are clusters in a label-free joint space of four rotation networks, random patches and pixels; other
     encoders would make others.""",
     """Number is measured around 100 images a class. Its returns diminish, and kinds come to an end: φ is local.""",

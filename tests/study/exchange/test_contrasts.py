@@ -133,6 +133,7 @@ def test_kept_and_withheld_kinds_are_read_from_their_columns(plan):
     assert row(found, "D - A, kept kinds")["effect"] == pytest.approx(11, abs=0.5)
     assert row(found, "D - A, withheld kinds")["effect"] == pytest.approx(13, abs=0.5)
     assert row(found, "B - A, withheld kinds")["effect"] == pytest.approx(7, abs=0.6)
+    assert row(found, "transfer to kept kinds")["effect"] == pytest.approx(11 / 6, abs=0.25)
 
 
 def test_twice_compares_with_the_main_designs_larger_arms_in_the_same_cuts(plan):

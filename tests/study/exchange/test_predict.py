@@ -27,7 +27,11 @@ def test_predicting_nothing_is_worth_nothing():
 def table(**columns):
     rng = np.random.default_rng(1)
     rows = pd.DataFrame(
-        [{"arm": arm, "cut": cut, "n": n} for cut in range(6) for arm, n in zip("ABCD", (1, 1, 2, 2), strict=True)]
+        [
+            {"arm": arm, "cut": cut, "n": n, "breadth": 16}
+            for cut in range(6)
+            for arm, n in zip("ABCD", (1, 1, 2, 2), strict=True)
+        ]
     )
     for name in MEASURES:
         rows[name] = rng.normal(size=len(rows))
@@ -57,3 +61,12 @@ def test_a_measure_with_gaps_is_left_out():
         "log2 n and shift"
         not in prediction_table(table(shift=np.nan, outcome=1.0 * table()["n"]), "outcome")["predictors"].tolist()
     )
+
+
+def test_the_label_of_the_arm_stands_beside_the_measures():
+    rows = table()
+    rows["breadth"] = rows["arm"].map({"A": 8, "B": 16, "C": 8, "D": 16})
+    rows["outcome"] = np.log2(rows["n"]) + 0.1 * rows["breadth"]
+    found = prediction_table(rows, "outcome").set_index("predictors")["R2"]
+    assert found["log2 n and breadth"] == pytest.approx(1)
+    assert found.index[1] == "log2 n and breadth"
