@@ -137,7 +137,14 @@ def unbiased_vendi(features: Float[np.ndarray, "n D"]) -> float:
 
 
 def unit_rows(features: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n D"]:
-    """Return the rows in float64 scaled to length one; rows of zeros stay."""
+    """Return the rows in float64 scaled to length one; rows of zeros stay.
+
+    Example:
+        >>> import numpy as np
+        >>> from divaug.latent import unit_rows
+        >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+        [[0.6, 0.8], [0.0, 0.0]]
+    """
     rows = features.astype(np.float64)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)

@@ -20,6 +20,13 @@ class RandomPatches:
         Coates, Ng and Lee, An Analysis of Single-Layer Networks in Unsupervised Feature Learning, AISTATS 2011.
 
     Differs from the paper: patches are not clustered; they are drawn, always the same ones.
+
+    Example:
+        >>> import torch
+        >>> from divaug.latent import RandomPatches
+        >>> images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> RandomPatches(images)(images).shape
+        torch.Size([20, 256])
     """
 
     def __init__(self, images: Tensor) -> None:
@@ -63,7 +70,7 @@ class PatchCodes:
 
     Example:
         >>> import numpy as np
-        >>> from divaug.latent.patches import PatchCodes
+        >>> from divaug.latent import PatchCodes
         >>> images = np.random.default_rng(0).integers(0, 256, (20, 12, 12, 3), dtype=np.uint8)
         >>> PatchCodes(images, np.random.default_rng(1), filters=8)(images).shape
         (20, 64)

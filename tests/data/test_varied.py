@@ -97,7 +97,7 @@ def test_the_test_part_belongs_to_the_data(monkeypatch):
     whole = load_data(digits()).dataset
     fewer = replace(whole, test=whole.test.take(np.arange(len(whole.test.labels) - 1)))
     named = load_data(digits()).identity
-    monkeypatch.setattr("divaug.data.load._dataset", lambda config, seed: fewer)
+    monkeypatch.setattr("divaug.data.load.dataset_of", lambda config, seed: fewer)
     assert load_data(digits()).identity != named
 
 
