@@ -34,7 +34,18 @@ def copy(place):
 def tested(place, tests):
     """Run tests in a copy until one fails; return whether all passed, and the last line of what pytest said."""
     environment = {**os.environ, "PYTHONPATH": str(place), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-m",
+        "not slow and not cuda",
+        "-p",
+        "no:cacheprovider",
+        *tests,
+    ]
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
     said = [line for line in done.stdout.splitlines() if line.startswith("FAILED") or "passed" in line]
     return done.returncode == 0, said[0] if said else done.stdout[-200:]

@@ -303,7 +303,7 @@ def _power(document: Document, plan: Plan) -> None:
         "Simulated before the first run with the code that judges the rows: how often each word is said, by the true φ "
         f"and the number of cuts. `{path.name}` is the whole table; here are the cuts that were run."
     )
-    table: Any = pd.read_csv(path)
+    table: Any = pd.read_csv(path, keep_default_na=False)  # a case may be called null
     run = [len(design.cuts) for design in plan.designs if design.label in plan.words.primary]
     document.table(table[table["cuts"].isin(run)])
 
