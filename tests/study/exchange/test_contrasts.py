@@ -149,6 +149,7 @@ def test_other_kinds_take_b_and_d_from_the_main_design(plan):
     found = contrasts_of(plan, plan.designs[2], table_of(plan))
     assert row(found, "breadth")["effect"] == pytest.approx(4, abs=0.5)
     assert row(found, "D - A")["effect"] == pytest.approx(10, abs=0.5)
+    assert set(results_of(plan, plan.designs[2], table_of(plan))["cut"]) == set(range(8))  # the variant's own
     arms = results_of(plan, plan.designs[2], table_of(plan)).groupby("arm")["variant"].unique()
     assert {arm: list(names) for arm, names in arms.items()} == {
         "A": ["kinds8"], "B": ["main"], "C": ["kinds8"], "D": ["main"]

@@ -8,7 +8,8 @@ from divaug.latent.diversity import unbiased_vendi
 from divaug.models.encoder import Encoder
 from divaug.study.exchange.cut import CutImages, manipulated
 from divaug.study.exchange.plan import Arm
-from divaug.study.exchange.spaces import Spaces, margins
+from divaug.study.exchange.spaces import Spaces, margins, rotation_features
+from divaug.study.select import joint_rows
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,14 @@ def test_held_out_images_have_the_kind_of_the_nearest_centre(cut, source):
         ]
         joint = np.concatenate(parts) / np.sqrt(3)
         assert cut.kind_of[row] == ((pool.kinds.centres - joint) ** 2).sum(1).argmin()
+    moved = 0
+    for other, its in cut.pools.items():  # by the pool's means: by their own, some would be of another kind
+        rows_of = np.flatnonzero(part.labels == other)
+        found = cut.spaces(part.take(rows_of))
+        theirs = [space.mean(0) for space in cut.spaces(source.dataset.train.take(its.rows))]
+        np.testing.assert_array_equal(cut.kind_of[rows_of], its.kinds.nearest(joint_rows(found, theirs)))
+        moved += (its.kinds.nearest(joint_rows(found)) != cut.kind_of[rows_of]).sum()
+    assert moved > 0
     kept = cut.kept()
     assert set(kept[rows]) <= {0.0, 1.0}
     np.testing.assert_array_equal(kept[rows] == 1, np.isin(cut.kind_of[rows], pool.kept))
@@ -142,6 +151,14 @@ def test_measures_are_those_of_the_images_chosen(cut):
     )
     shares = [np.isin(pool.kinds.of, pool.kept).mean() for pool in cut.pools.values()]
     assert found["mass"] == pytest.approx(np.mean(shares))
+
+
+def test_the_outside_space_is_of_the_next_encoder(cut, source, encoders):
+    c = cut.manipulated[0]
+    pool = source.dataset.train.take(cut.pools[c].rows)
+    for number, same in ((0, False), (1, True)):
+        seen = rotation_features(encoders[number], source, pool)
+        assert np.allclose(cut.pools[c].outside, seen - seen.mean(0), atol=1e-5) is same
 
 
 def test_all_of_the_pool_is_balanced(cut):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 
 import numpy as np
 import pandas as pd
@@ -94,6 +95,7 @@ def test_a_row_holds_what_its_run_measured(done, folder, source, encoders):
     assert manifest["test_sha256"] == source.dataset.test.sha256
     counts = np.bincount(train.labels, minlength=10)
     assert manifest["counts"] == manifest["group_counts"] == counts.tolist()
+    assert tomllib.loads((where / "config.toml").read_text())["counts"] == counts.tolist()
     outputs = np.load(where / "test_outputs.npz")
     labels, logits = outputs["labels"], outputs["logits"]
     recalls, tau = prior_corrected(labels, logits, counts / counts.sum())
