@@ -77,7 +77,8 @@ def _work(chosen: Any, command: str) -> int:
         verdicts, files = write_report(plans, command=command)
         for _, row in verdicts.iterrows():
             span = f"{row['effect']:.2f} [{row['lo']:.2f}, {row['hi']:.2f}]"
-            print(f"{row['dataset']} {row['design']}: {row['verdict']}  phi {span}  n {row['n']}")
+            known = "" if row["effect"] != row["effect"] else f"  phi {span}"  # NaN while it is unfinished
+            print(f"{row['dataset']} {row['design']}: {row['verdict']}{known}  n {row['n']}")
         print("report: " + "  ".join(str(file) for file in files[:2]))
     return 0
 

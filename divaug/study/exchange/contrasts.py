@@ -16,6 +16,7 @@ OUTCOME = {
 COMPANIONS = {"prior_corrected": "all classes", "auc": "AUC"}
 COLUMNS = ("contrast", "dataset", "design", "effect", "lo", "hi", "p", "n", "verdict")
 TWICE = {"A": "A2", "B": "B2"}
+UNFINISHED = "unfinished"
 NOT_SHOWN = "; input diversity: latent diversity not shown to be manipulated"
 _EFFECTS = {
     "B - A": ("B", "A"), "D - C": ("D", "C"), "C - A": ("C", "A"), "D - B": ("D", "B"), "D - A": ("D", "A"),
@@ -80,6 +81,9 @@ def _factorial_rows(plan: Plan, design: Design, rows: Any, lost: int) -> list[di
     found = factorial(values, plan.words)
     forbidden = forbids(plan, design, rows, arms, n + lost)
 
+    if forbidden.startswith(UNFINISHED):  # nothing is looked at before all cuts are in
+        return [_row("phi", n, np.nan, np.nan, np.nan, np.nan, forbidden)]
+
     def said(word: str) -> str:
         return forbidden or word
 
@@ -126,6 +130,8 @@ def _named_rows(plan: Plan, design: Design, contrast: Contrast, rows: Any, lost:
 
     effect = mean(contrast.plus) - mean(contrast.minus)
     forbidden = forbids(plan, design, rows, contrast.arms, n + lost)
+    if forbidden.startswith(UNFINISHED):
+        return [_row(contrast.name, n, np.nan, np.nan, np.nan, np.nan, forbidden)]
     if not contrast.per_plus:
         return [_mean(contrast.name, effect) | {"verdict": forbidden}]
     unit = (mean(contrast.per_plus) - mean(contrast.per_minus)) / contrast.per
@@ -145,7 +151,7 @@ def forbids(plan: Plan, design: Design, rows: Any, arms: Sequence[str], over: in
     """
     planned = len(design.cuts) // unit_of(design)
     if over < planned:
-        return f"unfinished: {over} of {planned} units"
+        return f"{UNFINISHED}: {over} of {planned} units"
     fitted = rows[rows["arm"].isin(list(arms))].groupby("arm")["train_recall"].mean()
     if (fitted < plan.words.gate).any():
         return f"{NOT_MEASURABLE}: arm {fitted.idxmin()} is not fitted (training recall {fitted.min():.2f})"

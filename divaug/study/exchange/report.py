@@ -97,7 +97,7 @@ def _document(plans: Sequence[Plan], judged: Sequence[Any], primary: Any, folder
     if words.primary:
         document.text(answer(judged))
     document.code(command)
-    shown = [one for one in judged if len(one[3]) and "phi" in set(one[3]["contrast"])]
+    shown = [one for one in judged if one[3].loc[one[3]["contrast"] == "phi", "effect"].notna().any()]
     if shown:
         document.figure(plots.phi(folder / "phi.png", _phi_rows(shown), words), _PHI)
         _explain(document, shown[0][1], folder)

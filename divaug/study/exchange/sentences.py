@@ -18,11 +18,11 @@ def answer(judged: Sequence[Any]) -> str:
             said.append(f"{design.dataset}: no result yet.")
             continue
         by_name = found.set_index("contrast")
-        phi, breadth, number = (by_name.loc[name] for name in ("phi", "breadth", "number"))
-        unfinished = str(phi["verdict"]).startswith("unfinished")
-        if unfinished:
+        phi = by_name.loc["phi"]
+        if str(phi["verdict"]).startswith("unfinished"):
             said.append(f"{design.dataset}: *{phi['verdict']}*; nothing is said before all are in.")
             continue
+        breadth, number = by_name.loc["breadth"], by_name.loc["number"]
         unit = "pairs of cuts" if design.name == "longtailed" else "cuts"
         said.append(
             f"{design.dataset}: *{phi['verdict']}*. Halving the kinds of a rare class's images costs "

@@ -61,6 +61,8 @@ def test_differences_and_exchange_rates(tmp_path):
     unfitted.loc[unfitted["arm"] == "four", "train_recall"] = 0.5
     marked = contrasts_of(plan, plan.designs[0], unfitted[unfitted["cut"] < 7].copy()).set_index("contrast")["verdict"]
     assert marked["cutmix"] == "unfinished: 7 of 8 units"
+    early = contrasts_of(plan, plan.designs[0], unfitted[unfitted["cut"] < 7].copy())
+    assert early[["effect", "lo", "hi", "p"]].isna().all(axis=None)  # nothing is looked at before all cuts are in
     marked = contrasts_of(plan, plan.designs[0], unfitted).set_index("contrast")["verdict"]
     assert marked["cutmix"] == "" and "arm four is not fitted" in marked["cutmix, in doublings"]
 
