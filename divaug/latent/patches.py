@@ -62,6 +62,7 @@ class PatchCodes:
         filters: Number of filters F.
         side: Side of the patches in pixels.
         stride: Pixels between patches.
+        device: Where codes are computed.
 
     Reference:
         Coates, Ng and Lee, An Analysis of Single-Layer Networks in Unsupervised Feature Learning, AISTATS 2011.
@@ -84,15 +85,17 @@ class PatchCodes:
         filters: int = 128,
         side: int = 6,
         stride: int = 2,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.side, self.stride = side, stride
+        self.side, self.stride, self.device = side, stride, device
         several = images[rng.choice(len(images), min(len(images), 2000), replace=False)]
         patches = self._patches(several).flatten(0, 1)
-        patches = patches[torch.from_numpy(rng.choice(len(patches), min(len(patches), 100_000), replace=False))]
+        several = rng.choice(len(patches), min(len(patches), 100_000), replace=False)
+        patches = patches[torch.from_numpy(several).to(device)]
         mean = patches.mean(0)
         values, vectors = torch.linalg.eigh(torch.cov((patches - mean).T))
         whitening = vectors / (values.clamp_min(0) + 0.1).sqrt() @ vectors.T
-        drawn = torch.from_numpy(rng.choice(len(patches), filters, replace=len(patches) < filters))
+        drawn = torch.from_numpy(rng.choice(len(patches), filters, replace=len(patches) < filters)).to(device)
         chosen = (patches[drawn] - mean) @ whitening
         self.filters = whitening @ (chosen / chosen.norm(dim=1, keepdim=True).clamp_min(1e-6)).T
         self.offset = mean @ self.filters
@@ -102,7 +105,7 @@ class PatchCodes:
         return np.concatenate([self._encode(images[start : start + 250]) for start in range(0, len(images), 250)])
 
     def _patches(self, images: np.ndarray) -> Tensor:
-        planes = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+        planes = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
         patches = F.unfold(planes, self.side, stride=self.stride).permute(0, 2, 1)
         patches = patches - patches.mean(2, keepdim=True)
         return patches / (patches.var(2, keepdim=True, correction=0) + 10).sqrt()  # of 255: flat patches stay small
@@ -116,4 +119,4 @@ class PatchCodes:
         for sign in (1.0, -1.0):
             codes = torch.relu(sign * response - 0.5)
             pooled += [codes[:, y, x].mean((1, 2)) for y in (above, below) for x in (left, right)]
-        return torch.cat(pooled, 1).numpy()
+        return torch.cat(pooled, 1).cpu().numpy()

@@ -42,6 +42,11 @@ class Encoder:
         """Where the backbone is."""
         return next(self.backbone.parameters()).device
 
+    def to(self, device: torch.device) -> "Encoder":
+        """Move the backbone to a device; return the encoder."""
+        self.backbone.to(device)
+        return self
+
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Return the FE of normalised images, in float32."""

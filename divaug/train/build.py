@@ -44,6 +44,11 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """Return what a device is called in tables: the card's own name, or cpu."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def has_bf16(device: torch.device) -> bool:
     """Return whether bfloat16 is fast on the device, judged by its capabilities; nothing is timed."""
     if device.type == "cuda":

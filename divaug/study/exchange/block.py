@@ -30,7 +30,7 @@ from divaug.study.exchange.plan import Arm, Design, Plan, read_plan
 from divaug.study.exchange.rows import FAILED, OK, REFUSED, add_row, described, of_plan, read_rows, wanted
 from divaug.study.exchange.slides import SlideImages, SlideSource, table_of
 from divaug.study.exchange.spaces import Source
-from divaug.train.build import resolve
+from divaug.train.build import device_name, find_device, resolve
 
 K, RAREFIED = 10, 20  # top-K sets, rarefied to so many images
 
@@ -99,7 +99,8 @@ def _images(read: Plan, design: Design, cut: int, files: list[Path]) -> CutImage
     config = read.config(design, Arm(), counts=(1,), epochs=1, seed=cut)
     if design.name == "slides":
         return SlideImages(SlideSource(replace(config, path=str(table_of(design).resolve())), cut), design, cut)
-    return CutImages(Source(config), design, cut, [Encoder.load(file) for file in files])
+    source = Source(config)
+    return CutImages(source, design, cut, [Encoder.load(file).to(source.device) for file in files])
 
 
 def _train(
@@ -127,6 +128,7 @@ def _train(
         "train_recall": float(np.mean(fitted)), "epochs": epochs, "steps": epochs * steps, "seconds": seconds,
         "selection": hashlib.sha256(data.cut.indices.astype("<i8").tobytes()).hexdigest()[:8],
         "protocol": protocol_fingerprint(config), "config": _config_digest(config), "precision": config.precision,
+        "device": device_name(find_device(config.device)),
         "status": OK,
     }  # fmt: skip
     return measured, correct

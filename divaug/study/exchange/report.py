@@ -16,7 +16,7 @@ from divaug.study.exchange.contrasts import COLUMNS, OUTCOME, contrasts_of, name
 from divaug.study.exchange.crossed import crossed_interval, recognised
 from divaug.study.exchange.plan import Arm, Design, Plan
 from divaug.study.exchange.predict import prediction_table
-from divaug.study.exchange.rows import read_rows
+from divaug.study.exchange.rows import OK, of_plan, read_rows
 from divaug.study.exchange.sentences import LIMITS, OBJECTIONS, PRIORS, answer
 from divaug.study.exchange.spaces import Source
 from divaug.study.exchange.study import progress_of, rows_of
@@ -117,7 +117,7 @@ def _document(plans: Sequence[Plan], judged: Sequence[Any], primary: Any, folder
     document.text("Planned, done, failed, repeated after a failure, refused before training; core-hours of training.")
     for plan in plans:
         document.table(progress_of(plan).drop(columns="hours_left"))
-    document.bullets([_other_rows(plan) for plan in plans])
+    document.bullets([f"{_other_rows(plan)}; {_devices(plan)}" for plan in plans])
     for plan in plans:
         _power(document, plan)
     if shown:
@@ -290,6 +290,13 @@ def _other_rows(plan: Plan) -> str:
     return (
         f"preregistration {plan.prereg} ({plan.path.name}): {', '.join(out)} are of other preregistrations and not read"
     )
+
+
+def _devices(plan: Plan) -> str:
+    """Say where runs were trained."""
+    rows = _joined([of_plan(read_rows(rows_of(plan, design.dataset)), plan, design) for design in plan.designs])
+    counts = rows.loc[rows["status"] == OK, "device"].replace("", "a device not recorded").value_counts()
+    return "trained on " + (", ".join(f"{name} {runs} runs" for name, runs in counts.items()) or "no device yet")
 
 
 def _power(document: Document, plan: Plan) -> None:

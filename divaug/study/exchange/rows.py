@@ -13,18 +13,18 @@ from divaug.study.exchange.plan import Arm, Design, Plan
 KEYS = ("prereg", "dataset", "design", "variant", "arm", "cut", "seed")
 TEXT = (
     "prereg", "dataset", "design", "variant", "arm", "dose", "method", "augmentation", "steps_rule", "encoder",
-    "protocol", "data", "selection", "kinds", "config", "precision", "status", "reason",
+    "protocol", "data", "selection", "kinds", "config", "precision", "device", "status", "reason",
 )  # fmt: skip
 COLUMNS = (
     "dataset", "design", "arm", "cut", "seed", "n", "breadth", "dose", "vendi_u", "vendi_outside", "coverage", "radius",
     "margin", "shift", "mass", "smd_max", "epochs", "steps", "train_recall", "balanced_accuracy", "prior_corrected",
     "tail_prior_corrected", "head_prior_corrected", "tau", "auc", "recall_kept", "recall_withheld",
     "topk_fe_heldout", "topk_ce_heldout", "method", "augmentation", "variant", "G", "steps_rule", "encoder", "protocol",
-    "data", "selection", "kinds", "config", "precision", "seconds", "status", "reason", "prereg",
+    "data", "selection", "kinds", "config", "precision", "device", "seconds", "status", "reason", "prereg",
 )  # fmt: skip
 OK, FAILED, REFUSED = "ok", "failed", "refused"
 ATTEMPTS = 2  # a run that fails is repeated once, the next time that the study is run
-_LATER = ("kinds", "config")  # columns that the first rows do not have
+_LATER = ("kinds", "config", "device")  # columns that the first rows do not have
 
 
 def read_rows(path: Path) -> Any:

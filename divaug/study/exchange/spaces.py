@@ -11,6 +11,7 @@ from divaug.data.load import dataset_of
 from divaug.data.loaders import Loader
 from divaug.latent.patches import PatchCodes
 from divaug.models.encoder import Encoder
+from divaug.train.build import find_device
 
 FITTED = 5000  # images that principal components and the probe are fitted to
 CODES, PIXELS = 128, 64  # principal components of patch codes and of pixels
@@ -26,10 +27,12 @@ class Source:
     Attributes:
         dataset: It.
         identity: Its identity.
+        device: Where features are computed.
         pool, b1, b2: Positions in its training part, ascending.
     """
 
     def __init__(self, config: Config) -> None:
+        self.device = find_device(config.device)
         self.dataset = dataset_of(config, config.split_seed)
         self.identity = self.dataset.identity
         train = self.dataset.train
@@ -69,7 +72,7 @@ class Spaces:
         rows = np.sort(rng.permutation(source.b1)[:FITTED])
         fitted = dataset.train.take(rows)
         images = _images(fitted)
-        self._codes = PatchCodes(images, rng)
+        self._codes = PatchCodes(images, rng, device=source.device)
         codes, pixels = self._codes(images), _pixels(images)
         self._mean, self._deviation = codes.mean(0), codes.std(0) + 1e-3
 

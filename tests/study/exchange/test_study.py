@@ -14,6 +14,7 @@ from divaug.study.exchange.cut import CutImages
 from divaug.study.exchange.plan import read_plan
 from divaug.study.exchange.rows import COLUMNS, KEYS, add_row, packed, read_rows, unpacked
 from divaug.study.exchange.study import progress_of, rows_of, run_study
+from divaug.train.build import device_name, find_device
 
 PLAN = """
 title = "digits"
@@ -69,6 +70,7 @@ def test_every_arm_of_every_cut_has_one_row(done):
         assert set(rows[column]) == {value}
     assert (rows["seed"] == rows["cut"]).all()
     assert set(rows["precision"]) == {"fp32"}
+    assert set(rows["device"]) == {device_name(find_device("auto"))}
     # 5 x 30 + 5 x 8 = 190 images are 4 steps of 50 (40 left over), 5 x 30 + 5 x 16 = 230 are 5 (30 left over).
     assert dict(zip(rows["arm"], rows["steps"], strict=True)) == {"A": 64, "D": 65}
     assert dict(zip(rows["arm"], rows["epochs"], strict=True)) == {"A": 16, "D": 13}
