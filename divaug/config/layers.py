@@ -3,7 +3,6 @@
 Precedence, lowest first: defaults < recipe < preset < method < ``--config`` < ``DIVAUG_*`` < flags.
 """
 
-import hashlib
 import os
 import re
 import tomllib
@@ -24,7 +23,7 @@ from divaug.config.schema import (
     keys_of_kind,
     needs_encoder,
 )
-from divaug.config.tables import digest, flatten, from_layers, protocol_fingerprint
+from divaug.config.tables import content_name, digest, flatten, from_layers, protocol_fingerprint
 
 Table = Mapping[str, Any]
 _PACKAGE = Path(__file__).parent
@@ -32,7 +31,8 @@ _NOT_KEYS = {
     "DIVAUG_DATA",
     "DIVAUG_IMPORT",
 }  # a place to look for data; imports, which the registry reads itself
-PATHS = ("path", "test", "data_root", "encoder", "extra_train", "output_dir")
+PATHS = ("path", "test", "data_root", "weights", "encoder", "extra_train", "output_dir")
+FINE_TUNING = 1e-4  # peak rate of AdamW where all layers of pretrained weights are trained
 _SAFE = re.compile(r"[\w.,=+-]+")
 
 
@@ -130,11 +130,14 @@ def resolve(
     ]
     for _, table in said:
         chosen |= {key: table[key] for key in chosen if key in table}
+    told = {key.replace("-", "_"): value for _, table in said for key, value in table.items()}
+    if "preset" not in told and _is_timm(told.get("model")):
+        chosen["preset"] = "timm"
     if wrong := [key for key, value in chosen.items() if not isinstance(value, str)]:
         raise ConfigError(f"{wrong[0]}: expected a name, got {chosen[wrong[0]]!r}")
     preset = _preset_layers(chosen["preset"], chosen["dataset"])
     method = _method_layer(chosen["method"])
-    resolved = from_layers([said[0], *preset, method, *said[1:], ("choice", chosen), *_implied(said)])
+    resolved = from_layers([said[0], *preset, method, *said[1:], ("choice", chosen), *_implied(told)])
     for slot in FAMILY_OF:
         own = getattr(from_layers([method]), slot).name
         if getattr(resolved, slot).name != own and any(slot in phase.components for phase in resolved.phases):
@@ -157,15 +160,28 @@ def absolute(config: Config) -> Config:
     return replace(config, **paths, imports=imports)
 
 
-def _implied(said: list[tuple[str, Table]]) -> list[tuple[str, Table]]:
-    """What a key that was said implies for another that was not."""
-    told = {key.replace("-", "_"): value for _, table in said for key, value in table.items()}
+def _name(component: Any) -> str:
+    """Return the name of a component that is given as one or as a table."""
+    return str(component.get("name", "") if isinstance(component, Mapping) else component or "")
+
+
+def _implied(told: Table) -> list[tuple[str, Table]]:
+    """What keys that were said imply for others that were not."""
     implied: dict[str, Any] = {}
     if "epochs" in told and "min_steps" not in told:  # a stated number of epochs is kept
         implied["min_steps"] = 0
     if told.get("subset") == "literature" and "vary" not in told:  # it is one fixed cut
         implied["vary"] = "init"
+    model = told.get("model")
+    options = model if isinstance(model, Mapping) else {}
+    pretrained = "weights" in told or options.get("pretrained") or options.get("checkpoint_path")
+    if pretrained and told.get("train") != "head" and not {"lr", "preset"} & set(told) and _is_timm(model):
+        implied["lr"] = FINE_TUNING  # of all layers: a rate for new weights would destroy trained ones
     return [("implied", implied)]
+
+
+def _is_timm(model: Any) -> bool:
+    return _name(model).startswith("timm:")
 
 
 def configure(**keys: Any) -> Config:
@@ -229,15 +245,6 @@ def method_label(config: Config) -> str:
 def _plain_name(text: str) -> str:
     """Return a name with a dash for every character that has a meaning to shells or file systems."""
     return re.sub(r"[^\w.,=+-]", "-", text)
-
-
-def content_name(file: str) -> str:
-    """Return a file's stem with four digits for its content: two files of one name are two methods."""
-    try:
-        content = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:4]
-    except OSError:  # whoever reads it says so
-        content = "none"
-    return f"{Path(file).stem}-{content}"
 
 
 def _differences(slot: str, ours: Component, theirs: Component) -> list[str]:

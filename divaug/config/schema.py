@@ -172,6 +172,14 @@ class Config:
 
     preset: str = _key("model", "a fixed set of model and optimisation keys (--list presets)", "fast")
     model: Component = _key("model", "network (--list models) or timm:NAME", Component("whitened_cnn"))
+    weights: str | None = _key(
+        "model", "file of pretrained weights of the network (safetensors, pth); its classifier is left out", None,
+        neutral=None,
+    )  # fmt: skip
+    train: str = _key(
+        "model", "what of a pretrained network is trained: full, head (on features extracted once) or last:N blocks",
+        "full", neutral="full",
+    )  # fmt: skip
     epochs: int = _key("optimisation", "epochs", 32)
     min_steps: int = _key("optimisation", "train more epochs where they have fewer steps than this", 0, neutral=0)
     optim: Component = _key("optimisation", "optimiser (--list optim)", Component("sgd"), neutral=Component("sgd"))
@@ -233,6 +241,8 @@ class Config:
              "must be native, reversed or permuted:SEED"),
             ("counts", bool(self.counts) == (self.profile == "custom"), "go with profile custom, which needs them"),
             ("counts", all(n >= 1 for n in self.counts), "must be >= 1: a class with no image cannot be learned"),
+            ("train", re.fullmatch(r"full|head|last:[0-9]{1,4}", self.train), "must be full, head or last:N"),
+            ("train", self.train == "full" or is_pretrained(self), "needs --weights FILE or --model.pretrained true"),
             ("epochs", self.epochs >= 1, "must be >= 1"),
             ("min_steps", self.min_steps >= 0, "must be >= 0"),
             ("vary", not (self.vary == "cut" and self.subset == "literature"),
@@ -289,6 +299,12 @@ class Config:
 
 def _is_folder_name(name: str) -> bool:
     return bool(re.fullmatch(r"(?!\.{1,2}$)[^/\0]{1,200}", name)) and name.isprintable()
+
+
+def is_pretrained(config: Config) -> bool:
+    """Return whether a network starts from weights that were trained elsewhere."""
+    options = config.model.options
+    return config.weights is not None or bool(options.get("pretrained") or options.get("checkpoint_path"))
 
 
 def needs_encoder(config: Config) -> str | None:

@@ -1,6 +1,7 @@
 """From a configuration to data: the data set, the training cut, the validation part, and their manifest."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from divaug.data.images import Dataset, Part, Request
 from divaug.data.loaders import steps_of
 from divaug.data.longtail import Cut, cut
 from divaug.data.split import carve, hold_out
+from divaug.models.weights import input_beside
 
 OWN_IMAGES = ("image_folder", "csv")
 
@@ -188,6 +190,9 @@ def dataset_of(config: Config, split_seed: int) -> Dataset:
         from divaug.models.timm_backbone import input_of
 
         own_size, *statistics = input_of(config.model.name.removeprefix("timm:"))
+        size = config.image_size or own_size
+    if config.dataset in OWN_IMAGES and config.weights and (found := input_beside(Path(config.weights))):
+        own_size, *statistics = found  # what the weights were trained with
         size = config.image_size or own_size
     dataset = DATASETS.build(config.dataset, facts={"request": request_of(config, split_seed, size)})
     return dataset if statistics is None else replace(dataset, mean=statistics[0], std=statistics[1])

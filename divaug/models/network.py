@@ -21,6 +21,9 @@ class Network(nn.Module):
         backbone: Images ``(B, ch, H, W)`` to embeddings FE ``(B, D)``; has ``feature_dim``.
         head: Embeddings to final logits; ``weight (C, D)``, ``bias (C,)`` or None, ``scale``: logits are
             ``scale`` times the sum of the classification embedding, plus the bias.
+        frozen: Modules that stay in evaluation mode.
+        takes_features: It is given features of a frozen backbone, extracted before, as images of one pixel ``(B, D, 1,
+            1)``.
     """
 
     backbone: Backbone
@@ -30,10 +33,18 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = complete(cast(Backbone, backbone))
         self.head = cast(Head, head)
+        self.frozen, self.takes_features = list[nn.Module](), False
+
+    def train(self, mode: bool = True) -> "Network":
+        """Set training mode, and evaluation mode for what is frozen: its normalisation keeps its statistics."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def features(self, images: Float[Tensor, "B ch H W"]) -> Float[Tensor, "B D"]:
         """Return the embeddings (FE)."""
-        return self.backbone(images)
+        return images.flatten(1) if self.takes_features else self.backbone(images)
 
     def forward(self, images: Float[Tensor, "B ch H W"]) -> Float[Tensor, "B C"]:
         """Return the logits."""

@@ -7,6 +7,11 @@ PATH is a folder of class folders, or a CSV (path, label, optionally group). Fou
 folds: erm, logit_adjusted, ros and strong_tail (stronger augmentation of rare classes). No group is on both sides of a
 fold. The winner, or erm where it is too close to call, is trained on all images and written to models/NAME with a card
 and report/index.html; divaug predict, threshold and export take that folder.
+
+    python -m divaug.recipes.train cells.csv --model timm:resnet18 --weights resnet18.safetensors --train head
+
+Pretrained weights come from a file and must fit the network; --train says what is trained: full, last:N blocks, or head
+on features that are extracted once, without augmentation.
 """
 
 import os
@@ -62,9 +67,14 @@ def _train(request: flags.Request) -> int:
     os.environ.setdefault("MPLBACKEND", "Agg")
     from divaug.base.progress import Progress
     from divaug.study.own_images import train_model
+    from divaug.train.frozen import changes_images
 
     progress = Progress("none" if request.quiet else first.progress)
-    configs = [replace(config, progress="none") for config in request.configs]
+    usable = [config for config in request.configs if config.train != "head" or not changes_images(config)]
+    for config in request.configs:
+        if usable and config not in usable:
+            progress.say(f"{config.method} is left out: it needs images, and train head extracts features once")
+    configs = [replace(config, progress="none") for config in usable or request.configs]
     jobs = flags.set_jobs(request.extra)
     train_model(configs, folds if folds == "groups" else int(folds), folder, jobs=jobs, say=progress.say)
     print((folder / "card.md").read_text(encoding="utf-8"))

@@ -64,7 +64,7 @@ def untrained(config: Config, data: Data) -> Network:
     Without that, running mean 0 and variance 1 would make all deep untrained features alike.
     """
     loader = loader_of(data, data.train, find_device(config.device))
-    model = initial_network(build_model(config, data.manifest), loader, data.own_images)
+    model = initial_network(build_model(config, data.manifest), loader, data.own_images, config.weights)
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [m.momentum for m in norms]
     for norm in norms:
@@ -105,7 +105,8 @@ def encode_views(
         levels: If the run learned strengths of classes: those of each epoch (``aug/level`` in its metrics).
     """
     own = config.encoder if needs_encoder(config) else None  # only if the run itself used that space
-    built = build(replace(config, encoder=own, device=str(encoder.device)), data)
+    train = "last:0" if config.train == "head" else config.train  # whose views are images
+    built = build(replace(config, encoder=own, device=str(encoder.device), train=train), data)
     features, labels, images = [], [], []
     for epoch in epochs:
         stage = stage_at(built.stages, epoch)

@@ -24,6 +24,7 @@ from divaug.train import checkpoint
 from divaug.train.build import Built, build, rate_of, resolve, stage_at
 from divaug.train.epoch import train_epoch
 from divaug.train.evaluate import Evaluation, evaluate, predictor
+from divaug.train.frozen import with_features
 from divaug.train.step import Totals
 
 
@@ -54,7 +55,8 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
             write_extras(folder, progress.warn)
             mirror_if_missing(config, folder, progress.warn)
             return folder
-        with closing(build(config, data)) as built:  # before anything is written: it finds errors in the configuration
+        built = with_features(build(config, data), config)  # before anything is written: it finds errors
+        with closing(built):
             folder.adopt(config, data.manifest)
             for note in (*(() if told else data.notes), *measure.costs(built)):
                 progress.say(f"note: {note}")

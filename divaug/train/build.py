@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,9 +20,11 @@ from divaug.latent.monitor import TopKMonitor
 from divaug.latent.space import CommonSpace
 from divaug.models.encoder import Encoder
 from divaug.models.network import Network, build_network
+from divaug.models.weights import load_backbone
 from divaug.optim.parameters import parameter_groups
 from divaug.optim.schedule import learning_rate
 from divaug.train.checkpoint import State
+from divaug.train.frozen import check_frozen, freeze
 from divaug.train.step import Stage
 
 
@@ -97,9 +99,11 @@ class Built:
 
 def build(config: Config, data: Data) -> Built:
     """Build loaders, network, optimiser, monitor and the stages of all phases."""
+    check_frozen(config)
     device = find_device(config.device)
     train = loader_of(config, data, data.train, device)
-    model = initial_network(build_model(config, data.manifest), train, data.own_images)
+    model = initial_network(build_model(config, data.manifest), train, data.own_images, config.weights)
+    freeze(model, config.train)
     feature_dim = model.backbone.feature_dim
     sizes = tuple(sorted({5, 20, int(data.cut.counts.min())}))
     monitor, space, ks = None, None, (config.top_k, *config.more_top_k)
@@ -120,7 +124,7 @@ def build(config: Config, data: Data) -> Built:
         head_scale=model.head.scale,
         total_steps=config.epochs * train.steps(len(data.train.labels)),
         seed=config.seed,
-        default_pixel=PIXEL.build(data.dataset.pixel, facts={}),
+        default_pixel=PIXEL.build("none" if config.train == "head" else data.dataset.pixel, facts={}),
     )
     if space is not None:
         facts.late["encoder_features"] = lambda: torch.from_numpy(space.encoder.features(train.in_order()))
@@ -157,7 +161,7 @@ def loader_of(config: Config, data: Data, part: Part, device: torch.device) -> L
     )
 
 
-def initial_network(network: Network, loader: Loader, own: int) -> Network:
+def initial_network(network: Network, loader: Loader, own: int, weights: str | None = None) -> Network:
     """Move a network to the device of its images and set what depends on them; every training starts this way.
 
     Neither sampled batches nor extra images are used, so that every arm starts from the same filters.
@@ -166,9 +170,16 @@ def initial_network(network: Network, loader: Loader, own: int) -> Network:
         network: From ``build_network``; changed in place.
         loader: Its training images.
         own: How many of them, counted from the first, belong to the cut.
+        weights: A file of weights for the backbone, which then depends on no image.
+
+    Raises:
+        ConfigError: The weights cannot be read, or do not fit.
     """
     network.to(loader.device)
-    network.backbone.initialize(loader.evenly(5000, first=own))
+    if weights is None:
+        network.backbone.initialize(loader.evenly(5000, first=own))
+    else:
+        load_backbone(cast(torch.nn.Module, network.backbone), weights)
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
 
 

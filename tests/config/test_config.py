@@ -136,7 +136,7 @@ def test_names_of_experiments():
     assert re.fullmatch("cifar10-exp100-fast-11ep-[0-9a-f]{8}", changed)
     cells = {"dataset": "csv", "path": "a/cells.csv", "image_size": 64, "max_per_class": 100}
     assert re.fullmatch("cells-natural-fast-64px-100max-[0-9a-f]{8}", experiment_name(resolve(flags=cells)))
-    assert re.fullmatch("cifar10-exp100-fast-half-a-timm-resnet18-[0-9a-f]{8}",
+    assert re.fullmatch("cifar10-exp100-timm-half-a-timm-resnet18-[0-9a-f]{8}",
                         experiment_name(resolve(flags={"data_part": "a", "model": "timm:resnet18"})))  # fmt: skip
     odd = experiment_name(resolve(flags={"dataset": "image_folder", "path": "my (own)\n images"}))
     assert odd == "my--own---images-natural-fast"

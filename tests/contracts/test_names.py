@@ -23,7 +23,7 @@ EXPECTED = {
     "mix": ["balanced_mixup", "cmo", "cutmix", "mixup", "none", "remix", "resizemix"],
     "partners": ["diverse", "minority", "redundant", "uniform", "within_group"],
     "feature": ["eos", "feature_noise", "feature_smote", "isda", "manifold_mixup", "none"],
-    "optim": ["sgd"],
+    "optim": ["adamw", "sgd"],
 }  # fmt: skip
 METHODS = [
     "any_donor", "balanced_mixup", "balanced_softmax", "cb_focal", "cmo", "cuda", "cutmix", "diverse", "eos", "erm",
@@ -35,7 +35,7 @@ METHODS = [
 def test_every_family_has_the_names_it_should():
     assert {family: list(registry.entries()) for family, registry in REGISTRIES.items()} == EXPECTED
     assert sorted(names("methods")) == METHODS
-    assert sorted(names("presets")) == ["fast", "fast_v1", "paper"]
+    assert sorted(names("presets")) == ["fast", "fast_v1", "paper", "timm"]
 
 
 @pytest.mark.parametrize("family", ["datasets", "samplers", "losses", "pixel", "mix", "partners", "feature", "optim"])

@@ -7,7 +7,9 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 from divaug.recipes import export, predict, threshold, train
@@ -173,3 +175,22 @@ def test_another_folder_is_not_overwritten(cells, tmp_path, capsys):
     (tmp_path / "models" / "cells" / "thesis.doc").write_text("mine")
     assert train.main([str(cells / "cells.csv"), "--quiet", "--models-dir", str(tmp_path / "models")]) == 2
     assert "holds something else than a model" in capsys.readouterr().err
+
+
+def test_a_models_weights_start_another_whose_head_alone_is_trained(model, cells, tmp_path, capsys):
+    arguments = [
+        str(cells / "cells.csv"), "--folds", "2", "--model.widths", "[8]", "--epochs", "3", "--train", "head",
+        "--weights", str(model / "weights.safetensors"), "--output-dir", str(tmp_path / "runs"),
+        "--models-dir", str(tmp_path / "models"), "--progress", "lines",
+    ]  # fmt: skip
+    assert train.main(arguments) == 0
+    assert "strong_tail is left out: it needs images" in capsys.readouterr().err
+    old, new = (json.loads((path / "model.json").read_text()) for path in (model, tmp_path / "models" / "cells"))
+    assert [row["method"] for row in new["card"]["methods"]] == ["erm", "logit_adjusted", "ros"]
+    for key in ("mean", "std", "shape"):  # what the weights were trained with, at their size
+        assert new["transform"][key] == old["transform"][key]
+    before, after = (load_file(path / "weights.safetensors") for path in (model, tmp_path / "models" / "cells"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"head.weight", "head.bias"}
+    assert train.main([*arguments, "--methods", "strong_tail"]) == 2
+    assert "train head extracts features once" in capsys.readouterr().err
