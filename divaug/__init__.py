@@ -20,6 +20,8 @@ _PUBLIC = {
     "configure": "divaug.config.layers",
     "load": "divaug.runs.load",
     "open_run": "divaug.runs.folder",
+    "read_runs": "divaug.report.frames",
+    "show": "divaug.report.inline",
     "watch": "divaug.interop.hook",
     "long_tail": "divaug.interop.subset",
     "Config": "divaug.config.schema",

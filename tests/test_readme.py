@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from divaug import __main__ as recipes_main
+from divaug.base.stats import t_interval
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,7 +26,7 @@ CONSOLE = [
 
 
 def test_the_blocks_are_all_there():
-    assert (len(PYTHON), len(CONSOLE)) == (4, 34)
+    assert (len(PYTHON), len(CONSOLE)) == (4, 35)
 
 
 def run(code):
@@ -148,6 +149,17 @@ def test_the_answer_is_what_the_rows_say():
         assert said.format(*rows.loc[name, ["effect", "lo", "hi"]]) in text
     assert rows.loc["phi", "verdict"].startswith("matters, less than number") and "it matters, less than number" in text
     assert "latent diversity not shown" in rows.loc["phi", "verdict"] and rows.loc["phi", "n"] == 12
+
+
+def test_what_pretrained_weights_gave_is_what_the_rows_say():
+    rows = pd.read_csv(ROOT / "benchmarks/results/transfer.csv")
+    wide = 100 * rows[rows["steps"] == 1000].pivot_table(index="split", columns="arm", values="mean_recall")
+    text = " ".join(TEXT.split())
+    assert len(wide) == 8 and "eight grouped splits" in text
+    for arm, said in (("full", "gave {0:.1f} points of mean recall over a start from scratch [{1:.1f}, {2:.1f}]"),
+                      ("head", "a new head alone {0:.1f} [{1:.1f}, {2:.1f}]")):  # fmt: skip
+        gain = (wide[arm] - wide["scratch"]).tolist()
+        assert said.format(sum(gain) / len(gain), *t_interval(gain)) in text
 
 
 def test_make_targets_exist():

@@ -14,10 +14,19 @@ from divaug.base.errors import ConfigError, suggestion
 from divaug.config import layers
 from divaug.config.command import Parser
 from divaug.config.registry import REGISTRIES, add_import
-from divaug.config.schema import FAMILY_OF, TABLES, Component, Config, config_fields, default_of
+from divaug.config.schema import (
+    FAMILY_OF,
+    TABLES,
+    Component,
+    Config,
+    changes_images,
+    check_frozen,
+    config_fields,
+    default_of,
+)
 
 COMPONENT_FLAGS = ("model", "optim", *FAMILY_OF)
-_SPECIAL = {"phases", "imports", "head", "method", "seed", "download", "monitor"}
+_SPECIAL = {"phases", "imports", "head", "method", "seed", "download", "monitor", "weights_digest"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class Request:
         resume_from: A run folder named by --resume, or None.
         smoke: Whether --smoke was given.
         extra: Values of the recipe's own flags.
+        left_out: Default methods that a head trained on features extracted once cannot have: they change images.
     """
 
     configs: list[Config]
@@ -41,6 +51,7 @@ class Request:
     resume_from: str | None
     smoke: bool
     extra: dict[str, Any]
+    left_out: list[str]
 
     @property
     def only(self) -> Config:
@@ -112,12 +123,12 @@ def parse(
         raise ConfigError(f"the argument {positional[0].upper()} is missing: {positional[1]}")
     if given.get("smoke"):
         tables["flags"] = {**(smoke or {}), **flags}
-    configs = _expand(tables, given, methods)
+    configs, left_out = _expand(tables, given, methods)
     for config in configs:
         _refuse_without_effect(config, tables["flags"])
     return Request(
         configs, bool(given.get("dry_run")), bool(given.get("print_config")), bool(given.get("quiet")), resume_from,
-        bool(given.get("smoke")), {key: value for key, value in vars(known).items() if key not in shared},
+        bool(given.get("smoke")), {key: value for key, value in vars(known).items() if key not in shared}, left_out,
     )  # fmt: skip
 
 
@@ -161,8 +172,10 @@ def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
             raise ConfigError(f"{given} has no effect here; use it with {way}")
 
 
-def _expand(tables: dict[str, Any], given: dict[str, Any], default_methods: Sequence[str]) -> list[Config]:
-    """Make one configuration per method and seed."""
+def _expand(
+    tables: dict[str, Any], given: dict[str, Any], default_methods: Sequence[str]
+) -> tuple[list[Config], list[str]]:
+    """Make one configuration per method and seed; return them, and the default methods that were left out."""
     flags, config = tables["flags"], tables.get("config", {})
     if "method" in given and "methods" in given:
         raise ConfigError("give --method or --methods, not both")
@@ -175,7 +188,7 @@ def _expand(tables: dict[str, Any], given: dict[str, Any], default_methods: Sequ
         if len(names) > 1 and touched:
             raise ConfigError(
                 f"--{touched[0].replace('_', '-')} changes one method, but {len(names)} are named; "
-                "give one --method, or write your own method"
+                "give one --method, or write your own method: --methods mine.toml,erm"
             )
     elif touched or any("method" in table for table in said):
         chosen = (table.get("method") for table in (*said, tables["recipe"]))
@@ -190,8 +203,15 @@ def _expand(tables: dict[str, Any], given: dict[str, Any], default_methods: Sequ
         for seed in seeds:
             own = {**flags, "method": name} | ({} if seed is None else {"seed": seed})
             configs.append(layers.resolve(**{**tables, "flags": own}))
+    left_out = []
+    if names == list(default_methods) and "methods" not in given:
+        fitting = [config for config in configs if config.train != "head" or not changes_images(config)]
+        left_out = list(dict.fromkeys(config.method for config in configs if config not in fitting))
+        configs = fitting or configs
+    for config in configs:
+        check_frozen(config)
     extra = [config for config in configs if config.extra_train is not None]
-    return [replace(config, extra_train=None) for config in extra] + configs  # without them first
+    return [replace(config, extra_train=None) for config in extra] + configs, left_out  # without them first
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -219,13 +239,16 @@ def parse_seeds(text: str) -> list[int]:
 def take_component_options(
     argv: Sequence[str], slots: Sequence[str] = COMPONENT_FLAGS
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Take ``--mix.alpha 0.5`` and ``--mix.alpha=0.5`` off the arguments; refuse an unknown slot."""
+    """Take ``--mix.alpha 0.5`` and ``--mix.alpha=0.5`` off the arguments; refuse an unknown slot.
+
+    An option of one step of a chain has two dots: ``--pixel crop_flip+cutout --pixel.cutout.side 8``.
+    """
     rest: list[str] = []
     taken: dict[str, dict[str, Any]] = {}
     queue = list(argv)
     while queue:
         argument = queue.pop(0)
-        match = re.fullmatch(r"--([a-z-]+)\.([\w-]+)(?:=(.*))?", argument, re.DOTALL)
+        match = re.fullmatch(r"--([a-z-]+)\.([\w-]+(?:\.[\w-]+)?)(?:=(.*))?", argument, re.DOTALL)
         if not match:
             rest.append(argument)
             continue
@@ -251,7 +274,7 @@ def _build_parser(
     if positional:
         parser.add_argument(positional[0], metavar=positional[0].upper(), nargs="?", help=positional[1])
     first = parser.add_argument_group("what to run")
-    first.add_argument("--method", metavar="NAME", help="one method (--list methods)")
+    first.add_argument("--method", metavar="NAME", help="one method (--list methods), or your own: a TOML file")
     compared = ",".join(methods)
     first.add_argument("--methods", metavar="A,B,C", help=f"methods to compare (default: {compared or 'erm'})")
     first.add_argument("--seed", type=int, metavar="N", help="training seed (default: 0)")

@@ -3,6 +3,7 @@
 Precedence, lowest first: defaults < recipe < preset < method < ``--config`` < ``DIVAUG_*`` < flags.
 """
 
+import hashlib
 import os
 import re
 import tomllib
@@ -23,7 +24,8 @@ from divaug.config.schema import (
     keys_of_kind,
     needs_encoder,
 )
-from divaug.config.tables import content_name, digest, flatten, from_layers, protocol_fingerprint
+from divaug.config.tables import digest, flatten, from_layers, protocol_fingerprint
+from divaug.config.weights import digest_of, input_beside
 
 Table = Mapping[str, Any]
 _PACKAGE = Path(__file__).parent
@@ -72,10 +74,21 @@ def _preset_layers(preset: str, dataset: str) -> list[tuple[str, Table]]:
 
 
 def _method_layer(method: str) -> tuple[str, Table]:
-    table = _read_named("methods", method)
+    """A method is a table of keys, of divaug's or in the user's own TOML file."""
+    if _is_own(method):
+        table = read_toml(method)
+        table.pop("description", None)
+        if "method" in table:
+            raise ConfigError(f"{method}: a method says all that it does and cannot build on another: drop 'method'")
+    else:
+        table = _read_named("methods", method)
     if foreign := set(flatten(table, f"method {method}")) - set(keys_of_kind("method")):
         raise ConfigError(f"method {method}: {sorted(foreign)} are not keys of a method")
     return f"method {method}", table
+
+
+def _is_own(method: str) -> bool:
+    return method.endswith(".toml")
 
 
 def environment() -> dict[str, Any]:
@@ -131,13 +144,24 @@ def resolve(
     for _, table in said:
         chosen |= {key: table[key] for key in chosen if key in table}
     told = {key.replace("-", "_"): value for _, table in said for key, value in table.items()}
-    if "preset" not in told and _is_timm(told.get("model")):
+    model, options = _said_model(said)
+    if "preset" not in told and model.startswith("timm:"):
         chosen["preset"] = "timm"
     if wrong := [key for key, value in chosen.items() if not isinstance(value, str)]:
         raise ConfigError(f"{wrong[0]}: expected a name, got {chosen[wrong[0]]!r}")
     preset = _preset_layers(chosen["preset"], chosen["dataset"])
-    method = _method_layer(chosen["method"])
-    resolved = from_layers([said[0], *preset, method, *said[1:], ("choice", chosen), *_implied(told)])
+    # A run's own record has all keys: its method's file, of which it has the name, may have changed or gone.
+    record = set(FAMILY_OF) <= {key.replace("-", "_") for key in config or {}}
+    recorded = record and _is_own(chosen["method"]) and chosen["method"] == (config or {}).get("method")
+    if record and _is_own(chosen["method"]) and not recorded:
+        raise ConfigError(
+            f"--config is a run's own record, which has all keys of a method: {chosen['method']} would have no effect; "
+            "give the settings that you want from the record as flags"
+        )
+    method = ("--config", config or {}) if recorded else _method_layer(chosen["method"])
+    chosen["method"] = Path(chosen["method"]).name if _is_own(chosen["method"]) else chosen["method"]
+    implied = _implied(told, model, options)
+    resolved = from_layers([said[0], *preset, method, *said[1:], ("choice", chosen), implied])
     for slot in FAMILY_OF:
         own = getattr(from_layers([method]), slot).name
         if getattr(resolved, slot).name != own and any(slot in phase.components for phase in resolved.phases):
@@ -155,33 +179,55 @@ def resolve(
 
 def absolute(config: Config) -> Config:
     """Return a configuration whose paths are absolute, so that a run's record of them works from anywhere."""
+    config = _with_weights(config)
     paths = {key: os.path.abspath(path) for key in PATHS if (path := getattr(config, key)) is not None}
     imports = tuple(os.path.abspath(item) if item.endswith(".py") else item for item in config.imports)
     return replace(config, **paths, imports=imports)
 
 
-def _name(component: Any) -> str:
-    """Return the name of a component that is given as one or as a table."""
-    return str(component.get("name", "") if isinstance(component, Mapping) else component or "")
+def _with_weights(config: Config) -> Config:
+    """Return a configuration that says what its pretrained weights are and were trained with: files move and change."""
+    if config.weights is None:
+        return replace(config, weights_digest=None)
+    file = config.weights
+    config = replace(config, weights_digest=digest_of(file) or config.weights_digest)
+    found = input_beside(file) if config.dataset in ("image_folder", "csv") else None
+    if found is None:
+        return config
+    size, normalization = found
+    return replace(config, image_size=config.image_size or size, normalization=config.normalization or normalization)
 
 
-def _implied(told: Table) -> list[tuple[str, Table]]:
+def _said_model(said: list[tuple[str, Table]]) -> tuple[str, dict[str, Any]]:
+    """Return name and options of the network that the layers name between them; an empty name for none."""
+    name, options = "", dict[str, Any]()
+    for _, table in said:
+        model = table.get("model")
+        given = dict(model) if isinstance(model, Mapping) else {} if model is None else {"name": str(model)}
+        named = str(given.pop("name", name))
+        options = {**(options if named == name else {}), **given}
+        name = named
+    return name, options
+
+
+def _implied(told: Table, model: str, options: Table) -> tuple[str, Table]:
     """What keys that were said imply for others that were not."""
     implied: dict[str, Any] = {}
     if "epochs" in told and "min_steps" not in told:  # a stated number of epochs is kept
         implied["min_steps"] = 0
     if told.get("subset") == "literature" and "vary" not in told:  # it is one fixed cut
         implied["vary"] = "init"
-    model = told.get("model")
-    options = model if isinstance(model, Mapping) else {}
-    pretrained = "weights" in told or options.get("pretrained") or options.get("checkpoint_path")
-    if pretrained and told.get("train") != "head" and not {"lr", "preset"} & set(told) and _is_timm(model):
+    pretrained = told.get("weights") or options.get("pretrained") or options.get("checkpoint_path")
+    trained = told.get("train", "full") not in ("head", "last:0")
+    if (
+        pretrained
+        and trained
+        and model.startswith("timm:")
+        and "lr" not in told
+        and told.get("preset", "timm") == "timm"
+    ):
         implied["lr"] = FINE_TUNING  # of all layers: a rate for new weights would destroy trained ones
-    return [("implied", implied)]
-
-
-def _is_timm(model: Any) -> bool:
-    return _name(model).startswith("timm:")
+    return "implied", implied
 
 
 def configure(**keys: Any) -> Config:
@@ -225,9 +271,15 @@ def configure(**keys: Any) -> Config:
 
 
 def method_label(config: Config) -> str:
-    """Return the name of a run's method, with its changes: ``cmo+mix.alpha=0.5``."""
-    plain = from_layers([_method_layer(config.method)])
-    parts = [config.method]
+    """Return the name of a run's method, with its changes: ``cmo+mix.alpha=0.5``.
+
+    A method in the user's own ``mine.toml`` is ``mine`` and four digits for what it says.
+    """
+    if _is_own(config.method):  # the file may have changed or gone: what it says is in the configuration
+        said = [getattr(config, slot).table() for slot in (*FAMILY_OF, "head")] + [p.table() for p in config.phases]
+        plain, parts = config, [f"{_plain_name(Path(config.method).stem)}-{digest(said, 4)}"]
+    else:
+        plain, parts = from_layers([_method_layer(config.method)]), [config.method]
     for slot in (*FAMILY_OF, "head"):
         ours, theirs = getattr(config, slot), getattr(plain, slot)
         parts += _differences("model.head" if slot == "head" else slot.replace("_", "-"), ours, theirs)
@@ -245,6 +297,15 @@ def method_label(config: Config) -> str:
 def _plain_name(text: str) -> str:
     """Return a name with a dash for every character that has a meaning to shells or file systems."""
     return re.sub(r"[^\w.,=+-]", "-", text)
+
+
+def content_name(file: str) -> str:
+    """Return a file's stem with four digits for its content: two files of one name are two methods."""
+    try:
+        content = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:4]
+    except OSError:  # whoever reads it says so
+        content = "none"
+    return f"{Path(file).stem}-{content}"
 
 
 def _differences(slot: str, ours: Component, theirs: Component) -> list[str]:

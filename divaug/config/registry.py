@@ -220,15 +220,25 @@ def _finite(factory: Factory, what: str) -> Factory:
 
 
 def _expanded(name: str, entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of an entry; for a name like "crop_flip+cutout" they are its steps."""
+    """Return the options of an entry; for a name like "crop_flip+cutout" they are its steps.
+
+    Options of a step are given as ``cutout.side = 8``, or as a table ``cutout = { side = 8 }``.
+    """
     if name == entry.name:
         return {**options}
     library, colon, wanted = name.partition(":")
     if colon and library == entry.name:
         return {LIBRARIES[library]: wanted, **options}
-    if options:
-        raise ConfigError(f"{name!r} takes no options; write {entry.name} with steps, a list of tables")
-    return {"steps": name.split("+")}
+    steps = {step: dict[str, Any]() for step in name.split("+")}
+    for key, value in options.items():
+        step, _, option = key.partition(".")
+        if step not in steps or not (option or isinstance(value, Mapping)):
+            raise ConfigError(
+                f"{name!r} has no option {key!r}: name the step that it is for, as in {next(iter(steps))}.OPTION; the "
+                f"steps are {', '.join(steps)}"
+            )
+        steps[step] |= {option: value} if option else {k.replace("-", "_"): v for k, v in value.items()}
+    return {"steps": [{"name": step, **steps[step]} if steps[step] else step for step in name.split("+")]}
 
 
 def _nested_family(annotation: str | None) -> "Registry | None":

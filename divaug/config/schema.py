@@ -174,7 +174,12 @@ class Config:
     model: Component = _key("model", "network (--list models) or timm:NAME", Component("whitened_cnn"))
     weights: str | None = _key(
         "model", "file of pretrained weights of the network (safetensors, pth); its classifier is left out", None,
-        neutral=None,
+        kind="where",
+    )  # fmt: skip
+    weights_digest: str | None = _key("model", "what the weights are; divaug sets it", None, neutral=None)
+    normalization: tuple[float, ...] = _key(
+        "model", "own images: channel means, then deviations, of 0 to 1; else those of pretrained weights or images",
+        (), neutral=(),
     )  # fmt: skip
     train: str = _key(
         "model", "what of a pretrained network is trained: full, head (on features extracted once) or last:N blocks",
@@ -243,6 +248,9 @@ class Config:
             ("counts", all(n >= 1 for n in self.counts), "must be >= 1: a class with no image cannot be learned"),
             ("train", re.fullmatch(r"full|head|last:[0-9]{1,4}", self.train), "must be full, head or last:N"),
             ("train", self.train == "full" or is_pretrained(self), "needs --weights FILE or --model.pretrained true"),
+            ("normalization", len(self.normalization) in (0, 2, 6) and all(
+                s > 0 for s in self.normalization[len(self.normalization) // 2 :]),
+             "must be means, then deviations > 0, of one or three channels"),
             ("epochs", self.epochs >= 1, "must be >= 1"),
             ("min_steps", self.min_steps >= 0, "must be >= 0"),
             ("vary", not (self.vary == "cut" and self.subset == "literature"),
@@ -305,6 +313,28 @@ def is_pretrained(config: Config) -> bool:
     """Return whether a network starts from weights that were trained elsewhere."""
     options = config.model.options
     return config.weights is not None or bool(options.get("pretrained") or options.get("checkpoint_path"))
+
+
+def changes_images(config: Config) -> tuple[str, str] | None:
+    """Return slot and name of a component that augments or mixes images; None for a method without one."""
+    parts = [("pixel", config.pixel), ("mix", config.mix)]
+    parts += [item for phase in config.phases for item in phase.components.items()]
+    found = [(slot, part.name) for slot, part in parts if slot in ("pixel", "mix")]
+    return next((one for one in found if one[1] not in ("none", "default")), None)
+
+
+def check_frozen(config: Config) -> None:
+    """Make sure that a head trained on features extracted once is asked for nothing that changes images.
+
+    Raises:
+        ConfigError: The method augments or mixes images.
+    """
+    if config.train == "head" and (found := changes_images(config)):
+        slot, name = found
+        raise ConfigError(
+            f"train head extracts features once, so {slot} {name!r} would have no effect: drop it, or give "
+            "--train last:0, which trains the head alone on augmented images"
+        )
 
 
 def needs_encoder(config: Config) -> str | None:

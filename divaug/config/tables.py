@@ -4,7 +4,6 @@ import hashlib
 import json
 import types
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from divaug.base.errors import ConfigError, suggestion
@@ -166,22 +165,11 @@ def digest(values: Any, length: int = 8) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:length]
 
 
-def content_name(file: str) -> str:
-    """Return a file's stem with four digits for its content: two files of one name are two methods."""
-    try:
-        content = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:4]
-    except OSError:  # whoever reads it says so
-        content = "none"
-    return f"{Path(file).stem}-{content}"
-
-
 def protocol_fingerprint(config: Config) -> str:
     """Return a hash of every key that two runs must share to be compared fairly."""
     table = to_table(config) | {"model": config.model.table()}  # the head belongs to the method
     if config.encoder is not None:
         table["encoder"] = config.encoder.rsplit("/", 1)[-1]  # its name holds a hash of its content; folders may differ
-    if config.weights is not None:
-        table["weights"] = content_name(config.weights)
     if config.min_steps:  # the number of epochs follows from the data, which are compared by their own digest
         del table["epochs"]
     keys = [key for key in keys_of_kind("protocol") if getattr(config, key) != config_fields()[key].metadata["neutral"]]

@@ -1,7 +1,6 @@
 """From a configuration to data: the data set, the training cut, the validation part, and their manifest."""
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from divaug.data.images import Dataset, Part, Request
 from divaug.data.loaders import steps_of
 from divaug.data.longtail import Cut, cut
 from divaug.data.split import carve, hold_out
-from divaug.models.weights import input_beside
 
 OWN_IMAGES = ("image_folder", "csv")
 
@@ -191,8 +189,10 @@ def dataset_of(config: Config, split_seed: int) -> Dataset:
 
         own_size, *statistics = input_of(config.model.name.removeprefix("timm:"))
         size = config.image_size or own_size
-    if config.dataset in OWN_IMAGES and config.weights and (found := input_beside(Path(config.weights))):
-        own_size, *statistics = found  # what the weights were trained with
-        size = config.image_size or own_size
     dataset = DATASETS.build(config.dataset, facts={"request": request_of(config, split_seed, size)})
+    if config.dataset in OWN_IMAGES and config.normalization:
+        half_way = len(config.normalization) // 2
+        statistics = [config.normalization[:half_way], config.normalization[half_way:]]
+        if half_way != len(dataset.mean):
+            raise ConfigError(f"normalization has {half_way} channels, but the images have {len(dataset.mean)}")
     return dataset if statistics is None else replace(dataset, mean=statistics[0], std=statistics[1])

@@ -1,6 +1,5 @@
 """Weights from a file, without running code from it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,8 @@ def read_state(path: str | Path) -> Mapping[str, Any]:
     Raises:
         ConfigError: The file cannot be read without running code from it.
     """
+    if not Path(path).is_file():
+        raise ConfigError(f"weights {path}: there is no such file")
     try:
         if Path(path).suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -46,7 +47,10 @@ def read_state(path: str | Path) -> Mapping[str, Any]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... depending on the damage
-        raise ConfigError(f"weights {path} cannot be read without running code from the file: {error}") from error
+        raise ConfigError(
+            f"weights {path} cannot be read ({type(error).__name__}): a file of safetensors is needed, or one of torch "
+            "with nothing but tensors and plain values; other content could run code"
+        ) from error
     for key in ("model", "state_dict", "model_state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -76,6 +80,8 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> list[str]:
     known = {_bare(name): name for name in target}
     found = {known[bare]: tensor for name, tensor in state.items() if (bare := _bare(name)) in known}
     left = [name for name in state if _bare(name) not in known]
+    if len(state) - len(left) > len(found):
+        raise ConfigError(f"weights {path} hold some tensors twice, under several prefixes: keep one network")
     missing = [name for name in target if name not in found and not name.endswith("num_batches_tracked")]
     wrong = [
         f"{name} {tuple(tensor.shape)} instead of {tuple(target[name].shape)}"
@@ -99,12 +105,3 @@ def _bare(name: str) -> str:
     while (rest := name.removeprefix("module.").removeprefix("backbone.").removeprefix("model.")) != name:
         name = rest
     return name
-
-
-def input_beside(path: Path) -> tuple[int, tuple[float, ...], tuple[float, ...]] | None:
-    """Return image size, channel means and deviations of a model folder's weights; None for any other file."""
-    try:
-        transform = json.loads((path.parent / "model.json").read_text(encoding="utf-8"))["transform"]
-        return int(transform["shape"][0]), tuple(transform["mean"]), tuple(transform["std"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

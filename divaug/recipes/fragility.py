@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from divaug.base.errors import ConfigError
 from divaug.config import flags
 from divaug.config.command import add_trust
 from divaug.config.command import main as run_main
@@ -74,6 +75,8 @@ def _study(request: flags.Request, command: str) -> int:
     from divaug.study.fragility.verdicts import read_verdicts
 
     methods = list(dict.fromkeys(config.method for config in request.configs))
+    if own := [name for name in methods if name.endswith(".toml")]:
+        raise ConfigError(f"{own[0]}: the study compares divaug's own methods, by name (--list methods)")
     shares = () if request.extra["no_patches"] else SHARES[-1:] if request.smoke else SHARES
     planned = arms(methods, CUTS, shares)
     first = request.configs[0]

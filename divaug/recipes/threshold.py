@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _set(chosen: Any) -> int:
+    from divaug.report.own_images import out_of_fold, write_page
     from divaug.runs.decision import Decision
     from divaug.runs.model_folder import contents, decide, is_model_folder
 
@@ -53,6 +54,8 @@ def _set(chosen: Any) -> int:
             raise ConfigError("--clear removes everything: give nothing else with it")
         decide(path, thresholds={}, abstain=0.0, notes={})
         print("thresholds and abstention removed")
+        if (path / "out_of_fold.csv").exists():
+            print(f"page: {write_page(path)}")
         return 0
     if chosen.abstain is None and sum(wanted) != 1:
         raise ConfigError("give one of --sensitivity, --specificity, --cost-miss with --cost-false, or --abstain")
@@ -68,7 +71,7 @@ def _set(chosen: Any) -> int:
     classes = content["classes"]
     if chosen.name is not None and chosen.name not in classes:
         raise ConfigError(f"the model has no class {chosen.name!r}; {suggestion(chosen.name, classes)}")
-    table = _out_of_fold(path, classes)
+    table = out_of_fold(path, classes)
     if sum(wanted):
         _threshold(path, Decision(**content["decision"]), table, chosen)
     if chosen.abstain is not None:
@@ -77,19 +80,8 @@ def _set(chosen: Any) -> int:
         bound = float(np.quantile(table["probability"], chosen.abstain))
         decide(path, abstain=bound)
         print(f"abstains below a probability of {bound:.3f}: {100 * chosen.abstain:g} % of out-of-fold images")
+    print(f"page: {write_page(path)}")
     return 0
-
-
-def _out_of_fold(path: Path, classes: Sequence[str]) -> Any:
-    import pandas as pd
-
-    file = path / "out_of_fold.csv"
-    if not file.exists():
-        raise DivaugError(f"{path} has no out_of_fold.csv: thresholds need predictions of images not trained on")
-    table = pd.read_csv(file, dtype={"label": str, "predicted": str, "group": str, "path": str}, keep_default_na=False)
-    if missing := [f"p_{name}" for name in classes if f"p_{name}" not in table]:
-        raise DivaugError(f"{file} lacks the column {missing[0]}: it is not of this model")
-    return table
 
 
 def _threshold(path: Path, decision: Any, table: Any, chosen: Any) -> None:

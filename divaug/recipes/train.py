@@ -67,14 +67,11 @@ def _train(request: flags.Request) -> int:
     os.environ.setdefault("MPLBACKEND", "Agg")
     from divaug.base.progress import Progress
     from divaug.study.own_images import train_model
-    from divaug.train.frozen import changes_images
 
     progress = Progress("none" if request.quiet else first.progress)
-    usable = [config for config in request.configs if config.train != "head" or not changes_images(config)]
-    for config in request.configs:
-        if usable and config not in usable:
-            progress.say(f"{config.method} is left out: it needs images, and train head extracts features once")
-    configs = [replace(config, progress="none") for config in usable or request.configs]
+    for method in request.left_out:
+        progress.say(f"{method} is left out: it changes images, and train head extracts features once")
+    configs = [replace(config, progress="none") for config in request.configs]
     jobs = flags.set_jobs(request.extra)
     train_model(configs, folds if folds == "groups" else int(folds), folder, jobs=jobs, say=progress.say)
     print((folder / "card.md").read_text(encoding="utf-8"))

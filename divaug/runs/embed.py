@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from divaug.config.schema import Config, needs_encoder
+from divaug.config.schema import Config, is_pretrained, needs_encoder
 from divaug.data.images import Part
 from divaug.data.load import Data
 from divaug.data.loaders import Loader
@@ -65,6 +65,8 @@ def untrained(config: Config, data: Data) -> Network:
     """
     loader = loader_of(data, data.train, find_device(config.device))
     model = initial_network(build_model(config, data.manifest), loader, data.own_images, config.weights)
+    if is_pretrained(config):  # its layers have statistics
+        return model.eval()
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [m.momentum for m in norms]
     for norm in norms:
@@ -105,8 +107,7 @@ def encode_views(
         levels: If the run learned strengths of classes: those of each epoch (``aug/level`` in its metrics).
     """
     own = config.encoder if needs_encoder(config) else None  # only if the run itself used that space
-    train = "last:0" if config.train == "head" else config.train  # whose views are images
-    built = build(replace(config, encoder=own, device=str(encoder.device), train=train), data)
+    built = build(replace(config, encoder=own, device=str(encoder.device)), data)
     features, labels, images = [], [], []
     for epoch in epochs:
         stage = stage_at(built.stages, epoch)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -33,6 +33,7 @@ class RunFolder:
         metrics: One row per epoch: ``epoch``, ``metrics`` (name to value), ``per_class`` (name to a list by class).
 
     Beside them: ``config.toml``, ``manifest.json`` (the data), ``environment.json``, ``per_class.parquet``,
+    ``test_outputs.npz`` and ``val_outputs.npz`` (see ``outputs``),
     ``result.json`` (written last: its presence means finished), ``figures/`` and ``checkpoints/last.pt``.
     """
 
@@ -197,6 +198,42 @@ class RunFolder:
         if config.resume == "never" and not self.finished:
             raise ConfigError(f"{self.path} holds an unfinished run, but resume is never; use --resume auto")
 
+    def write_outputs(self, split: str, logits: Any, part: Any) -> None:
+        """Write ``<split>_outputs.npz``: logits and labels of a part's images, and their files and groups if any."""
+        import numpy as np
+
+        beside = {"paths": part.paths, "groups": part.groups}
+        texts: Any = {key: np.array([str(v) for v in values]) for key, values in beside.items() if values is not None}
+        temporary = self.path / f".{split}_outputs.npz"
+        np.savez_compressed(temporary, logits=logits, labels=part.labels, **texts)
+        temporary.replace(self.path / f"{split}_outputs.npz")
+
+    def outputs(self, split: str = "test") -> Any:
+        """Return a DataFrame with a row for every image of the test or validation part.
+
+        Columns: ``path`` and ``group`` (where images have them), ``label``, ``predicted`` and ``logit_<class>``, of the
+        last epoch.
+
+        Args:
+            split: "test" or "val".
+
+        Raises:
+            DivaugError: The run is not finished, or has no such part.
+        """
+        import numpy as np
+        import pandas as pd
+
+        names, file = self.manifest["class_names"], self.path / f"{split}_outputs.npz"
+        if not self.finished or not file.exists():
+            raise DivaugError(f"{self.path} has no outputs of a part {split!r}, or is not finished")
+        with np.load(file) as found:
+            beside = {key: found[f"{key}s"] for key in ("path", "group") if f"{key}s" in found}
+            labels, logits = found["labels"], found["logits"]
+        return pd.DataFrame({
+            **beside, "label": [names[c] for c in labels], "predicted": [names[c] for c in logits.argmax(1)],
+            **{f"logit_{name}": logits[:, c] for c, name in enumerate(names)},
+        })  # fmt: skip
+
     def write_per_class(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write ``per_class.parquet``: one row per epoch and class, one column per statistic."""
         import numpy as np
@@ -260,8 +297,15 @@ def environment() -> dict[str, Any]:
         "machine": platform.platform(),
         "command": [without_password(argument) for argument in sys.argv],
         "divaug": __version__,
-        **{name: version(name) for name in packages},
+        **{name: _version(name) for name in packages},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # what a run does not use may be missing on a compute node
+        return None
 
 
 def _is_artifact(file: Path) -> bool:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from divaug.base.contracts import Tracker
@@ -23,7 +22,7 @@ from divaug.runs.tracking import epoch_metrics, finish, mirror_if_missing, open_
 from divaug.train import checkpoint
 from divaug.train.build import Built, build, rate_of, resolve, stage_at
 from divaug.train.epoch import train_epoch
-from divaug.train.evaluate import Evaluation, evaluate, predictor
+from divaug.train.evaluate import evaluate, predictor
 from divaug.train.frozen import with_features
 from divaug.train.step import Totals
 
@@ -55,8 +54,7 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
             write_extras(folder, progress.warn)
             mirror_if_missing(config, folder, progress.warn)
             return folder
-        built = with_features(build(config, data), config)  # before anything is written: it finds errors
-        with closing(built):
+        with closing(build(config, data)) as built:  # before anything is written: it finds errors
             folder.adopt(config, data.manifest)
             for note in (*(() if told else data.notes), *measure.costs(built)):
                 progress.say(f"note: {note}")
@@ -110,6 +108,7 @@ def _train(
     progress: Progress,
 ) -> None:
     first_epoch, totals = _restore(built, config, folder, progress)
+    built = with_features(built, config)  # of the backbone that the run began with
     rows = folder.metrics.keep_before(first_epoch)
     names = data.dataset.class_names
     for row in rows:  # rows that a store missed while it was off or unreachable
@@ -117,7 +116,7 @@ def _train(
     groups, tail = data.cut.group_counts, rank_groups(data.cut.group_counts)["tail"]
     clean_epochs = {round(at * (config.epochs - 1)) for at in config.monitor_at}
     steps = built.train.steps(len(data.train.labels))
-    outputs = None
+    outputs, held_out = None, None
     for epoch in range(first_epoch, config.epochs):
         started = time.perf_counter()
         stage = stage_at(built.stages, epoch)
@@ -152,7 +151,7 @@ def _train(
             outputs = evaluate(built.model, built.test.in_order(), bf16=built.bf16)
             parts = {"test": outputs}
             if built.val is not None:
-                parts["val"] = evaluate(built.model, built.val.in_order(), bf16=built.bf16)
+                parts["val"] = held_out = evaluate(built.model, built.val.in_order(), bf16=built.bf16)
             for name, part in parts.items():
                 measure.add_part(row, name, part, groups)
                 if last:
@@ -182,15 +181,12 @@ def _train(
             raise Interrupted(stop.signal_number or 2, f"stopped after epoch {epoch + 1}; the same command resumes it")
     if outputs is None:  # stopped between the last epoch and the result
         outputs = evaluate(built.model, built.test.in_order(), bf16=built.bf16)
-    _write_result(folder, outputs)
-
-
-def _write_result(folder: RunFolder, outputs: Evaluation) -> None:
-    """Write the result: the logits of the test images, then ``result.json``, which says that the run is finished."""
-    temporary = folder.path / ".test_outputs.npz"
-    np.savez_compressed(temporary, logits=outputs.logits, labels=outputs.labels)
-    temporary.replace(folder.path / "test_outputs.npz")
-    write_json(folder.path / "result.json", measure.final_result(folder.metrics.rows(), outputs.embeddings.shape[1]))
+        held_out = built.val and evaluate(built.model, built.val.in_order(), bf16=built.bf16)
+    if data.val is not None and held_out is not None:
+        folder.write_outputs("val", held_out.logits, data.val)
+    folder.write_outputs("test", outputs.logits, data.test)
+    result = measure.final_result(folder.metrics.rows(), outputs.embeddings.shape[1])
+    write_json(folder.path / "result.json", result)  # its presence says that the run is finished
 
 
 def _restore(built: Built, config: Config, folder: RunFolder, progress: Progress) -> tuple[int, Totals | None]:

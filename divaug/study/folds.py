@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from divaug.base.errors import ConfigError
 from divaug.config.layers import experiment_name, method_label
 from divaug.config.schema import Config
 from divaug.data.images import Part
@@ -61,8 +62,6 @@ def deal(config: Config, folds: int | str) -> Deal:
         DataError: Images are missing or damaged, or there are fewer groups than folds.
         ConfigError: ``groups``, and the images have none.
     """
-    from divaug.base.errors import ConfigError
-
     dataset = dataset_of(config, config.split_seed)
     parts = [dataset.train, dataset.val, dataset.test if dataset.carved else None]
     images = Part.joined([part for part in parts if part is not None])
@@ -137,16 +136,12 @@ def cross_validate(
     return dealt, logits
 
 
-def train_on_all(config: Config, dealt: Deal) -> RunFolder:
-    """Train one model on all images, or continue."""
-    return _run(config, dealt, None)
-
-
 def _train(config: Config, folds: int | str, fold: int, dealt: Deal | None) -> None:
-    _run(config, dealt or deal(config, folds), fold)
+    train_in_fold(config, dealt or deal(config, folds), fold)
 
 
-def _run(config: Config, dealt: Deal, fold: int | None) -> RunFolder:
+def train_in_fold(config: Config, dealt: Deal, fold: int | None) -> RunFolder:
+    """Train one network, or continue; ``fold`` None trains on all images. See ``data_of``."""
     data, folder = data_of(dealt, fold), folder_of(config, dealt, fold)
     counts = tuple(np.maximum(data.counts, 1).tolist())
     return run(replace(fit(config, data), profile="custom", counts=counts, vary="init"), folder, data)

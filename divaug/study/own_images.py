@@ -1,24 +1,34 @@
 """From one's own images to a model folder: candidates in folds, a conclusion, one model of all images, a page."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from divaug.base.files import write_json, write_text
+from divaug.base.files import make_folder, write_json, write_text
 from divaug.base.metrics import softmax
+from divaug.base.rng import stream
 from divaug.config.layers import method_label
 from divaug.config.schema import Config
+from divaug.data.load import Data
+from divaug.figures import own_images as plots
+from divaug.latent.tables import rarefaction_table
 from divaug.report.own_images import write_page
 from divaug.runs.decision import Decision
+from divaug.runs.embed import embed
 from divaug.runs.folder import RunFolder
 from divaug.runs.load import load
+from divaug.runs.model import Model
 from divaug.runs.model_folder import save_model
 from divaug.runs.threshold import temperature_of
 from divaug.study.choice import JUDGED, Choice, choose
-from divaug.study.folds import Deal, cross_validate, folder_of, train_on_all
+from divaug.study.folds import Deal, cross_validate, data_of, folder_of, train_in_fold
+from divaug.train.build import build, stage_at
 
+K, VIEWS = 10, 7  # top-K sets; views of an image on the page
 STEEP = 0.15  # of the training loss, lost in the last tenth of the epochs: it was still falling
 
 
@@ -49,23 +59,20 @@ def train_model(
     """
     dealt, logits = cross_validate(configs, folds, jobs=jobs, say=say)
     tested = dealt.images.take(dealt.tested)
-    classes = dealt.dataset.class_names
-    choice = choose(logits, tested.labels, tested.groups, classes)
+    choice = choose(logits, tested.labels, tested.groups, dealt.dataset.class_names)
     config = next(config for config in configs if method_label(config) == choice.winner)
     say(f"{choice.winner}, on all images")
-    run = train_on_all(config, dealt)
+    run = train_in_fold(config, dealt, None)
     temperature = temperature_of(logits[choice.winner].astype(np.float64), tested.labels)
     out_of_fold = _out_of_fold(dealt, logits[choice.winner], temperature)
     notes = _notes(configs, dealt, choice)
-    card = _card(dealt, choice, notes, temperature)
-    save_model(folder, load(run), run.config, decision=Decision(temperature), card=card)
+    model, data = load(run), data_of(dealt, None)
+    card = _card(dealt, choice, notes, temperature) | {"latent": _latent(model, data)}
+    save_model(folder, model, run.config, decision=Decision(temperature), card=card)
     write_text(folder / "out_of_fold.csv", out_of_fold.to_csv(index=False, float_format="%.6g"))
     write_text(folder / "card.md", _card_text(folder.name, card))
-    write_page(
-        folder, title=folder.name, conclusion=choice.conclusion, notes=notes, table=_class_table(dealt, choice),
-        compared=_candidate_table(choice), matrix=_winner(choice).matrix, classes=classes, out_of_fold=out_of_fold,
-        audit=[note for note in dealt.dataset.notes if not note.startswith("test part carved off")],
-    )  # fmt: skip
+    _draw_views(folder / "report" / "augmentation.png", run.config, data)
+    write_page(folder)
     write_json(folder / "folds.json", {"folds": dealt.folds, "data": dealt.identity})
     return choice
 
@@ -147,7 +154,37 @@ def _card(dealt: Deal, choice: Choice, notes: Sequence[str], temperature: float)
         "images": len(dealt.fold), "groups": None if groups is None else len(np.unique(groups)), "folds": dealt.folds,
         "data": dealt.identity, "classes": _class_table(dealt, choice).to_dict(orient="records"),
         "methods": _candidate_table(choice).to_dict(orient="records"),
+        "audit": [note for note in dealt.dataset.notes if not note.startswith("test part carved off")],
     }  # fmt: skip
+
+
+def _latent(model: Model, data: Data) -> list[dict[str, Any]]:
+    """Return the rarefied number of top-K CE of every class's clean training images, at the largest common size."""
+    found = embed(model.network, data, "train")
+    table = rarefaction_table(found, k=min(K, found.dimensions))
+    table = table[table["largest_common"].eq(other=True)]  # NaN in rows of no size
+    wanted = {"class_name": "class", "n": "images", "m": "m", "value": "top-K CE", "ceiling": "most"}
+    return table[list(wanted)].rename(columns=wanted).to_dict(orient="records")
+
+
+def _draw_views(path: Path, config: Config, data: Data) -> None:
+    """Draw what the network is shown of an image of the largest and one of the smallest class."""
+    make_folder(path.parent)
+    path.unlink(missing_ok=True)
+    if config.train == "head":  # features of the images as they are
+        return
+    labels, names = data.train.labels, data.dataset.class_names
+    counts = np.bincount(labels, minlength=len(names))
+    rows = {}
+    with closing(build(config, data)) as built:
+        pixel = stage_at(built.stages, 0).pixel
+        for c in dict.fromkeys((int(counts.argmax()), int(np.where(counts > 0, counts, counts.max() + 1).argmin()))):
+            images = built.train.take(np.repeat(np.flatnonzero(labels == c)[:1], VIEWS))
+            height, width = images.shape[1:3]
+            classes = torch.full((VIEWS,), c)
+            shown = pixel.apply(images, pixel.sample(classes, (height, width), stream(0, f"page/{c}")))
+            rows[f"{names[c]}, {counts[c]} images"] = [images[0].cpu().numpy(), *shown.cpu().numpy()]
+    plots.views(path, rows)
 
 
 def _card_text(name: str, card: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import torch
 from divaug.base.errors import ConfigError
 from divaug.config.layers import method_label
 from divaug.config.registry import OPTIM, PIXEL
-from divaug.config.schema import FAMILY_OF, Component, Config, default_of
+from divaug.config.schema import FAMILY_OF, Component, Config, check_frozen, default_of
 from divaug.config.tables import overlay, protocol_fingerprint
 from divaug.data.halves import image_digests
 from divaug.data.images import Part
@@ -24,7 +24,7 @@ from divaug.models.weights import load_backbone
 from divaug.optim.parameters import parameter_groups
 from divaug.optim.schedule import learning_rate
 from divaug.train.checkpoint import State
-from divaug.train.frozen import check_frozen, freeze
+from divaug.train.frozen import freeze
 from divaug.train.step import Stage
 
 
@@ -103,7 +103,7 @@ def build(config: Config, data: Data) -> Built:
     device = find_device(config.device)
     train = loader_of(config, data, data.train, device)
     model = initial_network(build_model(config, data.manifest), train, data.own_images, config.weights)
-    freeze(model, config.train)
+    freeze(model, config.train, next(train.evenly(2)))
     feature_dim = model.backbone.feature_dim
     sizes = tuple(sorted({5, 20, int(data.cut.counts.min())}))
     monitor, space, ks = None, None, (config.top_k, *config.more_top_k)

@@ -84,6 +84,8 @@ def train_encoder(config: Config, data: Data, folder: Path) -> Path:
     if height != width:
         raise ConfigError(f"images of {height}x{width} cannot be rotated by 90 degrees; give --image-size")
     component = _wide_enough(config.model)
+    if config.weights is not None or config.train != "full":
+        raise ConfigError("a common encoder is trained from scratch: weights and train have no effect; drop them")
     device = find_device(config.device)
     network = build_network(
         component.name, TURNS, channels=channels, size=(height, width), seed=config.seed, **component.options

@@ -15,24 +15,27 @@ from divaug.data.loaders import Loader
 from divaug.models.network import Network
 
 
-def freeze(network: Network, train: str) -> None:
+def freeze(network: Network, train: str, images: Tensor) -> None:
     """Freeze all of a network's backbone but its last blocks; frozen normalisation layers keep their statistics.
 
-    Blocks are the backbone's children in order, the children of a sequence of several counting each: a ResNet's
-    residual blocks, a transformer's layers. Norms without a matrix after the last blocks are trained and not counted.
+    Blocks are the backbone's children in the order in which they work, the children of a sequence of several counting
+    each: a ResNet's residual blocks, a transformer's layers. Norms without a matrix after the last blocks are trained
+    and not counted.
 
     Args:
         network: The network, changed in place.
         train: "full", "head" (no block) or "last:N" (the last N blocks).
+        images: A normalised batch ``(B, ch, H, W)``, to see the order of the blocks.
 
     Raises:
         ConfigError: The backbone has fewer blocks.
 
     Example:
+        >>> import torch
         >>> from divaug.models import resnet20
         >>> from divaug.train.frozen import freeze
         >>> network = resnet20(num_classes=3)
-        >>> freeze(network, "head")
+        >>> freeze(network, "head", torch.rand(2, 3, 32, 32))
         >>> [name for name, p in network.named_parameters() if p.requires_grad]
         ['head.weight', 'head.bias']
     """
@@ -40,7 +43,7 @@ def freeze(network: Network, train: str) -> None:
         return
     wanted = 0 if train == "head" else int(train.removeprefix("last:"))
     backbone = cast(nn.Module, network.backbone)
-    blocks = _blocks(backbone)
+    blocks = _in_order(backbone, _blocks(backbone), images)
     counted = [any(p.ndim > 1 for p in block.parameters()) for block in blocks]
     if wanted > sum(counted):
         raise ConfigError(f"train {train}: the backbone has {sum(counted)} blocks; give --train full")
@@ -55,6 +58,19 @@ def freeze(network: Network, train: str) -> None:
     network.frozen = [backbone] if first == len(blocks) else blocks[:first]
 
 
+def _in_order(backbone: nn.Module, blocks: list[nn.Module], images: Tensor) -> list[nn.Module]:
+    """Return blocks in the order in which they are first called, which need not be that of their definition."""
+    called: list[nn.Module] = []
+    hooks = [block.register_forward_pre_hook(lambda block, _: called.append(block)) for block in blocks]
+    was_training = backbone.training
+    with torch.no_grad():
+        backbone.eval()(images)
+    backbone.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return list(dict.fromkeys([*called, *blocks]))
+
+
 def _blocks(backbone: nn.Module) -> list[nn.Module]:
     """Return the modules with parameters that a backbone is a chain of."""
     children = [child for child in backbone.children() if next(child.parameters(), None) is not None]
@@ -65,28 +81,6 @@ def _blocks(backbone: nn.Module) -> list[nn.Module]:
         own = list(child.children()) if isinstance(child, nn.Sequential | nn.ModuleList) else []
         found += _blocks(child) if len(own) > 1 else [child]
     return found
-
-
-def changes_images(config: Config) -> tuple[str, str] | None:
-    """Return slot and name of a component that augments or mixes images; None for a method without one."""
-    parts = [("pixel", config.pixel), ("mix", config.mix)]
-    parts += [item for phase in config.phases for item in phase.components.items()]
-    found = [(slot, part.name) for slot, part in parts if slot in ("pixel", "mix")]
-    return next((one for one in found if one[1] not in ("none", "default")), None)
-
-
-def check_frozen(config: Config) -> None:
-    """Make sure that a head trained on features extracted once is asked for nothing that changes images.
-
-    Raises:
-        ConfigError: The method augments or mixes images.
-    """
-    if config.train == "head" and (found := changes_images(config)):
-        slot, name = found
-        raise ConfigError(
-            f"train head extracts features once, so {slot} {name!r} would have no effect: drop it, or give "
-            "--train last:0, which trains the head alone on augmented images"
-        )
 
 
 def with_features(built: Any, config: Config) -> Any:

@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 from divaug.base.errors import ConfigError
 from divaug.config.layers import FINE_TUNING, configure
 from divaug.config.tables import protocol_fingerprint
+from divaug.config.weights import input_beside
 from divaug.models.network import build_network
-from divaug.models.weights import input_beside, load_backbone
+from divaug.models.weights import load_backbone
 
 
 @pytest.fixture
@@ -62,14 +63,14 @@ def test_a_damaged_file_is_an_error_of_the_user(tmp_path):
     backbone = build_network("resnet20", 4, seed=0).backbone
     for name in ("w.safetensors", "w.pth"):
         (tmp_path / name).write_bytes(b"nothing")
-        with pytest.raises(ConfigError, match="cannot be read without running code"):
+        with pytest.raises(ConfigError, match=r"cannot be read \(.*other content could run code"):
             load_backbone(backbone, tmp_path / name)
 
 
 def test_a_model_folders_weights_say_what_images_they_saw(tmp_path):
     transform = {"shape": [48, 48, 3], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
     (tmp_path / "model.json").write_text(json.dumps({"transform": transform}))
-    assert input_beside(tmp_path / "weights.safetensors") == (48, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert input_beside(tmp_path / "weights.safetensors") == (48, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
     (tmp_path / "model.json").write_text("{}")
     assert input_beside(tmp_path / "weights.safetensors") is None
     assert input_beside(tmp_path / "nowhere" / "weights.safetensors") is None
@@ -98,3 +99,55 @@ def test_runs_from_other_weights_are_not_compared(tmp_path):
     prints |= {protocol_fingerprint(configure(dataset="digits"))}
     prints |= {protocol_fingerprint(configure(dataset="digits", weights=str(tmp_path / "w.pt"), train="head"))}
     assert len(prints) == 4
+
+
+def test_a_table_without_the_models_name_changes_its_options_only(tmp_path):
+    """Preset and rate follow the network that all layers name between them."""
+    (tmp_path / "c.toml").write_text('dataset = "digits"\nmodel = "timm:resnet10t"\n')
+    config = configure(config=str(tmp_path / "c.toml"), **{"model.pretrained": True})
+    assert (config.model.name, config.preset, config.lr) == ("timm:resnet10t", "timm", FINE_TUNING)
+    (tmp_path / "c.toml").write_text('dataset = "digits"\nmodel = { name = "timm:resnet10t", pretrained = true }\n')
+    for more in ({"model": "timm:resnet10t"}, {"model.head": "cosine"}):
+        assert configure(config=str(tmp_path / "c.toml"), **more).lr == FINE_TUNING
+    assert configure(config=str(tmp_path / "c.toml"), model="timm:resnet18").lr == 1e-3
+    assert configure(config=str(tmp_path / "c.toml"), model="whitened_cnn").preset == "fast"
+
+
+def test_normalisation_is_the_users_or_the_weights_own_and_stays_when_they_move(tmp_path):
+    import shutil
+
+    from PIL import Image
+
+    from divaug.data.load import dataset_of
+
+    rows = ["path,label"]
+    for i in range(20):
+        Image.new("RGB", (8, 8), (10 * i, 20, 30)).save(tmp_path / f"{i}.png")
+        rows.append(f"{i}.png,{'ab'[i % 2]}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    own = {"dataset": "csv", "path": str(tmp_path / "t.csv")}
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights.safetensors").write_bytes(b"any")
+    transform = {"shape": [8, 8, 3], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    (folder / "model.json").write_text(json.dumps({"transform": transform}))
+    config = configure(**own, weights=str(folder / "weights.safetensors"))
+    assert config.image_size == 8
+    shutil.rmtree(folder)
+    dataset = dataset_of(config, 0)
+    assert (dataset.mean, dataset.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    said = dataset_of(configure(**own, image_size=8, normalization=[0.5, 0.4, 0.3, 0.2, 0.2, 0.1]), 0)
+    assert (said.mean, said.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+    with pytest.raises(ConfigError, match="1 channels, but the images have 3"):
+        dataset_of(configure(**own, image_size=8, normalization=[0.5, 0.4]), 0)
+    with pytest.raises(ConfigError, match="means, then deviations > 0"):
+        configure(**own, normalization=[0.5, 0.4, 0.3])
+
+
+def test_one_network_in_a_file_and_no_missing_file(timms, tmp_path):
+    torch.save({**{f"backbone.{k}": v for k, v in timms.items()}, **{f"model.{k}": v for k, v in timms.items()}}, tmp_path / "w.pth")  # fmt: skip
+    backbone = build_network("timm:resnet10t", 4, size=(64, 64), seed=0).backbone
+    with pytest.raises(ConfigError, match="twice, under several prefixes"):
+        load_backbone(backbone, tmp_path / "w.pth")
+    with pytest.raises(ConfigError, match="there is no such file"):
+        load_backbone(backbone, tmp_path / "x.pth")

@@ -364,7 +364,7 @@ def test_what_is_wrong_with_a_pipeline_is_said(tmp_path):
         (lambda: PIXEL.build("autoaugment", facts={}, policy="mnist"), "policy must be one of imagenet, cifar10, svhn"),
         (lambda: PIXEL.build("randaugment", facts={}, magnitude=40), "magnitude must lie in 0 to 30, got 40"),
         (lambda: PIXEL.build("crop_flip+cutut", facts={}), "unknown pixel 'cutut'; did you mean 'cutout'"),
-        (lambda: PIXEL.build("crop_flip+cutout", facts={}, prob=0.5), "takes no options; write chain with steps"),
+        (lambda: PIXEL.build("crop_flip+cutout", facts={}, prob=0.5), "has no option 'prob': name the step"),
         (lambda: PIXEL.build("chain", facts={}, steps=[{"name": "cutout", "sise": 1}]), "'cutout' has no 'sise'"),
     ],
 )  # fmt: skip

@@ -3,6 +3,10 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -59,6 +63,14 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
     page = (model / "report" / "index.html").read_text()
     assert card["conclusion"].split(" (")[0] in page and page.count("data:image/png") >= 2 and "kind 3" in page
     assert "tested on nothing" in (model / "card.md").read_text()
+    assert {p.name for p in (model / "report").glob("*.png")} == {
+        "augmentation.png", "confusion.png", "mistakes.png", "operating.png", "recall.png",
+    }  # fmt: skip
+    assert "Where to set a threshold?" in page and page.index("Latent diversity") > page.index("The images")
+    assert [(row["class"], row["images"], row["m"]) for row in card["latent"]] == [
+        (f"kind {c}", n, 8) for c, n in enumerate((60, 40, 25, 8))
+    ]  # at the size that every class has
+    assert all(0 < row["top-K CE"] <= row["most"] for row in card["latent"])
 
 
 def test_new_images_are_predicted_in_place_of_the_training_folder(model, cells, tmp_path, capsys):
@@ -138,6 +150,13 @@ def test_the_exported_model_agrees_without_divaug_or_torch(model, cells, tmp_pat
     _, probabilities = session.run(described["outputs"], {"images": pixels})
     wanted = divaug.load(model).predict(files).filter(like="p_").to_numpy()
     np.testing.assert_allclose(probabilities, wanted, atol=1e-4)
+    script = Path(__file__).parents[2] / "recipes" / "deployment" / "predict_onnx.py"
+    code = script.read_text(encoding="utf-8")
+    assert "import divaug" not in code and "import torch" not in code and len(code.splitlines()) <= 22
+    command = [sys.executable, str(script), str(tmp_path / "cells.onnx"), *map(str, files)]
+    told = pd.read_csv(StringIO(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    np.testing.assert_allclose(told.filter(like="p_").to_numpy(), wanted, atol=1e-4)
+    assert told["label"].tolist() == divaug.load(model).predict(files)["label"].tolist()
     assert described["classes"] == [f"kind {c}" for c in range(4)]
     assert {path.name for path in tmp_path.glob("*cells*")} == {"cells.onnx", "cells.onnx.json"}  # nothing half-written
 
@@ -184,7 +203,7 @@ def test_a_models_weights_start_another_whose_head_alone_is_trained(model, cells
         "--models-dir", str(tmp_path / "models"), "--progress", "lines",
     ]  # fmt: skip
     assert train.main(arguments) == 0
-    assert "strong_tail is left out: it needs images" in capsys.readouterr().err
+    assert "strong_tail is left out: it changes images" in capsys.readouterr().err
     old, new = (json.loads((path / "model.json").read_text()) for path in (model, tmp_path / "models" / "cells"))
     assert [row["method"] for row in new["card"]["methods"]] == ["erm", "logit_adjusted", "ros"]
     for key in ("mean", "std", "shape"):  # what the weights were trained with, at their size
@@ -194,3 +213,20 @@ def test_a_models_weights_start_another_whose_head_alone_is_trained(model, cells
     assert changed == {"head.weight", "head.bias"}
     assert train.main([*arguments, "--methods", "strong_tail"]) == 2
     assert "train head extracts features once" in capsys.readouterr().err
+
+
+def test_the_page_follows_thresholds_and_needs_no_images(model, cells, tmp_path, capsys):
+    """A copied folder whose images are elsewhere; a folder that was written before the audit was kept in it."""
+    copy = tmp_path / "copy"
+    shutil.copytree(model, copy)
+    page = copy / "report" / "index.html"
+    table = pd.read_csv(copy / "out_of_fold.csv")
+    table.assign(path=[f"/nowhere/{i}.png" for i in range(len(table))]).to_csv(copy / "out_of_fold.csv", index=False)
+    content = json.loads((copy / "model.json").read_text())
+    del content["card"]["audit"]
+    (copy / "model.json").write_text(json.dumps(content))
+    assert threshold.main([str(copy), "--class", "kind 1", "--sensitivity", "0.5"]) == 0
+    assert f"page: {page}" in capsys.readouterr().out
+    assert "kind 1 from a probability of" in page.read_text()
+    assert threshold.main([str(copy), "--clear"]) == 0
+    assert "from a probability of" not in page.read_text()

@@ -14,6 +14,7 @@ from divaug import configure, load, run
 from divaug.base.errors import ConfigError, DivaugError, Interrupted
 from divaug.base.signals import StopRequest
 from divaug.config import user_files
+from divaug.data.load import load_data
 from divaug.recipes import digits_lt, folder_lt
 from divaug.runs import loop
 from divaug.runs.folder import RunFolder, find_runs
@@ -312,3 +313,32 @@ def test_code_that_a_foreign_run_folder_names_is_not_run(monkeypatch):
     assert not Path("RAN").exists()
     load(folder.path, trust_imports=True)
     assert Path("RAN").exists()
+
+
+def test_outputs_say_of_every_image_what_was_predicted(tmp_path):
+    """Files, groups and labels of the test and validation parts, in the order of their logits."""
+    rng = np.random.default_rng(0)
+    rows = [("path", "label", "group")]
+    for i in range(60):
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+        rows.append((f"{i}.png", "ab"[i % 2], f"g{i // 4}"))
+    (tmp_path / "t.csv").write_text("\n".join(",".join(row) for row in rows))
+    config = configure(
+        dataset="csv", path=str(tmp_path / "t.csv"), image_size=8, epochs=1, val_frac=0.2, tracking="off", monitor=False,
+        progress="none", output_dir=str(tmp_path / "runs"), **{"model.widths": [8]},
+    )  # fmt: skip
+    folder, data = run(config), load_data(config)
+    told = {row[0]: row[1:] for row in rows[1:]}
+    assert data.val is not None
+    for split, part in (("test", data.test), ("val", data.val)):
+        table = folder.outputs(split)
+        assert list(table.columns) == ["path", "group", "label", "predicted", "logit_a", "logit_b"]
+        assert table["path"].tolist() == list(part.paths) and len(table) == len(part.labels)
+        for row in table.itertuples():
+            assert told[row.path.rsplit("/", 1)[-1]] == (row.label, row.group)
+            assert row.predicted == ("a" if row.logit_a >= row.logit_b else "b")
+    found = load(folder).predict(folder.outputs("test")["path"].tolist())
+    assert found["label"].tolist() == folder.outputs("test")["predicted"].tolist()
+    (folder.path / "result.json").unlink()
+    with pytest.raises(DivaugError, match="has no outputs of a part 'test', or is not finished"):
+        folder.outputs("test")

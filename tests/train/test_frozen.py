@@ -8,7 +8,9 @@ from torch import nn
 from divaug.base.errors import ConfigError
 from divaug.config.layers import configure
 from divaug.data.load import load_data
+from divaug.models.encoder import Encoder
 from divaug.models.network import build_network
+from divaug.runs.folder import RunFolder
 from divaug.runs.load import load
 from divaug.runs.loop import run
 from divaug.train.build import build, resolve
@@ -35,7 +37,7 @@ def configured(weights, tmp_path, **more):
 
 
 def test_a_resnets_last_blocks_are_counted_from_its_end():
-    network = build_network("timm:resnet10t", 4, size=(32, 32), seed=0)
+    network, images = build_network("timm:resnet10t", 4, size=(32, 32), seed=0), torch.rand(2, 3, 32, 32)
     for train, trained in {
         "head": set(),
         "last:0": set(),
@@ -44,24 +46,24 @@ def test_a_resnets_last_blocks_are_counted_from_its_end():
         "full": {"layer4", "layer3", "layer2", "layer1", "conv1", "bn1"},
     }.items():
         network.requires_grad_(True)
-        freeze(network, train)
+        freeze(network, train, images)
         names = {name.split(".")[2] for name, p in network.named_parameters() if p.requires_grad and "backbone" in name}
         assert names == trained, train
         assert all(p.requires_grad for p in network.head.parameters())
     with pytest.raises(ConfigError, match="the backbone has 7 blocks; give --train full"):
-        freeze(network, "last:8")
+        freeze(network, "last:8", images)
 
 
 def test_a_transformers_last_layer_comes_with_the_norm_after_it():
     network = build_network("timm:vit_tiny_patch16_224", 4, size=(32, 32), seed=0, depth=3, img_size=32)
-    freeze(network, "last:1")
+    freeze(network, "last:1", torch.rand(2, 3, 32, 32))
     names = {".".join(n.split(".")[2:4]) for n, p in network.named_parameters() if p.requires_grad and "model." in n}
     assert {"blocks.2", "norm.weight", "norm.bias"} == names
 
 
 def test_frozen_normalisation_keeps_its_statistics_and_the_rest_does_not():
     network = build_network("timm:resnet10t", 4, size=(32, 32), seed=0)
-    freeze(network, "last:1")
+    freeze(network, "last:1", torch.rand(2, 3, 32, 32))
     before = {name: value.clone() for name, value in network.named_buffers()}
     network.train()(torch.randn(8, 3, 32, 32))
     moved = {name.split(".")[2] for name, value in network.named_buffers() if not torch.equal(value, before[name])}
@@ -70,7 +72,7 @@ def test_frozen_normalisation_keeps_its_statistics_and_the_rest_does_not():
 
 def test_weights_that_were_frozen_stay_frozen_in_a_trained_block():
     network = build_network("whitened_cnn", 3, seed=0, widths=[8, 16])
-    freeze(network, "last:3")
+    freeze(network, "last:3", torch.rand(2, 3, 32, 32))
     assert not network.backbone.whitening.weight.requires_grad
 
 
@@ -146,3 +148,71 @@ def test_features_are_of_the_part_they_are_handed_out_for(weights, tmp_path):
     torch.testing.assert_close(batch.images, torch.cat([f for f, _ in features.train.in_order()])[rows])
     assert batch.labels.tolist() == data.train.labels[rows].tolist() and batch.indices.tolist() == rows.tolist()
     assert not batch.changed.any()
+
+
+def test_blocks_are_counted_in_the_order_in_which_they_work():
+    """Defined last, called first: the last block is the one that is called last."""
+
+    class Twisted(nn.Module):
+        feature_dim = 6
+
+        def __init__(self):
+            super().__init__()
+            self.late, self.early = nn.Linear(5, 6), nn.Linear(4, 5)
+
+        def forward(self, images):
+            return self.late(self.early(images.flatten(1)))
+
+        def initialize(self, batches):
+            pass
+
+    from divaug.models.heads import LinearHead
+    from divaug.models.network import Network
+
+    network = Network(Twisted(), LinearHead(6, 3))
+    freeze(network, "last:1", torch.rand(2, 1, 2, 2))
+    assert {n for n, p in network.named_parameters() if p.requires_grad and "backbone" in n} == {
+        "backbone.late.weight", "backbone.late.bias",
+    }  # fmt: skip
+
+
+def test_replayed_views_and_the_untrained_network_are_those_of_the_run(weights, tmp_path):
+    from divaug.runs.embed import encode_views, untrained
+
+    config = configured(weights, tmp_path, train="head")
+    folder = run(config)
+    data = load_data(folder.config)
+    network = untrained(folder.config, data)
+    saved = torch.load(weights)
+    assert all(torch.equal(value, saved[f"backbone.{name}"]) for name, value in network.backbone.state_dict().items())
+
+    pixels = nn.Flatten()
+    pixels.register_parameter("place", nn.Parameter(torch.zeros(1)))  # whose device is the encoder's
+    seen = encode_views(Encoder(pixels, {}, np.empty(0)), folder.config, data, [0])
+    rows = data.train.images[seen.images].astype(np.float32).reshape(len(seen.images), -1) / 255
+    plain = (rows - data.dataset.mean[0]) / data.dataset.std[0]
+    np.testing.assert_allclose(seen.features, plain, atol=1e-4)
+
+
+def test_weights_are_known_by_content_wherever_they_lie(weights, tmp_path):
+    """A run is continued with the same weights in another place, and refused with others in the same place."""
+    import shutil
+
+    from divaug.config.layers import read_toml
+    from divaug.config.layers import resolve as resolve_layers
+
+    own = tmp_path / "mine.pt"
+    shutil.copy(weights, own)
+    config = configured(own, tmp_path, train="head")
+    folder = run(config)
+    moved = tmp_path / "elsewhere.pt"
+    own.rename(moved)
+    table = read_toml(folder.path / "config.toml")
+    again = resolve_layers(config=table, flags={"weights": str(moved)})
+    assert run(again, RunFolder(folder.path)).path == folder.path
+    assert folder.config.weights_digest == again.weights_digest == config.weights_digest
+    state = torch.load(moved)
+    state["backbone.whitening.weight"] += 1
+    torch.save(state, own)
+    with pytest.raises(ConfigError, match="weights_digest"):
+        run(resolve_layers(config=table), RunFolder(folder.path))
