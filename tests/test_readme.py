@@ -139,16 +139,40 @@ def test_the_figures_rows_are_what_the_text_says():
 
 def test_the_answer_is_what_the_rows_say():
     """README's numbers of the study, from its committed contrasts."""
-    table = pd.read_csv(ROOT / "recipes/study/results/cifar10/contrasts.csv")
-    rows = table[table["design"] == "longtailed"].set_index("contrast")
     text = " ".join(TEXT.split())
-    for name, said in (("breadth", "costs {0:.1f} points of its recall [{1:.1f}, {2:.1f}]"),
-                       ("number", "halving their *number*, exposure included, {0:.1f} [{1:.1f}, {2:.1f}]"),
-                       ("phi", "kinds are {0:.2f} [{1:.2f}, {2:.2f}] of both together"),
-                       ("breadth, topk_fe_heldout", "with more kinds ({0:.2f} [{1:.2f}, {2:.2f}])")):  # fmt: skip
-        assert said.format(*rows.loc[name, ["effect", "lo", "hi"]]) in text
-    assert rows.loc["phi", "verdict"].startswith("matters, less than number") and "it matters, less than number" in text
-    assert "latent diversity not shown" in rows.loc["phi", "verdict"] and rows.loc["phi", "n"] == 12
+    rows = {}
+    for dataset in ("cifar10", "fashion_mnist"):
+        table = pd.read_csv(ROOT / f"recipes/study/results/{dataset}/contrasts.csv")
+        for design, of_design in table.groupby("design"):
+            rows[dataset, design] = of_design.set_index("contrast")
+    one, two = rows["cifar10", "longtailed"], rows["fashion_mnist", "longtailed"]
+    span = "{0:.1f} [{1:.1f}, {2:.1f}]"
+    fine = "{0:.2f} [{1:.2f}, {2:.2f}]"
+
+    def said(pattern, table, name):
+        return pattern.format(*table.loc[name, ["effect", "lo", "hi"]])
+
+    points = "{0:.1f} points of its recall [{1:.1f}, {2:.1f}]"
+    for expected in (
+        f"costs {said(points, one, 'breadth')} on CIFAR-10 and {said(span, two, 'breadth')} on Fashion-MNIST",
+        f"exposure included, {said(span, one, 'number')} and {said(span, two, 'number')}.",
+        f"Kinds are {said(fine, one, 'phi')} and {said(fine, two, 'phi')} of both together",
+        f"top-K FE ({said(fine, one, 'breadth, topk_fe_heldout')} and {said(fine, two, 'breadth, topk_fe_heldout')})",
+        f"the share is {said(fine, rows['cifar10', 'balanced'], 'phi')} on CIFAR-10",
+        f"changes nothing ({said(span, rows['cifar10', 'balanced'], 'twice - once (a control: 0)')})",
+        f"each worth {said(fine, one, 'transfer to kept kinds')} of one of their own",
+        f"they do not ({said(fine, two, 'transfer to kept kinds')})",
+        f"over {one.loc['phi', 'n']} and {two.loc['phi', 'n']} pairs of new cuts",
+    ):
+        assert expected in text, expected
+    for table, word in ((one, "matters, less than number"), (two, "comparable with number")):
+        assert (
+            table.loc["phi", "verdict"].startswith(word) and "latent diversity not shown" in table.loc["phi", "verdict"]
+        )
+    assert "on long-tailed CIFAR-10 it matters, less than number; on long-tailed Fashion-MNIST it is comparable" in text
+    for table in (one, two):  # no detectable change
+        low, high = table.loc["breadth, topk_ce_heldout", ["lo", "hi"]]
+        assert low < 0 < high
 
 
 def test_what_pretrained_weights_gave_is_what_the_rows_say():

@@ -87,6 +87,8 @@ def _write_contrasts(plan: Plan, dataset: str, judged: Sequence[Any]) -> Path:
         before: Any = pd.read_csv(path, keep_default_na=False, na_values={"p": ["", "nan"]})
         tables = [before[~before["design"].isin([name for name, _ in own])], *tables]
     every = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+    numbers = ["effect", "lo", "hi", "p"]
+    every[numbers] = every[numbers].astype(float)  # a column of objects would be written in full precision
     write_text(path, every.to_csv(index=False, float_format="%.4g"))
     return path
 
