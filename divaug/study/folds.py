@@ -20,6 +20,7 @@ from divaug.runs.loop import run
 from divaug.study.runner import Task, run_tasks
 
 BY_GROUP = "groups"  # one fold for each group
+SENT = 2**28  # bytes of images
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def cross_validate(
     tasks = [
         Task(
             f"{method_label(config)}, fold {fold + 1} of {dealt.folds}",
-            partial(_train, config, folds, fold, dealt if jobs == 1 else None),
+            partial(_train, config, folds, fold, dealt if jobs == 1 or _is_small(dealt) else None),
         )
         for fold in range(dealt.folds)
         for config in configs
@@ -134,6 +135,11 @@ def cross_validate(
             every[dealt.fold == fold] = outputs["logits"]
         logits[method_label(config)] = every[dealt.tested]
     return dealt, logits
+
+
+def _is_small(dealt: Deal) -> bool:
+    """Return whether the images are better sent to a process than read there anew."""
+    return isinstance(dealt.images.images, np.ndarray) and dealt.images.images.nbytes < SENT
 
 
 def _train(config: Config, folds: int | str, fold: int, dealt: Deal | None) -> None:
