@@ -71,7 +71,7 @@ def test_from_a_table_of_images_to_predictions(tmp_path, capsys):
     """The commands as printed, on images of two classes; training is shortened."""
     rows = []
     for c, name in enumerate(("eosinophil", "neutrophil")):
-        for i in range(24):
+        for i in range(48):
             Image.new("RGB", (32, 32), (100 * c + i, 40, 90 - c)).save(f"{name}{i}.png")
             rows.append(f"{name}{i}.png,{name}")
     Path("cells.csv").write_text("\n".join(["path,label", *rows]) + "\n", encoding="utf-8")

@@ -264,7 +264,7 @@ def image_paths(sources: Iterable[str | Path]) -> Iterator[Path]:
                 if "path" not in (rows.fieldnames or ()):
                     raise DataError(f"{source} has no column 'path': found {', '.join(rows.fieldnames or ())}")
                 yield from (source.parent / row["path"] for row in rows)
-        elif source.exists():
+        elif source.exists() or source.suffix.lower() in SUFFIXES:  # a file that is missing is found unreadable
             yield source
         else:
             raise DataError(f"there is no {source}")

@@ -94,7 +94,7 @@ def operating(path: Path, curves: Mapping[str, Curve]) -> Path:
             axis.plot(max(curve.chosen[0], floor), curve.chosen[1], "D", ms=8, mfc="white", mec=color, mew=2)
     axis.set_xscale("log")
     axis.set_xlim(0.9 * floor, 105)
-    axis.set_ylim(-2, 102)
+    axis.set_ylim(-2, 106)
     axis.set_xlabel("other images called so (%); the left edge is none")
     axis.set_ylabel("sensitivity (%)")
     axis.legend(loc="lower right", fontsize=8)

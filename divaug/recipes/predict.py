@@ -8,6 +8,7 @@ MODEL is a model folder or a run. IMAGES are files, folders (with what lies belo
 model's thresholds and is empty where the model abstains; a file that cannot be read is a row that says why.
 """
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -45,7 +46,8 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
     from divaug.data.image_files import image_paths
     from divaug.runs.load import load
 
-    model, counts, unreadable = load(source), Counter[str](), 0
+    model, counts, unreadable, known = load(source), Counter[str](), 0, 0
+    trained = _trained_on(Path(source))
     temporary = None if output is None else output.with_name(f".{output.name}.tmp")
     target: Any = sys.stdout if temporary is None else temporary.open("w", encoding="utf-8", newline="")
     try:
@@ -54,6 +56,7 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
             bad = table["unreadable"] != ""
             unreadable += int(bad.sum())
             counts.update(table.loc[~bad, "decision"])
+            known += sum(os.path.abspath(path) in trained for path in table["path"])
     finally:
         if temporary is not None:
             target.close()
@@ -64,10 +67,25 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
     if output is not None and temporary is not None:
         temporary.replace(output)
     said = ", ".join(f"{n} {name or 'abstained'}" for name, n in counts.most_common())
-    print(f"{sum(counts.values())} images: {said or 'none'}; {unreadable} unreadable", file=sys.stderr)
+    print(f"{sum(counts.values())} images, by decision: {said or 'none'}; {unreadable} unreadable", file=sys.stderr)
+    if thresholds := list(model.decision.thresholds):
+        print(f"note: thresholds of {', '.join(thresholds)} were applied; the column label is without", file=sys.stderr)
+    if known:
+        note = f"note: the model was trained on {known} of these images: see out_of_fold.csv for how good it is"
+        print(note, file=sys.stderr)
     if output is not None:
         print(output)
     return 0
+
+
+def _trained_on(model: Path) -> set[str]:
+    """Return the files that a model folder's network was trained on; none for a run."""
+    import pandas as pd
+
+    file = model / "out_of_fold.csv"
+    if not file.exists() or "path" not in pd.read_csv(file, nrows=0):
+        return set()
+    return {os.path.abspath(path) for path in pd.read_csv(file, usecols=["path"], dtype=str)["path"]}
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@
     python -m divaug.recipes.threshold models/cells --clear
 
 It is chosen on out-of-fold probabilities, so that the lower Wilson bound keeps the promise; where there are too few
-images for that, it says so. divaug predict applies it in the column decision. --abstain RATE makes the model abstain
-where its largest probability is among the lowest RATE of these images.
+images for that, nothing is set without --anyway. divaug predict applies thresholds in the column decision: an image
+that reaches several is called the class whose threshold it exceeds by the largest factor, and what all of them do
+together is printed. --abstain RATE makes the model abstain where its largest probability is among the lowest RATE of
+these images.
 """
 
 import sys
@@ -32,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("--cost-miss", type=float, metavar="C", help="cost of an image of the class not called so")
         parser.add_argument("--cost-false", type=float, metavar="C", help="cost of another image called so")
         parser.add_argument("--abstain", type=float, metavar="RATE", help="share of images to decide nothing on")
+        parser.add_argument("--anyway", action="store_true", help="set the threshold even if nothing can be promised")
         parser.add_argument("--clear", action="store_true", help="remove all thresholds and abstention")
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         return _set(parser.read(arguments))
@@ -73,7 +76,7 @@ def _set(chosen: Any) -> int:
         raise ConfigError(f"the model has no class {chosen.name!r}; {suggestion(chosen.name, classes)}")
     table = out_of_fold(path, classes)
     if sum(wanted):
-        _threshold(path, Decision(**content["decision"]), table, chosen)
+        _threshold(path, Decision(**content["decision"]), table, classes, chosen)
     if chosen.abstain is not None:
         import numpy as np
 
@@ -84,7 +87,7 @@ def _set(chosen: Any) -> int:
     return 0
 
 
-def _threshold(path: Path, decision: Any, table: Any, chosen: Any) -> None:
+def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], chosen: Any) -> None:
     from divaug.runs.model_folder import decide
     from divaug.runs.threshold import for_costs, for_sensitivity, for_specificity
 
@@ -104,12 +107,35 @@ def _threshold(path: Path, decision: Any, table: Any, chosen: Any) -> None:
         point = for_costs(scores, positive, chosen.cost_miss, chosen.cost_false)
         promise = f"least cost at {chosen.cost_miss:g} a miss and {chosen.cost_false:g} a false call"
     said = promise if holds else f"{promise} cannot be promised: too few images"
+    false = round((1 - point.specificity[0]) * point.negatives)
+    if not holds and not chosen.anyway:
+        raise DivaugError(
+            f"{promise} of {name} cannot be promised from {point.positives} tested images: nothing was set; --anyway "
+            f"sets a probability of {point.threshold:.4g}, with which {false} of {point.negatives} others are called so"
+        )
     thresholds, notes = {**decision.thresholds, name: point.threshold}, {**decision.notes, name: said}
-    decide(path, thresholds=thresholds, notes=notes)
+    decided = decide(path, thresholds=thresholds, notes=notes)
     rows = (("sensitivity", point.sensitivity, point.positives), ("specificity", point.specificity, point.negatives))
     print(f"{name} from a probability of {point.threshold:.4g}: {said}")
     for title, (value, low, high), n in rows:
         print(f"  {title} {100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}] of {n} out-of-fold images")
+    print(f"  {false} others are called so")
+    if len(thresholds) > 1:
+        print(_together(decided, table, classes))
+    if exported := sorted(file.name for file in path.glob("*.onnx")):
+        print(f"  {exported[0]} has the thresholds that it was exported with: export again")
+
+
+def _together(decision: Any, table: Any, classes: Sequence[str]) -> str:
+    """Return what all thresholds do together on out-of-fold images: one class's threshold takes images from another."""
+    made = decision.decide(table[[f"p_{name}" for name in classes]].to_numpy(dtype=float), classes)
+    labels = table["label"].to_numpy()
+    lines = ["  all thresholds together:"]
+    for name in decision.thresholds:
+        called, own = made == classes.index(name), labels == name
+        right = int((called & own).sum())
+        lines.append(f"    {name}: finds {right} of {own.sum()}; {called.sum() - right} others are called so")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,10 @@ def write_page(folder: Path) -> Path:
     if card["notes"]:
         document.bullets([plain(note) for note in card["notes"]])
     document.heading("How good for each class?")
-    document.text("Recall of images that the network was not trained on (folds pooled), with Wilson 95 % intervals.")
+    document.text(
+        "Recall of images that the network was not trained on (folds pooled), with Wilson 95 % intervals. Precision is "
+        "the share of right ones among the images that are called the class. Judged: the class has 20 tested images."
+    )
     document.figure(plots.recalls(report / "recall.png", table), "Recall per class; in brackets, tested images.")
     document.table(table)
     document.heading("What is taken for what?")

@@ -49,6 +49,7 @@ def save_model(
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     temporary = path / ".weights.safetensors.tmp"
     save_file(state, temporary)
+    temporary.chmod(0o644)  # as the other files; safetensors leaves it to its owner alone
     temporary.replace(path / "weights.safetensors")
     code = _own_code(path, config.model.name, config.head.name)
     write_json(path / "model.json", {

@@ -92,19 +92,25 @@ def choose(
             difference = (100 * (balanced - base), 100 * float(low), 100 * float(high))
         candidates.append(Candidate(name, recalls, np.array(intervals), balanced, difference, matrix))
     better = [one for one in candidates if one.difference[1] > 0]
+    some = f"the {judged.sum()} of {len(judged)} classes with {JUDGED} tested images or more"
     if not judged.any():
         winner, why = first, f"no class has {JUDGED} tested images: nothing can be concluded; {first}, the simplest"
     elif better:
         best = max(better, key=lambda one: one.balanced)
         points, low, high = best.difference
         winner = best.name
-        why = f"{winner}: mean recall {points:+.1f} points [{low:+.1f}, {high:+.1f}] over {first}"
+        why = f"{winner}: mean recall of {some} {points:+.1f} points [{low:+.1f}, {high:+.1f}] over {first}"
     else:
         spans = ", ".join(
             f"{one.name} {one.difference[0]:+.1f} [{one.difference[1]:+.1f}, {one.difference[2]:+.1f}]"
+            + (", worse" if one.difference[2] < 0 else "")
             for one in candidates[1:]
         )
-        winner, why = first, f"too close to call: {first}, the simplest" + (f" ({spans} points)" if spans else "")
+        winner, why = (
+            first,
+            f"too close to call: {first}, the simplest"
+            + (f" (points of mean recall of {some}: {spans})" if spans else ""),
+        )
     return Choice(tuple(candidates), winner, why, judged)
 
 

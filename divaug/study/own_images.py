@@ -130,10 +130,13 @@ def _class_table(dealt: Deal, choice: Choice) -> Any:
     best, classes = _winner(choice), dealt.dataset.class_names
     counts = np.bincount(dealt.images.labels, minlength=len(classes))
     order = np.argsort(-counts, kind="stable")
+    called = best.matrix.sum(0)
+    precision = np.divide(np.diag(best.matrix), called, out=np.full(len(called), np.nan), where=called > 0)
     return pd.DataFrame({
         "class": [classes[c] for c in order], "images": counts[order], "tested": best.matrix.sum(1)[order],
         "recall": 100 * best.recalls[order], "low": 100 * best.intervals[order, 0],
-        "high": 100 * best.intervals[order, 1], "judged": [bool(choice.judged[c]) for c in order],
+        "high": 100 * best.intervals[order, 1], "precision": 100 * precision[order],
+        "judged": [bool(choice.judged[c]) for c in order],
     })  # fmt: skip
 
 
@@ -195,12 +198,13 @@ def _card_text(name: str, card: dict[str, Any]) -> str:
         "not trained on the images they are tested on. The network in this folder was tested on nothing."
     )
     lines = [f"# {name}", "", f"{card['conclusion']}.", "", said, ""]
-    lines += ["| class | images | tested | recall % | 95 % interval |", "|---|---|---|---|---|"]
+    lines += ["| class | images | tested | recall % | 95 % interval | precision % |", "|---|---|---|---|---|---|"]
     for row in card["classes"]:
         known = not np.isnan(row["recall"])
         span = f"{row['low']:.1f} to {row['high']:.1f}" if known else "-"
         recall = f"{row['recall']:.1f}" if known else "-"
-        lines.append(f"| {row['class']} | {row['images']} | {row['tested']} | {recall} | {span} |")
+        precision = "-" if np.isnan(row["precision"]) else f"{row['precision']:.1f}"
+        lines.append(f"| {row['class']} | {row['images']} | {row['tested']} | {recall} | {span} | {precision} |")
     lines += ["", *(f"- {note}" for note in card["notes"])]
     lines += ["", f"Data {card['data']}; temperature {card['temperature']:.3g}."]
     return "\n".join(lines) + "\n"

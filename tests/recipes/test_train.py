@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 from divaug.recipes import export, predict, threshold, train
+from divaug.runs.decision import Decision
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,9 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
         own = table[table["label"] == row["class"]]
         assert row["recall"] == pytest.approx(100 * (own["predicted"] == own["label"]).mean())
         assert row["judged"] == (len(own) >= 20)
+        called = table[table["predicted"] == row["class"]]
+        right = 100 * (called["label"] == row["class"]).mean() if len(called) else np.nan
+        assert row["precision"] == pytest.approx(right, nan_ok=True)
     assert any("kind 3" in note and "not concluded" in note for note in card["notes"])
     page = (model / "report" / "index.html").read_text()
     assert card["conclusion"].split(" (")[0] in page and page.count("data:image/png") >= 2 and "kind 3" in page
@@ -87,8 +91,11 @@ def test_new_images_are_predicted_in_place_of_the_training_folder(model, cells, 
     assert list(found.columns)[:6] == ["path", "label", "probability", "second", "decision", "unreadable"]
     assert [path.rsplit("/", 1)[-1] for path in found["path"]] == ["0_0.png", "1_0.png", "broken.png"]
     assert "cannot read image" in found["unreadable"].iloc[2] and found["label"].iloc[2] == ""
-    assert predict.main([str(tmp_path / "moved"), str(cells / "0_0.png")]) == 0
-    assert capsys.readouterr().out.count("\n") == 2
+    assert predict.main([str(tmp_path / "moved"), str(cells / "0_0.png"), str(tmp_path / "gone.png")]) == 0
+    streams = capsys.readouterr()
+    assert streams.out.count("\n") == 3 and "gone.png" in streams.out  # a file that is missing has a row too
+    assert "trained on 1 of these images: see out_of_fold.csv" in streams.err and "1 unreadable" in streams.err
+    assert (model / "weights.safetensors").stat().st_mode & 0o777 == (model / "model.json").stat().st_mode & 0o777
 
 
 def test_a_threshold_is_promised_where_there_are_enough_images_and_applied(model, cells, tmp_path, capsys):
@@ -102,8 +109,24 @@ def test_a_threshold_is_promised_where_there_are_enough_images_and_applied(model
     table = pd.read_csv(path / "out_of_fold.csv")
     own = table.loc[table["label"] == "kind 0", "p_kind 0"]
     assert (own >= bound).mean() > 0.5
-    assert threshold.main([str(path), "--class", "kind 3", "--sensitivity", "0.9"]) == 0
-    assert "cannot be promised: too few images" in capsys.readouterr().out
+    before = (path / "model.json").read_text()
+    rare = [str(path), "--class", "kind 3", "--sensitivity", "0.9"]
+    assert threshold.main(rare) == 1
+    refused = capsys.readouterr().err
+    assert "sensitivity 0.9 of kind 3 cannot be promised from 8 tested images: nothing was set; --anyway" in refused
+    assert (path / "model.json").read_text() == before
+    (path / "model.onnx").touch()
+    assert threshold.main([*rare, "--anyway"]) == 0
+    told = capsys.readouterr().out
+    assert "model.onnx has the thresholds that it was exported with" in told
+    set_to = json.loads((path / "model.json").read_text())["decision"]["thresholds"]
+    made = Decision(thresholds=set_to).decide(table.filter(like="p_").to_numpy(), [f"kind {c}" for c in range(4)])
+    for c in (0, 3):  # what all thresholds do together
+        own, called = table["label"] == f"kind {c}", made == c
+        finds = f"kind {c}: finds {(own & called).sum()} of {own.sum()}; {(called & ~own).sum()} others are called so"
+        assert finds in told
+    scores, own = table["p_kind 3"], table["label"] == "kind 3"
+    assert f"  {((scores >= set_to['kind 3']) & ~own).sum()} others are called so" in told
     assert threshold.main([str(path), "--abstain", "0.1"]) == 0
     after = json.loads((path / "model.json").read_text())["decision"]
     assert set(after["thresholds"]) == {"kind 0", "kind 3"} and after["abstain"] > 0
@@ -225,7 +248,7 @@ def test_the_page_follows_thresholds_and_needs_no_images(model, cells, tmp_path,
     content = json.loads((copy / "model.json").read_text())
     del content["card"]["audit"]
     (copy / "model.json").write_text(json.dumps(content))
-    assert threshold.main([str(copy), "--class", "kind 1", "--sensitivity", "0.5"]) == 0
+    assert threshold.main([str(copy), "--class", "kind 1", "--sensitivity", "0.5", "--anyway"]) == 0
     assert f"page: {page}" in capsys.readouterr().out
     assert "kind 1 from a probability of" in page.read_text()
     assert threshold.main([str(copy), "--clear"]) == 0

@@ -24,11 +24,14 @@ def test_a_better_candidate_wins_and_equal_ones_do_not():
         "equal": predictions(LABELS, 0.7, 5),
     }
     found = choose(logits, LABELS, None, CLASSES)
-    assert found.winner == "better" and found.conclusion.startswith("better: mean recall +")
+    assert found.winner == "better" and found.conclusion.startswith("better: mean recall of the ")
     close = choose({"erm": logits["erm"], "equal": logits["equal"]}, LABELS, None, CLASSES)
-    assert close.winner == "erm" and close.conclusion.startswith("too close to call: erm, the simplest (equal ")
+    assert close.winner == "erm" and close.conclusion.startswith(
+        "too close to call: erm, the simplest (points of mean recall of the "
+    )
+    assert "equal" in close.conclusion and "the 3 of 3 classes with 20 tested images or more" in close.conclusion
     worse = choose({"better": logits["better"], "erm": logits["erm"]}, LABELS, None, CLASSES)
-    assert worse.winner == "better" and "too close" in worse.conclusion
+    assert worse.winner == "better" and "too close" in worse.conclusion and ", worse" in worse.conclusion
 
 
 def test_recalls_and_intervals_are_of_pooled_counts():
