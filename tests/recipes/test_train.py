@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
+import divaug
 from divaug.recipes import export, predict, threshold, train
 from divaug.runs.decision import Decision
 
@@ -75,6 +76,12 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
         (f"kind {c}", n, 8) for c, n in enumerate((60, 40, 25, 8))
     ]  # at the size that every class has
     assert all(0 < row["top-K CE"] <= row["most"] for row in card["latent"])
+
+
+def test_the_network_of_all_images_is_no_row_of_results(model):
+    """It is tested on the images that it was trained on; the folds are rows."""
+    table = divaug.read_runs(model.parents[1] / "runs")
+    assert sorted(table["run"]) == sorted(["fold0", "fold1", "fold2"] * 2)
 
 
 def test_new_images_are_predicted_in_place_of_the_training_folder(model, cells, tmp_path, capsys):
