@@ -159,9 +159,9 @@ def test_the_answer_is_what_the_rows_say():
         f"Kinds are {said(fine, one, 'phi')} and {said(fine, two, 'phi')} of both together",
         f"top-K FE ({said(fine, one, 'breadth, topk_fe_heldout')} and {said(fine, two, 'breadth, topk_fe_heldout')})",
         f"the share is {said(fine, rows['cifar10', 'balanced'], 'phi')} on CIFAR-10",
-        f"changes nothing ({said(span, rows['cifar10', 'balanced'], 'twice - once (a control: 0)')})",
+        f"has no detectable effect ({said(span, rows['cifar10', 'balanced'], 'twice - once (a control: 0)')})",
         f"each worth {said(fine, one, 'transfer to kept kinds')} of one of their own",
-        f"they do not ({said(fine, two, 'transfer to kept kinds')})",
+        f"no help is detectable ({said(fine, two, 'transfer to kept kinds')})",
         f"over {one.loc['phi', 'n']} and {two.loc['phi', 'n']} pairs of new cuts",
     ):
         assert expected in text, expected

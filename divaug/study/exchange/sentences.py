@@ -38,8 +38,7 @@ OBJECTIONS = (
     """*It is only covariate shift.* Breadth loses on kept kinds, which are seen half as deep, and gains more on
     withheld kinds: the gain is for a test on all kinds, and nothing beyond representation is shown. The row *transfer*
     says what as many images of the other kinds give to the kept ones, as a share of what images of their own kinds
-    give: where its interval is above 0 other kinds help; where it holds 0 no transfer is shown, and breadth buys the
-    representation of the kinds themselves.""",
+    give: where its interval is above 0 other kinds help; where it holds 0 no transfer is shown.""",
     """*Twice the number is also more exposure.* At a fixed number of steps, more images of a class are a larger share
     of the rows, and a milder imbalance; breadth changes neither. The word is for number with exposure until the design
     twice is run, which repeats the images of A and B to the exposure of C and D.""",
