@@ -12,6 +12,16 @@ from divaug.runs.folder import RunFolder, find_runs
 Paths = str | Path | RunFolder | Sequence[str | Path | RunFolder]
 
 
+def runs_at(paths: Paths) -> list[RunFolder]:
+    """Return the run folders that are named, or lie at or below the folders that are named, finished or not.
+
+    Raises:
+        DivaugError: A path has no run folder at or below it.
+    """
+    several = [paths] if isinstance(paths, str | Path | RunFolder) else list(paths)
+    return find_runs([str(one.path if isinstance(one, RunFolder) else one) for one in several])
+
+
 def read_runs(paths: Paths, *, classes: bool = False) -> Any:
     """Return finished runs as a DataFrame; a network of all images, which is tested on nothing, has no row.
 
@@ -40,10 +50,8 @@ def read_runs(paths: Paths, *, classes: bool = False) -> Any:
     """
     import pandas as pd
 
-    several = [paths] if isinstance(paths, str | Path | RunFolder) else list(paths)
-    given = [str(one.path if isinstance(one, RunFolder) else one) for one in several]
     rows = []
-    for folder in find_runs(given):
+    for folder in runs_at(paths):
         manifest = folder.manifest if folder.finished else {}
         if not manifest or manifest["train_sha256"] == manifest["test_sha256"]:  # the network of all images
             continue
@@ -58,5 +66,5 @@ def read_runs(paths: Paths, *, classes: bool = False) -> Any:
         last: Any = table[table["epoch"] == table["epoch"].max()].drop(columns="epoch")
         rows.append(last.assign(**key)[[*key, *last.columns]])
     if not rows:
-        raise DivaugError(f"no finished run at or below {', '.join(given)}")
+        raise DivaugError(f"no finished run at or below {paths}")
     return pd.concat(rows, ignore_index=True)

@@ -4,12 +4,10 @@ import base64
 import html
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from divaug.base.errors import DivaugError
 from divaug.report.compare import class_table, compare, write_report
-from divaug.report.frames import Paths
-from divaug.runs.folder import RunFolder, find_runs
+from divaug.report.frames import Paths, runs_at
 
 
 class Shown:
@@ -53,9 +51,7 @@ def show(paths: Paths) -> Shown:
         >>> sorted(shown.figures), "recall %" in shown.text
         (['growth.png', 'recall.png'], True)
     """
-    several: list[Any] = [paths] if isinstance(paths, str | Path | RunFolder) else list(paths)
-    folders = find_runs([str(one.path if isinstance(one, RunFolder) else one) for one in several])
-    comparisons = compare(folders)
+    comparisons = compare(runs_at(paths))
     if len(comparisons) > 1:
         raise DivaugError(f"runs of {len(comparisons)} protocols or data sets cannot be shown together: name fewer")
     runs = [folder for members in comparisons[0].runs.values() for folder in members]
