@@ -70,7 +70,7 @@ class Progress:
             parts += [f"{name} {100 * metrics[f'test/acc_{key}']:.0f}" for name, key in named]
         if "views/number_tail" in metrics and metrics["views/number_tail"] == metrics["views/number_tail"]:
             parts.append(f"top-K tail {metrics['views/number_tail']:.1f}")
-        parts += [f"{metrics['train/epoch_seconds']:.1f}s", f"left {_clock(eta_seconds)}"]
+        parts += [f"{metrics['train/epoch_seconds']:.1f}s", f"left {clock(eta_seconds)}"]
         self.say("  ".join(parts))
 
 
@@ -79,7 +79,8 @@ def _stream() -> Any:
     return io.StringIO() if sys.stderr is None else sys.stderr
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return seconds as text: 4m07s, 2h05m."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

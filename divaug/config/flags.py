@@ -290,13 +290,15 @@ def _build_parser(
     first.add_argument("--dry-run", action="store_true", default=None, help="print what would run, then stop")
     first.add_argument("--quiet", action="store_true", default=None, help="print results only")
     first.add_argument("-v", action="store_true", default=None, dest="verbose", help="show where an error comes from")
+    shown = layers.resolve(recipe={"dataset": "csv", **recipe} if positional else recipe)  # the preset's values too
+    shown = replace(shown, output_dir=default_of("output_dir"))  # not from where it is typed
     groups: dict[str, Any] = {}
     for key, field in config_fields().items():
         if key in _SPECIAL or (positional and key == positional[0]):
             continue
         name = field.metadata["group"]
         group = groups.setdefault(name, parser.add_argument_group(name))
-        _add_flag(group, key, field.metadata, recipe.get(key, default_of(key)))
+        _add_flag(group, key, field.metadata, getattr(shown, key))
     groups["data"].add_argument("--no-download", action="store_false", dest="download", default=None,
                                 help="never download")  # fmt: skip
     groups["latent monitor"].add_argument("--no-monitor", action="store_false", dest="monitor", default=None,
@@ -307,9 +309,9 @@ def _build_parser(
 def _add_flag(group: Any, key: str, metadata: Mapping[str, Any], default: Any) -> None:
     flag = "--" + key.replace("_", "-")
     text = metadata["help"].replace("%", "%%")
-    if isinstance(default, Component) or key in COMPONENT_FLAGS:
-        shown = default.name if isinstance(default, Component) else default
-        group.add_argument(flag, metavar="NAME", help=f"{text}; options: {flag}.OPTION VALUE (default: {shown})")
+    if isinstance(default, Component):
+        told = f"{text}; options: {flag}.OPTION VALUE (default: {default.name})"
+        group.add_argument(flag, metavar="NAME", help=told)
     elif isinstance(default, bool):
         group.add_argument(
             flag, action=argparse.BooleanOptionalAction, default=None, help=f"{text} (default: {default})"

@@ -8,6 +8,8 @@ import numpy as np
 
 from divaug.data.image_files import ImageFiles
 
+CARVED = "test part carved off"  # how the note on it begins
+
 
 @dataclass(frozen=True)
 class Part:

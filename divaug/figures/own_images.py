@@ -39,7 +39,7 @@ def confusion(path: Path, matrix: np.ndarray, classes: Sequence[str]) -> Path:
         classes: Names.
     """
     size = len(classes)
-    side = max(3.6, 0.42 * size + 1.6)
+    side = max(3.2, 0.34 * size + 1.4)  # small enough to be read on a phone
     made, axis = figure(side, side)
     axis.grid(visible=False)
     shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -134,9 +134,11 @@ def mistakes(path: Path, rows: Any) -> Path:
     made, axes = figure(1.6 * columns, 2.0 * lines, lines, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for axis, row in zip(axes.flat, rows.itertuples(), strict=False):
+    for number, (axis, row) in enumerate(zip(axes.flat, rows.itertuples(), strict=False), start=1):
         with Image.open(row.path) as file:
             axis.imshow(np.asarray(file.convert("RGB")))
-        axis.set_title(f"{named(row.label, 16)}\n→ {named(row.predicted, 16)} {row.probability:.2f}", fontsize=7)
+        axis.set_title(
+            f"{number}: {named(row.label, 16)}\n→ {named(row.predicted, 16)} {row.probability:.2f}", fontsize=7
+        )
     save(made, path)
     return path

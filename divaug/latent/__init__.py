@@ -35,7 +35,7 @@ _MODULES = {
         "all_tables", "curves_table", "diversity_table", "gap_table", "magnitude_table", "neighbour_table",
         "rarefaction_table", "statistics_table", "views_table",
     ],
-    "topk": ["classification_embeddings", "top_k_incidence"],
+    "topk": ["classification_embeddings", "top_k_sets"],
 }  # fmt: skip
 _PUBLIC = {name: f"divaug.latent.{module}" for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_PUBLIC)

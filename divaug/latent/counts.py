@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from divaug.latent.topk import top_k_incidence
+from divaug.latent.topk import top_k_sets
 
 
 class TopKCounts:
@@ -56,10 +56,8 @@ class TopKCounts:
         if self.n.device != contributions.device:
             for name, tensor in self._tensors().items():
                 setattr(self, name, tensor.to(contributions.device))
-        features, belongs = top_k_incidence(contributions, max(self.ks))
-        cells = classes[:, None] * self.sums.shape[1] + features
         for incidence, k in zip(self.incidence, self.ks, strict=True):
-            incidence.view(-1).index_add_(0, cells[:, :k].flatten(), belongs[:, :k].flatten().long())
+            incidence.index_add_(0, classes, top_k_sets(contributions, k).long())
         self.n.index_add_(0, classes, torch.ones_like(classes))
         values = contributions.double()
         self.sums.index_add_(0, classes, values)

@@ -4,7 +4,6 @@ Reference:
     Dablain et al., Understanding CNN Fragility When Learning With Imbalanced Data, arXiv:2210.09465.
 """
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -33,14 +32,15 @@ def classification_embeddings(
     return features * weight[classes]
 
 
-def top_k_incidence(values: Float[Tensor, "B D"], k: int) -> tuple[Int[Tensor, "B K"], Bool[Tensor, "B K"]]:
-    """Return the indices of each row's k largest values, and which of them belong to its top-K set.
+def top_k_sets(values: Float[Tensor, "B D"], k: int) -> Bool[Tensor, "B D"]:
+    """Return which features belong to each row's top-K set: its k largest values, if they are > 0.
 
     Only values > 0 belong to a set: with three positive contributions, a plain top-10 would count seven features that
-    do not speak for the class. Ties go to the lower index.
+    do not speak for the class. Ties go to the lower index: the k-th largest value is a threshold, and of the values
+    equal to it the first are taken, as many as fit.
 
     Args:
-        values: CE, or FE where there are no class weights.
+        values: CE, or FE where there are no class weights; not NaN.
         k: Size of the sets, 1 to D.
 
     Raises:
@@ -50,12 +50,13 @@ def top_k_incidence(values: Float[Tensor, "B D"], k: int) -> tuple[Int[Tensor, "
 
     Example:
         >>> import torch
-        >>> from divaug.latent import top_k_incidence
-        >>> features, belongs = top_k_incidence(torch.tensor([[3.0, 0.0, 1.0, -1.0]]), 3)
-        >>> features.tolist(), belongs.tolist()
-        ([[0, 2, 1]], [[True, True, False]])
+        >>> from divaug.latent import top_k_sets
+        >>> top_k_sets(torch.tensor([[1.0, 3.0, 1.0, -1.0]]), 2).tolist()
+        [[True, True, False, False]]
     """
     if not 1 <= k <= values.shape[1]:
         raise ValueError(f"k must lie in 1 to D = {values.shape[1]}, got {k}")
-    ordered, order = torch.sort(values, dim=1, descending=True, stable=True)
-    return order[:, :k], ordered[:, :k] > 0
+    threshold = values.topk(k, dim=1).values[:, -1:]
+    above, equal = values > threshold, values == threshold
+    places = k - above.sum(1, keepdim=True)
+    return (above | (equal & (equal.cumsum(1) <= places))) & (values > 0)

@@ -18,6 +18,7 @@ from divaug.config.command import Parser
 from divaug.config.command import main as run_main
 from divaug.config.schema import config_fields, default_of
 
+CHECKED = "unreadable files, identical and nearly identical images, sizes and formats that tell a class, names, depth"
 KEYS = ("test", "data_root", "path_column", "label_column", "group_column", "split_column", "resize", "bits")
 
 
@@ -57,8 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_summary(images))
         for finding in findings:
             print(f"note: {finding.text}")
+        if few := _few(images):
+            print(f"note: {few}")
         if not findings:
-            print("nothing was found")
+            print(f"nothing {'else ' if few else ''}was found; looked at: {CHECKED}")
         if chosen.save is not None:
             _save(Path(chosen.save), findings)
             print(f"findings: {chosen.save}")
@@ -81,6 +84,17 @@ def _summary(images: Any) -> str:
     more = f", and {len(shown) - 20} classes more" if len(shown) > 20 else ""
     of_parts = f" ({' + '.join(parts)})" if len(parts) > 1 else ""
     return f"{len(images.rows):,} images of {len(names)} classes{of_parts}: {', '.join(shown[:20])}{more}"
+
+
+def _few(images: Any) -> str:
+    """Return a line on the classes of which divaug train will conclude nothing, or nothing."""
+    from divaug.study.choice import JUDGED
+
+    counts = Counter(row.label for row in images.rows)
+    few = [f"{name} {n}" for name, n in counts.most_common() if n < JUDGED]
+    return (
+        f"classes with fewer than {JUDGED} images, of which nothing can be concluded: {', '.join(few)}" if few else ""
+    )
 
 
 def _check_save(file: Path) -> None:

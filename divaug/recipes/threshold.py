@@ -123,7 +123,7 @@ def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], ch
     if len(thresholds) > 1:
         print(_together(decided, table, classes))
     if exported := sorted(file.name for file in path.glob("*.onnx")):
-        print(f"  {exported[0]} has the thresholds that it was exported with: export again")
+        print(f"  {exported[0]}.json has it too; copies elsewhere have the thresholds that they were exported with")
 
 
 def _together(decision: Any, table: Any, classes: Sequence[str]) -> str:

@@ -26,7 +26,8 @@ from divaug.config import flags
 from divaug.config.command import main as run_main
 
 CANDIDATES = ("erm", "logit_adjusted", "ros", "strong_tail")
-RECIPE = {"tracking": "off", "profile": "natural", "monitor": False}
+LAST = 10**6  # evaluate after the last epoch only: nothing is chosen on earlier ones
+RECIPE = {"tracking": "off", "profile": "natural", "monitor": False, "eval_every": LAST}
 SMOKE = {"epochs": 2}
 
 
@@ -48,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _flags(parser: Any) -> None:
     group = parser.add_argument_group("the model")
     group.add_argument("--folds", default="5", metavar="N", help="folds, or groups for one a group (default: 5)")
-    group.add_argument("--name", metavar="NAME", help="name of the model folder (default: the name of PATH)")
+    group.add_argument(
+        "--name", metavar="NAME", help="name of the model folder (default: the name of PATH, with -smoke after a trial)"
+    )
     group.add_argument("--models-dir", default="models", metavar="DIR", help="where it is written (default: models)")
     flags.add_jobs(group)
 
@@ -58,7 +61,8 @@ def _train(request: flags.Request) -> int:
     if folds != "groups" and not (folds.isdecimal() and int(folds) >= 2):
         raise ConfigError(f"--folds must be a whole number >= 2, or groups, got {folds!r}")
     assert first.path is not None
-    folder = Path(request.extra["models_dir"]) / (request.extra["name"] or Path(first.path).stem)
+    name = request.extra["name"] or Path(first.path).stem + ("-smoke" if request.smoke else "")
+    folder = Path(request.extra["models_dir"]) / name
     if folder.exists() and any(folder.iterdir()) and not (folder / "model.json").exists():
         raise ConfigError(f"{folder} holds something else than a model; choose another --name")
     if request.dry_run:

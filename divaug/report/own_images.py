@@ -12,7 +12,7 @@ from divaug.figures import own_images as plots
 from divaug.report.document import Document, plain
 from divaug.runs.decision import Decision
 from divaug.runs.model_folder import contents
-from divaug.runs.threshold import operating_point
+from divaug.runs.threshold import OperatingPoint, operating_point
 
 MISTAKES = 20
 CURVES = 4  # classes with an operating curve: those with a threshold, then the rarest
@@ -60,7 +60,7 @@ def write_page(folder: Path) -> Path:
         "the share of right ones among the images that are called the class. Judged: the class has 20 tested images."
     )
     document.figure(plots.recalls(report / "recall.png", table), "Recall per class; in brackets, tested images.")
-    document.table(table)
+    document.table(_readable_classes(table))
     document.heading("What is taken for what?")
     numbers = {name: c for c, name in enumerate(classes)}
     matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
@@ -69,7 +69,11 @@ def write_page(folder: Path) -> Path:
     _mistakes(document, report, found)
     _operating(document, report, found, table, decision)
     document.heading("Methods compared")
+    document.text("Mean recall of the judged classes, and its difference from the first method, in points.")
     document.table(pd.DataFrame(card["methods"]))
+    if len(card["methods"]) > 1 and "recalls" in card:
+        document.text("Recall of every class, in %:")
+        document.table(pd.DataFrame(card["recalls"]))
     document.heading("The images")
     document.bullets([plain(line) for line in card.get("audit", [])] or ["Nothing was found wrong."])
     if (augmented := report / "augmentation.png").exists():
@@ -86,14 +90,27 @@ def write_page(folder: Path) -> Path:
     return page
 
 
+def _readable_classes(table: Any) -> Any:
+    """Return the table of classes with an interval in one column: narrow enough for a phone."""
+    import pandas as pd
+
+    spans = [
+        "-" if np.isnan(row.recall) else f"{row.recall:.1f} [{row.low:.0f}, {row.high:.0f}]"
+        for row in table.itertuples()
+    ]
+    kept = {"class": table["class"], "images": table["images"], "tested": table["tested"]}
+    return pd.DataFrame({**kept, "recall %": spans, "precision %": table["precision"], "judged": table["judged"]})
+
+
 def _mistakes(document: Document, report: Path, found: Any) -> None:
     wrong = found[found["predicted"] != found["label"]]
     surest = wrong.sort_values("probability", ascending=False).head(MISTAKES)
     document.heading(f"The surest mistakes ({len(surest)} of {len(wrong)})")
     if "path" in surest and len(surest := surest[[_readable(path) for path in surest["path"]]]):
         document.text("Look here for wrong labels.")
-        document.figure(plots.mistakes(report / "mistakes.png", surest), "Label, prediction and its probability.")
-        document.bullets([plain(f"{row.path}: {row.label}, predicted {row.predicted}") for row in surest.itertuples()])
+        document.figure(plots.mistakes(report / "mistakes.png", surest), "Label → prediction and its probability.")
+        rows = enumerate(surest.itertuples(), start=1)
+        document.bullets([plain(f"{n}: {row.path}, {row.label}, predicted {row.predicted}") for n, row in rows])
 
 
 def _readable(path: str) -> bool:
@@ -112,13 +129,15 @@ def _operating(document: Document, report: Path, found: Any, table: Any, decisio
     """Show sensitivity against false calls for classes with a threshold, and for the rarest classes."""
     rarest = table.loc[table["judged"], "class"].tolist()[::-1]  # the largest class is first
     names = list(dict.fromkeys([*decision.thresholds, *rarest]))[:CURVES]
-    curves = {}
+    curves, lines = {}, []
     for name in names:
         positive, scores = (found["label"] == name).to_numpy(), found[f"p_{name}"].to_numpy(dtype=float)
         if positive.any() and not positive.all():
             called = (found["predicted"] == name).to_numpy()
             chosen = decision.thresholds.get(name)
             point = None if chosen is None else operating_point(scores, positive, chosen)
+            if point is not None:
+                lines.append(_said(name, point, decision.notes))
             curves[name] = plots.Curve(
                 *_curve(scores, positive),
                 (100 * float(called[~positive].mean()), 100 * float(called[positive].mean())),
@@ -132,14 +151,17 @@ def _operating(document: Document, report: Path, found: Any, table: Any, decisio
         "class is taken. `divaug threshold` moves a class along its curve."
     )
     document.figure(plots.operating(report / "operating.png", curves), "Diamonds: thresholds that are set.")
-    lines = [_said(name, decision.thresholds[name], decision.notes) for name in decision.thresholds]
     if lines:
         document.bullets(lines)
 
 
-def _said(name: str, threshold: float, notes: Mapping[str, str]) -> str:
-    said = f": {notes[name]}" if name in notes else ""
-    return plain(f"{name} from a probability of {threshold:.4g}{said}")
+def _said(name: str, point: OperatingPoint, notes: Mapping[str, str]) -> str:
+    said = f" ({notes[name]})" if name in notes else ""
+    shares = [
+        f"{title} {100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+        for title, (value, low, high) in (("sensitivity", point.sensitivity), ("specificity", point.specificity))
+    ]
+    return plain(f"{name} from a probability of {point.threshold:.4g}{said}: {', '.join(shares)}")
 
 
 def _curve(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

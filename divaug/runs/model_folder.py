@@ -124,8 +124,13 @@ def contents(path: Path) -> dict[str, Any]:
 
 
 def decide(path: Path, **changes: Any) -> Decision:
-    """Change the decision of a model folder, for example ``thresholds``, and return the new one."""
+    """Change the decision of a model folder, for example ``thresholds``, and return the new one.
+
+    What describes an exported model in the folder (``*.onnx.json``) gets it too: the network itself has no thresholds.
+    """
     content = contents(path)
     decision = replace(Decision(**content["decision"]), **changes)
     write_json(path / "model.json", {**content, "decision": decision.table()})
+    for file in path.glob("*.onnx.json"):
+        write_json(file, {**json.loads(file.read_text(encoding="utf-8")), "decision": decision.table()})
     return decision

@@ -13,6 +13,7 @@ from divaug.base.metrics import softmax
 from divaug.base.rng import stream
 from divaug.config.layers import method_label
 from divaug.config.schema import Config
+from divaug.data.images import CARVED
 from divaug.data.load import Data
 from divaug.figures import own_images as plots
 from divaug.latent.tables import rarefaction_table
@@ -61,7 +62,7 @@ def train_model(
     tested = dealt.images.take(dealt.tested)
     choice = choose(logits, tested.labels, tested.groups, dealt.dataset.class_names)
     config = next(config for config in configs if method_label(config) == choice.winner)
-    say(f"{choice.winner}, on all images")
+    say(f"[last] {choice.winner}, on all images")
     run = train_in_fold(config, dealt, None)
     temperature = temperature_of(logits[choice.winner].astype(np.float64), tested.labels)
     out_of_fold = _out_of_fold(dealt, logits[choice.winner], temperature)
@@ -114,7 +115,9 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
         if (matrix.sum(0) > 0).sum() == 1:
             notes.append(f"{name} predicts one class for all images: it has learned nothing")
         if (steep := sum(_still_falling(run) for run in runs)) > dealt.folds // 2:
-            notes.append(f"{name}: the training loss was still falling steeply in {steep} folds; give more --epochs")
+            longer = 2 * len(runs[0].metrics.rows())
+            said = f"{name}: the training loss was still falling steeply in {steep} folds; try --epochs {longer}"
+            notes.append(said)
     return notes
 
 
@@ -150,6 +153,16 @@ def _candidate_table(choice: Choice) -> Any:
     ])  # fmt: skip
 
 
+def _recall_table(dealt: Deal, choice: Choice) -> Any:
+    """Return every method's recall of every class in %, the largest class first."""
+    import pandas as pd
+
+    counts = np.bincount(dealt.images.labels, minlength=dealt.dataset.num_classes)
+    order = np.argsort(-counts, kind="stable")
+    recalls = {one.name: 100 * one.recalls[order] for one in choice.candidates}
+    return pd.DataFrame({"class": [dealt.dataset.class_names[c] for c in order], **recalls})
+
+
 def _card(dealt: Deal, choice: Choice, notes: Sequence[str], temperature: float) -> dict[str, Any]:
     groups = dealt.images.groups
     return {
@@ -157,7 +170,8 @@ def _card(dealt: Deal, choice: Choice, notes: Sequence[str], temperature: float)
         "images": len(dealt.fold), "groups": None if groups is None else len(np.unique(groups)), "folds": dealt.folds,
         "data": dealt.identity, "classes": _class_table(dealt, choice).to_dict(orient="records"),
         "methods": _candidate_table(choice).to_dict(orient="records"),
-        "audit": [note for note in dealt.dataset.notes if not note.startswith("test part carved off")],
+        "recalls": _recall_table(dealt, choice).to_dict(orient="records"),
+        "audit": [note for note in dealt.dataset.notes if not note.startswith(CARVED)],
     }  # fmt: skip
 
 

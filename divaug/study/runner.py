@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from divaug.base.errors import DivaugError, Interrupted
+from divaug.base.progress import clock
 from divaug.base.signals import StopRequest
 
 _POLL = 0.2  # seconds between checks for processes that died silently
@@ -50,23 +51,38 @@ def run_tasks(
         jobs: Processes, >= 1. With 1 everything is done in this process. With more each task has a process of its own
             with one thread, however many tasks there are: results equal those of one job with one thread
             (``OMP_NUM_THREADS=1``).
-        say: Called with a line for every task as it begins.
+        say: Called with a line for every task as it begins, with the time left once a task has ended.
         finished: Called in this process with number and result of every task as it ends.
 
     Raises:
         Interrupted: A signal came; tasks in progress were asked to stop and have stopped.
         DivaugError: A task failed, or its process died or was stopped by itself.
     """
+    begun, done = time.monotonic(), 0
+
+    def announce(number: int) -> None:
+        left = f"  left {clock((time.monotonic() - begun) / done * (len(tasks) - done))}" if done else ""
+        say(f"[{number + 1}/{len(tasks)}] {tasks[number].name}{left}")
+
+    def end(number: int, result: Any) -> None:
+        nonlocal done
+        done += 1
+        finished(number, result)
+
     if jobs <= 1:
         for number, task in enumerate(tasks):
-            say(f"[{number + 1}/{len(tasks)}] {task.name}")
-            finished(number, task.do())
+            announce(number)
+            end(number, task.do())
         return
-    _in_processes(tasks, jobs, say, finished)
+    _in_processes(tasks, jobs, announce, end, say)
 
 
 def _in_processes(
-    tasks: Sequence[Task], jobs: int, say: Callable[[str], None], finished: Callable[[int, Any], None]
+    tasks: Sequence[Task],
+    jobs: int,
+    announce: Callable[[int], None],
+    finished: Callable[[int, Any], None],
+    say: Callable[[str], None],
 ) -> None:
     context = get_context("spawn")  # a fork would inherit torch's threads and this process's locks
     told: Any = context.Queue()
@@ -81,7 +97,7 @@ def _in_processes(
             while workers or (waiting and failure is None and not stop()):
                 while waiting and len(workers) < jobs and failure is None and not stop():
                     number = waiting.pop(0)
-                    say(f"[{number + 1}/{len(tasks)}] {tasks[number].name}")
+                    announce(number)
                     workers[number] = context.Process(target=_work, args=(number, tasks[number].do, told, os.getpid()))
                     workers[number].start()
                 for number in (

@@ -240,3 +240,14 @@ def test_every_recipe_names_the_flag_that_was_meant(recipe, argv, meant, capsys)
         "train", "predict", "threshold", "export",
             "audit",
     }  # fmt: skip
+
+
+def test_help_shows_the_values_that_hold_for_the_recipe(capsys):
+    for argv, known in (
+        (["folder_lt"], ("peak learning rate (default: 0.05)", "(default: csv)")),
+        (["cifar_lt"], ("peak learning rate (default: 0.2)", "(default: cifar10)")),
+    ):
+        with pytest.raises(SystemExit):
+            importlib.import_module(f"divaug.recipes.{argv[0]}").main(["--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        assert all(value in text for value in known) and "all runs (default: runs)" in text

@@ -191,7 +191,11 @@ def test_findings_of_no_image_are_none():
 
 def test_the_recipe_prints_saves_and_refuses(own, capsys):
     assert recipe.main([str(own), "--image-size", "20"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["16 images of 2 classes: cat 8, dog 8", "nothing was found"]
+    assert capsys.readouterr().out.splitlines() == [
+        "16 images of 2 classes: cat 8, dog 8",
+        "note: classes with fewer than 20 images, of which nothing can be concluded: cat 8, dog 8",
+        f"nothing else was found; looked at: {recipe.CHECKED}",
+    ]
     (own / "cat" / "1.png").write_bytes(b"x")
     Path(os.fsdecode(bytes(own / "cat") + b"/z\xff.png")).write_bytes((own / "cat" / "0.png").read_bytes())
     assert recipe.main([str(own), "--save", "out/findings.csv"]) == 3
@@ -345,3 +349,10 @@ def test_a_group_is_in_one_part_only(own):
 def test_names_cannot_forge_a_finding(tmp_path):
     own = folder(tmp_path / "own", {"a\nnote: all fine": 1, "b": 3})
     assert all("\n" not in f.text for f in Images(Request(path=str(own), image_size=20)).findings())
+
+
+def test_a_folder_with_the_table_beside_its_images_points_to_the_table(tmp_path, capsys):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "cells.csv").write_text("path,label\na.png,x\n")
+    assert recipe.main([str(tmp_path)]) == 3
+    assert f"if cells.csv is the table of images, name {tmp_path / 'cells.csv'}" in capsys.readouterr().err

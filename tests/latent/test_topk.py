@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from divaug.latent.instances import fixed_top_k
-from divaug.latent.topk import classification_embeddings, top_k_incidence
+from divaug.latent.topk import classification_embeddings, top_k_sets
 
 from .golden import CE_PRED, LOGITS, PRED, TP, B, F, W
 
@@ -16,8 +16,7 @@ def ce_of(classes):
 
 
 def sets(values, k):
-    features, belongs = top_k_incidence(torch.from_numpy(values), k)
-    return [sorted(f[b].tolist()) for f, b in zip(features, belongs, strict=True)]
+    return [torch.nonzero(row)[:, 0].tolist() for row in top_k_sets(torch.from_numpy(values), k)]
 
 
 def test_golden_embeddings():
@@ -37,7 +36,7 @@ def test_golden_fixed_sets_drop_zeros():
 @pytest.mark.parametrize("k", [0, 5])
 def test_k_outside_one_to_d_is_refused(k):
     with pytest.raises(ValueError, match=f"k must lie in 1 to D = 4, got {k}"):
-        top_k_incidence(torch.ones(2, 4), k)
+        top_k_sets(torch.ones(2, 4), k)
 
 
 @settings(max_examples=80, deadline=None)
@@ -47,3 +46,14 @@ def test_tensors_and_arrays_agree_with_a_slow_loop(values, k):
     for row, found, mask in zip(values, sets(values, k), masks, strict=True):
         order = sorted(range(6), key=lambda d: (-row[d], d))[:k]
         assert found == sorted(d for d in order if row[d] > 0) == np.flatnonzero(mask).tolist()
+
+
+@pytest.mark.parametrize(("rows", "d", "k"), [(400, 64, 10), (50, 2048, 10), (400, 8, 8), (400, 64, 1)])
+def test_a_threshold_gives_the_sets_of_a_stable_sort(rows, d, k):
+    """In bfloat16 many values are equal."""
+    torch.manual_seed(d)
+    values = torch.randn(rows, d).bfloat16().float().round(decimals=1)
+    values[torch.rand(rows, d) < 0.02] = torch.inf
+    ordered, order = torch.sort(values, dim=1, descending=True, stable=True)
+    wanted = torch.zeros(rows, d, dtype=torch.bool).scatter_(1, order[:, :k], ordered[:, :k] > 0)
+    assert torch.equal(top_k_sets(values, k), wanted)

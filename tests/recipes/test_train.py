@@ -64,6 +64,16 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
         called = table[table["predicted"] == row["class"]]
         right = 100 * (called["label"] == row["class"]).mean() if len(called) else np.nan
         assert row["precision"] == pytest.approx(right, nan_ok=True)
+    pooled = {
+        method: [np.load(f) for f in sorted((model.parents[1] / "runs").glob(f"*/{method}/fold*/test_outputs.npz"))]
+        for method in ("erm", "ros")
+    }
+    for row in card["recalls"]:
+        for method, folds in pooled.items():
+            logits, labels = (np.concatenate([fold[key] for fold in folds]) for key in ("logits", "labels"))
+            own = labels == int(row["class"].removeprefix("kind "))
+            assert row[method] == pytest.approx(100 * (logits.argmax(1) == labels)[own].mean())
+    assert [row["class"] for row in card["recalls"]] == [row["class"] for row in card["classes"]]
     assert any("kind 3" in note and "not concluded" in note for note in card["notes"])
     page = (model / "report" / "index.html").read_text()
     assert card["conclusion"].split(" (")[0] in page and page.count("data:image/png") >= 2 and "kind 3" in page
@@ -123,9 +133,12 @@ def test_a_threshold_is_promised_where_there_are_enough_images_and_applied(model
     assert "sensitivity 0.9 of kind 3 cannot be promised from 8 tested images: nothing was set; --anyway" in refused
     assert (path / "model.json").read_text() == before
     (path / "model.onnx").touch()
+    (path / "model.onnx.json").write_text('{"classes": [], "decision": {}}')
     assert threshold.main([*rare, "--anyway"]) == 0
     told = capsys.readouterr().out
-    assert "model.onnx has the thresholds that it was exported with" in told
+    assert "model.onnx.json has it too" in told
+    exported = json.loads((path / "model.onnx.json").read_text())
+    assert exported == {"classes": [], "decision": json.loads((path / "model.json").read_text())["decision"]}
     set_to = json.loads((path / "model.json").read_text())["decision"]["thresholds"]
     made = Decision(thresholds=set_to).decide(table.filter(like="p_").to_numpy(), [f"kind {c}" for c in range(4)])
     for c in (0, 3):  # what all thresholds do together
@@ -182,11 +195,28 @@ def test_the_exported_model_agrees_without_divaug_or_torch(model, cells, tmp_pat
     np.testing.assert_allclose(probabilities, wanted, atol=1e-4)
     script = Path(__file__).parents[2] / "recipes" / "deployment" / "predict_onnx.py"
     code = script.read_text(encoding="utf-8")
-    assert "import divaug" not in code and "import torch" not in code and len(code.splitlines()) <= 22
-    command = [sys.executable, str(script), str(tmp_path / "cells.onnx"), *map(str, files)]
-    told = pd.read_csv(StringIO(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    np.testing.assert_allclose(told.filter(like="p_").to_numpy(), wanted, atol=1e-4)
-    assert told["label"].tolist() == divaug.load(model).predict(files)["label"].tolist()
+    assert "import divaug" not in code and "import torch" not in code and len(code.splitlines()) <= 40
+    rules = {}, {"kind 1": 0.02}, {"kind 1": 0.05, "kind 2": 0.02}, {f"kind {c}": 0.9 + 0.02 * c for c in range(4)}
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    for bounds in rules:  # as divaug predict decides
+        rule = Decision(described["decision"]["temperature"], bounds, abstain=0.6)
+        (tmp_path / "cells.onnx.json").write_text(json.dumps({**described, "decision": rule.table()}))
+        command = [
+            sys.executable,
+            str(script),
+            str(tmp_path / "cells.onnx"),
+            str(tmp_path / "broken.png"),
+            *map(str, files),
+        ]
+        told = StringIO(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        broken, *rows = pd.read_csv(told, keep_default_na=False).to_dict("records")
+        assert "cannot identify" in broken["unreadable"] and broken["decision"] == broken["label"] == ""
+        table = pd.DataFrame(rows)
+        found = table.filter(like="p_").to_numpy(dtype=float)
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+        names = [*described["classes"], ""]
+        assert table["decision"].tolist() == [names[c] for c in rule.decide(found, described["classes"])]
+        assert table["label"].tolist() == [names[c] for c in wanted.argmax(1)]
     assert described["classes"] == [f"kind {c}" for c in range(4)]
     assert {path.name for path in tmp_path.glob("*cells*")} == {"cells.onnx", "cells.onnx.json"}  # nothing half-written
 
@@ -217,6 +247,13 @@ def test_a_second_command_trains_nothing_anew(model, cells, capsys, monkeypatch)
 def test_folds_that_make_no_sense_are_refused(cells, tmp_path, arguments, said, capsys):
     assert train.main([str(cells / "cells.csv"), "--image-size", "8", "--quiet", *arguments]) in (2, 3)
     assert said in capsys.readouterr().err
+
+
+def test_a_trial_does_not_overwrite_a_model(cells, tmp_path, capsys):
+    arguments = [str(cells / "cells.csv"), "--dry-run", "--models-dir", str(tmp_path)]
+    assert train.main(arguments) == 0 and capsys.readouterr().out.endswith(f"{tmp_path / 'cells'}\n")
+    assert train.main([*arguments, "--smoke"]) == 0
+    assert capsys.readouterr().out.endswith(f"{tmp_path / 'cells-smoke'}\n")
 
 
 def test_another_folder_is_not_overwritten(cells, tmp_path, capsys):
@@ -257,6 +294,9 @@ def test_the_page_follows_thresholds_and_needs_no_images(model, cells, tmp_path,
     (copy / "model.json").write_text(json.dumps(content))
     assert threshold.main([str(copy), "--class", "kind 1", "--sensitivity", "0.5", "--anyway"]) == 0
     assert f"page: {page}" in capsys.readouterr().out
-    assert "kind 1 from a probability of" in page.read_text()
+    bound = json.loads((copy / "model.json").read_text())["decision"]["thresholds"]["kind 1"]
+    own, called = table["label"] == "kind 1", table["p_kind 1"] >= bound
+    shares = f"sensitivity {100 * called[own].mean():.1f} % [", f", specificity {100 * (~called)[~own].mean():.1f} % ["
+    assert all(f in page.read_text() for f in ("kind 1 from a probability of", *shares))
     assert threshold.main([str(copy), "--clear"]) == 0
     assert "from a probability of" not in page.read_text()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from divaug.base.errors import DataError, DivaugError, Interrupted
+from divaug.study import runner
 from divaug.study.runner import Task, run_tasks
 
 
@@ -45,9 +46,21 @@ def test_all_tasks_are_done_and_told(tmp_path, jobs):
     said, found = [], {}
     run_tasks(squares(tmp_path), jobs=jobs, say=said.append, finished=found.__setitem__)
     assert found == {0: 0, 1: 1, 2: 4}
-    assert said == [f"[{n + 1}/3] square {n}" for n in range(3)]
+    assert [line.split("  left ")[0] for line in said] == [f"[{n + 1}/3] square {n}" for n in range(3)]
     processes = {path.read_text() for path in tmp_path.glob("*.txt")}
     assert processes == {str(os.getpid())} if jobs == 1 else str(os.getpid()) not in processes
+
+
+def test_the_time_left_is_that_of_the_tasks_done_so_far(monkeypatch):
+    now, said = [100.0], []
+    monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
+    durations = [60.0, 180.0, 30.0, 1.0]
+
+    def task(n):
+        now[0] += durations[n]
+
+    run_tasks([Task(f"t{n}", partial(task, n)) for n in range(4)], say=said.append)
+    assert said == ["[1/4] t0", "[2/4] t1  left 3m00s", "[3/4] t2  left 4m00s", "[4/4] t3  left 1m30s"]
 
 
 def test_threads_of_this_process_are_as_before(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from divaug.base.errors import DataError
+from divaug.config.schema import TABLES
 from divaug.data.audit import Finding
 from divaug.data.datasets._rows import Listing, Row, natural
 from divaug.data.image_files import SUFFIXES
@@ -116,7 +117,9 @@ def _below(folder: Path) -> list[Path]:
 def _rows_of_classes(folder: Path, places: list[Path], part: str) -> tuple[list[Row], list["Walk"]]:
     if len(places) < 2:
         found = f"found {len(places)}" + (f" ({places[0].name})" if places else "")
-        raise DataError(f"{folder} must hold one folder per class, at least two; {found}")
+        tables = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in TABLES)
+        way = f"; if {tables[0]} is the table of images, name {folder / tables[0]}" if tables else ""
+        raise DataError(f"{folder} must hold one folder per class, at least two; {found}{way}")
     walks = [walk(place) for place in places]
     empty = [(place, found) for place, found in zip(places, walks, strict=True) if not found.images]
     if empty:

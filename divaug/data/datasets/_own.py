@@ -13,7 +13,7 @@ from divaug.data.audit import Finding, Item, audit, unreadable, worst_first
 from divaug.data.datasets._folders import rows_of_folder
 from divaug.data.datasets._rows import Listing, Row, natural, rows_of_table
 from divaug.data.image_files import Geometry, ImageFiles, scan_files
-from divaug.data.images import Dataset, Part, Request
+from divaug.data.images import CARVED, Dataset, Part, Request
 from divaug.data.split import carve
 
 RESIDENT_BYTES = 2 * 2**30  # decode everything once when it takes no more than this
@@ -140,7 +140,7 @@ class Images:
             held = carve(whole.labels[rest], request.test_frac, request.split_seed, groups, copies)
             parts[rest[held]] = "test"
             by = "by whole groups" if whole.groups is not None else "stratified"
-            text = f"test part carved off: {held.sum()} of {len(rest)} images, {by}"
+            text = f"{CARVED}: {held.sum()} of {len(rest)} images, {by}"
             if len(set(copies.tolist())) < len(rest):
                 text += ", identical images on one side"
             findings.append(Finding("split", text))
