@@ -14,7 +14,7 @@ demo: .venv/core
 test: .venv/dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m 'not cuda and not slow'
 
-# What takes minutes: the study's power table again, and selections on real data.
+# What takes minutes: the study's power table again, selections on real data, lost processes and machines.
 slow: .venv/dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m slow
 
@@ -36,8 +36,9 @@ mutants: .venv/dev
 gpu: .venv/dev
 	$(BIN)/python benchmarks/gpu.py
 
+# Ratios on this machine's processors, under fifteen minutes: leave it alone meanwhile.
 bench: .venv/core
-	$(BIN)/python benchmarks/step_overhead.py
+	$(BIN)/python benchmarks/all.py
 
 .venv/pip:
 	$(PYTHON) -m venv .venv

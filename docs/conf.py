@@ -19,7 +19,7 @@ version = release = divaug.__version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "tutorial.md"]  # the tutorial's source: generated/tutorial.md has its output too
+exclude_patterns = ["_build", "tutorial.md", "what_is_fast.md"]  # sources of generated pages
 smartquotes = False  # flags keep their two dashes
 suppress_warnings = ["myst.xref_missing"]  # links of CONTRIBUTING and CHANGELOG to files outside the site
 

@@ -1,8 +1,9 @@
-"""Pages made from the code: components, metric names, keys, command line, API, and the tutorial with its output."""
+"""Pages made from the code: components, metric names, keys, command line, API, the tutorial's output, benchmarks."""
 
 import contextlib
 import importlib
 import io
+import json
 import os
 import re
 import tempfile
@@ -17,6 +18,7 @@ from divaug.config.registry import REGISTRIES
 from divaug.config.schema import Component, config_fields, default_of
 
 DOCS = Path(__file__).parent
+SCRIPTS = ("start_up", "step_overhead", "monitor", "reference_loop", "neighbours", "growth")  # of make bench
 FAMILIES = {
     "samplers": "Which training images an epoch visits.",
     "losses": "From logits and labels to one loss per row.",
@@ -44,11 +46,27 @@ def write_all(folder: Path) -> None:
         "api.rst": api(),
         "tutorial.md": tutorial(),
         "diversity.md": study(folder),
+        "what_is_fast.md": what_is_fast(),
     }
     for name, text in pages.items():
         file = folder / name
         if not file.exists() or file.read_text(encoding="utf-8") != text:  # else Sphinx would read it again
             file.write_text(text, encoding="utf-8")
+
+
+def what_is_fast() -> str:
+    """Return the page on speed with the committed results of the benchmarks."""
+    rows, machines = [], {}
+    for name in SCRIPTS:
+        result = json.loads((DOCS.parent / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        machines[", ".join(f"{key} {value}" for key, value in result["machine"].items())] = None
+        for one in result["records"]:
+            spread = " [{:.4g}, {:.4g}]".format(*one["quartiles"]) if "quartiles" in one else ""
+            said = {True: "met", False: "**missed**", None: ""}[one["met"]]
+            rows.append((f"`{one['name']}`", one["question"], f"{one['value']:.4g}{spread}", one["target"] or "", said))
+    listed = table(["measure", "what it is", "value [quartiles]", "target", ""], rows)
+    text = (DOCS / "what_is_fast.md").read_text(encoding="utf-8")
+    return text.replace("{table}", f"{listed}\n\nMachine: {'; '.join(machines)}.")
 
 
 def study(folder: Path) -> str:

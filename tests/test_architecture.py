@@ -124,7 +124,11 @@ def test_hooks_use_the_versions_that_are_pinned():
 def test_everything_imported_is_declared():
     """What divaug imports stands in pyproject.toml: nothing comes by way of something else."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["export"]]
+    declared = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["export"],
+        *project["optional-dependencies"]["ray"],
+    ]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
     called = {"sklearn": "scikit_learn", "PIL": "pillow", "imagehash": "ImageHash"}
     used = (

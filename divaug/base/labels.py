@@ -32,6 +32,10 @@ class MixedLabels:
     weights: Float[Tensor, "B K"]
     mixed: Bool[Tensor, "B"] | None = None
 
+    def take(self, rows: slice) -> "MixedLabels":
+        """Return the labels of some rows."""
+        return MixedLabels(self.ids[rows], self.weights[rows], None if self.mixed is None else self.mixed[rows])
+
     @classmethod
     def hard(cls, labels: Int[Tensor, "B"]) -> "MixedLabels":
         """Wrap plain labels: K = 1, weight 1."""
@@ -56,6 +60,8 @@ def mixed_loss(
     logits: Float[Tensor, "B C"],
     target: MixedLabels,
     class_weights: Float[Tensor, "C"] | None = None,
+    *,
+    whole: Callable[[Tensor], Tensor] = lambda norm: norm,
 ) -> Float[Tensor, ""]:
     """Reduce a per-row loss over mixed labels: sum(lambda * w * l) / sum(lambda * w).
 
@@ -68,6 +74,7 @@ def mixed_loss(
         logits: Final logits, scale included.
         target: Labels and their weights.
         class_weights: One weight >= 0 per class; None weighs all alike.
+        whole: Maps the denominator of these rows to that of the batch of which they are a part; such losses add up.
 
     Raises:
         ValueError: The loss does not return one value per row; ``(B, 1)`` would be broadcast to ``(B, B)``.
@@ -90,4 +97,4 @@ def mixed_loss(
             raise ValueError(f"the loss {name} returned {tuple(values.shape)} for {len(ids)} rows: one loss per row")
         total = total + (scale * values).sum()
         norm = norm + scale.sum()
-    return total / norm.clamp_min(torch.finfo(norm.dtype).tiny)  # 0 if all classes of the batch have weight 0
+    return total / whole(norm).clamp_min(torch.finfo(norm.dtype).tiny)  # 0 if all classes of the batch have weight 0

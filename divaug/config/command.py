@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from divaug.base.errors import ConfigError, DivaugError, suggestion
 from divaug.base.text import plain_lines, without_password
 from divaug.config import user_files
+from divaug.config.jobs import processes
 
 
 class _Told(SystemExit):
@@ -69,6 +70,9 @@ def add_trust(parser: Any) -> None:
     parser.add_argument("--trust-imports", action=_Trust, nargs=0, help=text)
 
 
+SEVERAL = ("cifar_lt", "digits_lt", "folder_lt")  # recipes that torchrun may start as one run
+
+
 class _Trust(argparse.Action):
     """Trusts run folders as soon as the flag is read."""
 
@@ -90,6 +94,8 @@ def main(program: str, argv: Sequence[str] | None, work: Callable[[list[str]], i
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if processes() > 1 and program not in SEVERAL:
+            raise ConfigError(f"{program} does not run under torchrun; {', '.join(SEVERAL)} do")
         code = work(arguments)
         sys.stdout.flush()
         return code

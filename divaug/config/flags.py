@@ -26,7 +26,7 @@ from divaug.config.schema import (
 )
 
 COMPONENT_FLAGS = ("model", "optim", *FAMILY_OF)
-_SPECIAL = {"phases", "imports", "head", "method", "seed", "download", "monitor", "weights_digest"}
+_SPECIAL = {"phases", "imports", "head", "method", "seed", "download", "monitor", "weights_digest", "threads"}
 
 
 @dataclass(frozen=True)
@@ -132,29 +132,11 @@ def parse(
     )  # fmt: skip
 
 
-def add_jobs(group: Any) -> None:
-    """Add the flags for many runs at once: jobs and threads."""
-    group.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once, one thread each (default: 1)")
-    group.add_argument("--threads", type=int, metavar="N", help="threads per run (default: torch's; 1 with --jobs)")
-
-
-def set_jobs(extra: Mapping[str, Any]) -> int:
-    """Set the threads of this process from the flags of ``add_jobs`` and return the number of jobs.
-
-    Raises:
-        ConfigError: Fewer than one job or thread, or several threads with several jobs.
-    """
-    jobs, threads = extra["jobs"], extra["threads"]
-    for name, value in (("jobs", jobs), ("threads", threads)):
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} must be >= 1, got {value}")
-    if jobs > 1 and threads not in (None, 1):
-        raise ConfigError(f"--jobs {jobs} gives each run one thread, so --threads {threads} has no effect; drop one")
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-    return jobs
+def _threads(text: str) -> int:
+    """Read ``auto`` or a number of threads."""
+    if text != "auto" and not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"must be auto or a whole number >= 1, got {text!r}")
+    return 0 if text == "auto" else int(text)
 
 
 def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
@@ -301,6 +283,8 @@ def _build_parser(
         _add_flag(group, key, field.metadata, getattr(shown, key))
     groups["data"].add_argument("--no-download", action="store_false", dest="download", default=None,
                                 help="never download")  # fmt: skip
+    groups["run"].add_argument("--threads", type=_threads, metavar="auto|N", help="threads of a run on the CPU "
+                               "(default: auto, by the size of its steps; 1 with several --jobs)")  # fmt: skip
     groups["latent monitor"].add_argument("--no-monitor", action="store_false", dest="monitor", default=None,
                                           help="do not measure latent diversity")  # fmt: skip
     return parser

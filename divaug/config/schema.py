@@ -223,6 +223,7 @@ class Config:
     experiment: str | None = _key("run", "name of the experiment, used unchanged", None, kind="where")
     resume: str = _key("run", "auto: continue a stopped run; never: refuse; or a run folder", "auto", kind="where")
     tracking: str = _key("run", "auto (MLflow in the output folder), off, or a tracking URI", "auto", kind="where")
+    threads: int = _key("run", "threads on the CPU; 0 or auto: by the size of the run's steps", 0, kind="where")
     progress: str = _key("run", "progress on stderr", "auto", kind="where", choices=("auto", "bar", "lines", "none"))
     imports: tuple[str, ...] = _key("run", "files or modules with your own components", (), kind="where")
 
@@ -268,6 +269,7 @@ class Config:
             ("more_top_k", all(k >= 1 and k != self.top_k for k in self.more_top_k), "must be >= 1 and not top-k"),
             ("eval_every", self.eval_every >= 1, "must be >= 1"),
             ("workers", self.workers >= 0, "must be >= 0"),
+            ("threads", self.threads >= 0, "must be >= 1, or auto"),
             ("workers", not (self.workers and self.loader == "resident"), "are for the streaming loader"),
             ("split_seed", 0 <= self.split_seed < 2**31, "must lie in 0 to 2^31 - 1"),
             ("seed", 0 <= self.seed < 2**32, "must lie in 0 to 2^32 - 1"),

@@ -40,7 +40,8 @@ def from_layers(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Config:
             if key_types()[key] is Component:
                 values[key] = _overlay(values.get(key, default_of(key)), value, label)
             else:
-                values[key] = convert(value, key_types()[key], label)
+                number = 0 if key == "threads" and value == "auto" else value
+                values[key] = convert(number, key_types()[key], label)
             choices = config_fields()[key].metadata["choices"]
             if choices and values[key] not in choices:
                 raise ConfigError(f"{label}: unknown {value!r}; {suggestion(str(value), choices)}")

@@ -67,6 +67,15 @@ def add(item: str) -> None:
         keep([*known, item])
 
 
+def here(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Return files and modules; for a file that is not on this machine, the copy that was sent to it."""
+    sent = {module_name(item): item for item in imports()}
+    return tuple(
+        sent.get(module_name(item), item) if item.endswith(".py") and not os.path.exists(item) else item
+        for item in items
+    )
+
+
 def look_at(item: str) -> None:
     """Remember a file that a run folder names, to be read and not run."""
     path = str(Path(item).resolve())

@@ -17,7 +17,7 @@ def recalls(path: Path, table: Any) -> Path:
         path: Output file.
         table: ``class``, ``tested``, ``recall``, ``low``, ``high`` (in %).
     """
-    made, axis = figure(6.4, 0.32 * len(table) + 1.0)
+    made, axis = figure(4.8, 0.32 * len(table) + 1.0)
     axis.grid(visible=False)
     rows = np.arange(len(table))
     axis.hlines(rows, table["low"], table["high"], color=COLORS[0])
@@ -129,7 +129,7 @@ def mistakes(path: Path, rows: Any) -> Path:
     """
     from PIL import Image
 
-    columns = 5
+    columns = 4  # readable on a phone
     lines = -(-len(rows) // columns)
     made, axes = figure(1.6 * columns, 2.0 * lines, lines, columns, squeeze=False)
     for axis in axes.flat:

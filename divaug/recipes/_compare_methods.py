@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from divaug.base.errors import ConfigError
 from divaug.base.progress import Progress
 from divaug.config import flags
+from divaug.config.jobs import Cluster, add_engine, add_jobs, engine_of, follows, share
 from divaug.config.schema import FAMILY_OF
 from divaug.config.tables import dump
 from divaug.runs.folder import RunFolder
@@ -34,11 +36,15 @@ def train_and_compare(
     if request.print_config:
         print("\n".join(dump(config) for config in request.configs))
         return 0
+    mine = share(request.extra["shard"])
+    if not request.configs[mine]:
+        raise ConfigError(f"--shard {request.extra['shard']} has no run: there are {len(request.configs)}")
+    jobs = engine_of(request.extra, len(request.configs[mine]), request.configs[0].threads)
     folders = [RunFolder.of(config) for config in request.configs]
     if request.resume_from is not None:
         folders = [RunFolder(request.resume_from)]
     if request.dry_run:
-        for config, folder in zip(request.configs, folders, strict=True):
+        for config, folder in zip(request.configs[mine], folders[mine], strict=True):
             active = [getattr(config, slot) for slot in FAMILY_OF]
             fractions = [phase.start for phase in config.phases]
             fractions += [at for part in active for at in (part.start, part.stop) if at not in (0.0, 1.0)]
@@ -49,7 +55,9 @@ def train_and_compare(
             least = f" or more, for {config.min_steps:,} steps" if config.min_steps else ""
             print(f"{folder.label}  seed {config.seed}  {config.epochs} epochs{least}{phases}  {folder.path}")
         return 0
-    _train(request, folders)
+    _train(request, folders, mine, jobs)
+    if follows():
+        return 0
     _show(request, folders, show_classes)
     return 0
 
@@ -58,16 +66,18 @@ def _flags(parser: Any) -> None:
     group = parser.add_argument_group("many runs")
     text = "CSV that gets one row per finished run; runs already in it are not trained again"
     group.add_argument("--results", metavar="CSV", help=text)
-    flags.add_jobs(group)
+    add_jobs(group)
+    add_engine(group)
 
 
-def _train(request: flags.Request, folders: list[RunFolder]) -> None:
+def _train(request: flags.Request, folders: list[RunFolder], mine: slice, jobs: int | Cluster) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     from divaug.study.methods import train_methods
 
-    configs = [replace(c, progress="none") if request.quiet else c for c in request.configs]
+    quiet = request.quiet or follows()
+    configs = [replace(c, progress="none") if quiet else c for c in request.configs]
     rows = Path(request.extra["results"]) if request.extra["results"] else None
-    train_methods(configs, folders, rows=rows, jobs=flags.set_jobs(request.extra))
+    train_methods(configs[mine], folders[mine], rows=rows, jobs=jobs)
 
 
 def _show(request: flags.Request, folders: list[RunFolder], show_classes: bool) -> None:

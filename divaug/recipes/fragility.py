@@ -26,6 +26,7 @@ from divaug.base.errors import ConfigError
 from divaug.config import flags
 from divaug.config.command import add_trust
 from divaug.config.command import main as run_main
+from divaug.config.jobs import add_jobs, jobs_of
 
 RECIPE = {"dataset": "digits", "profile": "exp"}
 METHODS = ("erm", "focal", "ldam_drw")
@@ -60,7 +61,7 @@ def _flags(parser: Any) -> None:
     text = "verdicts.csv of another data set, to be judged together with this one"
     group.add_argument("--beside", action="append", default=[], metavar="CSV", help=text)
     group.add_argument("--no-patches", action="store_true", help="leave out C2b's networks")
-    flags.add_jobs(group)
+    add_jobs(group)
     text = "with RUN: draw this class's feature card (default: the largest and the smallest)"
     add_trust(group)
     group.add_argument("--class", dest="cards", action="append", default=[], metavar="NAME", help=text)
@@ -88,7 +89,7 @@ def _study(request: flags.Request, command: str) -> int:
     progress = Progress("none" if request.quiet else first.progress)
     known = [Path(path) for path in request.extra["evidence"]]
     beside = [read_verdicts(Path(path)) for path in request.extra["beside"]]  # before anything is trained
-    jobs = flags.set_jobs(request.extra)
+    jobs = jobs_of(request.extra["jobs"], threads=first.threads)
     table = collect(planned, request.configs, folder / "evidence.csv", known, say=progress.say, jobs=jobs)
     verdicts, files = write_study_report(
         folder, table, methods, about=about(table, first, planned[0].name, methods), command=command, beside=beside,

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from divaug.base.errors import ConfigError, suggestion
-from divaug.config import flags
 from divaug.config.command import Parser
 from divaug.config.command import main as run_main
+from divaug.config.jobs import add_jobs, jobs_of
 
 WHAT = ("run", "status", "report", "power")
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("--output-dir", default="runs/study", metavar="DIR", help="where runs are kept")
         parser.add_argument("--smoke", action="store_true", help="run and report a tiny study of digits, without FILE")
         parser.add_argument("--quiet", action="store_true", help="print results only")
-        flags.add_jobs(parser)
+        add_jobs(parser)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.read(arguments, intermixed=True)
         if chosen.smoke == bool(chosen.files):
@@ -53,7 +53,7 @@ def _work(chosen: Any, command: str) -> int:
     from divaug.study.exchange.study import run_study
 
     progress, folder = Progress("none" if chosen.quiet else "auto"), Path(chosen.output_dir)
-    jobs = flags.set_jobs(vars(chosen))
+    jobs = jobs_of(chosen.jobs)
     if chosen.smoke:
         from divaug.study.exchange.smoke import smoke_plan
 

@@ -24,6 +24,7 @@ from typing import Any
 from divaug.base.errors import ConfigError
 from divaug.config import flags
 from divaug.config.command import main as run_main
+from divaug.config.jobs import add_jobs, jobs_of
 
 CANDIDATES = ("erm", "logit_adjusted", "ros", "strong_tail")
 LAST = 10**6  # evaluate after the last epoch only: nothing is chosen on earlier ones
@@ -53,7 +54,7 @@ def _flags(parser: Any) -> None:
         "--name", metavar="NAME", help="name of the model folder (default: the name of PATH, with -smoke after a trial)"
     )
     group.add_argument("--models-dir", default="models", metavar="DIR", help="where it is written (default: models)")
-    flags.add_jobs(group)
+    add_jobs(group)
 
 
 def _train(request: flags.Request) -> int:
@@ -76,7 +77,7 @@ def _train(request: flags.Request) -> int:
     for method in request.left_out:
         progress.say(f"{method} is left out: it changes images, and train head extracts features once")
     configs = [replace(config, progress="none") for config in request.configs]
-    jobs = flags.set_jobs(request.extra)
+    jobs = jobs_of(request.extra["jobs"], threads=first.threads)
     train_model(configs, folds if folds == "groups" else int(folds), folder, jobs=jobs, say=progress.say)
     print((folder / "card.md").read_text(encoding="utf-8"))
     print(f"model: {folder}\npage: {folder / 'report' / 'index.html'}")

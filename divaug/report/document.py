@@ -15,6 +15,8 @@ table { border-collapse: collapse; font-size: 14px; margin: 1rem 0; }
 th, td { border-bottom: 1px solid #ccc; padding: 4px 10px; text-align: left; vertical-align: top; }
 td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 div.table { overflow-x: auto; }
+li { overflow-wrap: anywhere; }
+@media (max-width: 600px) { th, td { padding: 3px 5px; font-size: 12px; } ul { padding-left: 1.2rem; } }
 img { max-width: 100%; height: auto; }
 figure { margin: 1.5rem 0; }
 figcaption { color: #444; font-size: 14px; }
@@ -149,6 +151,6 @@ def _inline(text: str) -> str:
 
 def _cell(value: Any) -> str:
     figure = isinstance(value, int | float) and not isinstance(value, bool)
-    number = figure or (isinstance(value, str) and " ± " in value)
+    number = figure or (isinstance(value, str) and re.match(r"-?[\d.]+ (±|\[)", value) is not None)
     kind = ' class="number"' if number else ""
     return f"<td{kind}>{html.escape(show(value))}</td>"

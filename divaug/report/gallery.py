@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,11 @@ def write_gallery(folder: Path, config: Config, data: Data) -> tuple[Path, ...]:
         config: A run on these data; its encoder, if it has one, gives the space of the feature augmentations.
         data: Its data.
     """
-    built = build(config, data)
+    with closing(build(config, data)) as built:
+        return _write(folder, config, data, built)
+
+
+def _write(folder: Path, config: Config, data: Data, built: Built) -> tuple[Path, ...]:
     encode = built.space.encoder if built.space is not None else None
     if encode is None:
         encode = RandomPatches(torch.cat(list(built.train.evenly(PATCHED))))

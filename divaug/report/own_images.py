@@ -98,7 +98,9 @@ def _readable_classes(table: Any) -> Any:
         "-" if np.isnan(row.recall) else f"{row.recall:.1f} [{row.low:.0f}, {row.high:.0f}]"
         for row in table.itertuples()
     ]
-    kept = {"class": table["class"], "images": table["images"], "tested": table["tested"]}
+    kept = {"class": table["class"], "images": table["images"]}
+    if (table["images"] != table["tested"]).any():
+        kept["tested"] = table["tested"]
     return pd.DataFrame({**kept, "recall %": spans, "precision %": table["precision"], "judged": table["judged"]})
 
 

@@ -1,5 +1,6 @@
 """Results of finished runs as rows of one CSV: the record of a study of many runs, and of which runs are done."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def check_writable(path: Path) -> None:
     """
     if path.exists() and not path.is_file():
         raise ConfigError(f"--results {path} is {'a folder' if path.is_dir() else 'no file'}; name a CSV file")
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # its own: another process may be writing
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()  # the file is replaced, so its folder must be writable

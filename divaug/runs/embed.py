@@ -1,6 +1,7 @@
 """Embeddings of a run's images: by its own network, an untrained one or a common encoder."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -107,17 +108,17 @@ def encode_views(
         levels: If the run learned strengths of classes: those of each epoch (``aug/level`` in its metrics).
     """
     own = config.encoder if needs_encoder(config) else None  # only if the run itself used that space
-    built = build(replace(config, encoder=own, device=str(encoder.device)), data)
     features, labels, images = [], [], []
-    for epoch in epochs:
-        stage = stage_at(built.stages, epoch)
-        if stage.pixel.learns:
-            stage.pixel.levels = np.array((levels or {})[epoch])
-        drawn = draw_rows(stage, len(data.train.labels), seed=config.seed, epoch=epoch, epochs=config.epochs)
-        for view in views(built.train, stage, drawn, seed=config.seed, epoch=epoch):
-            features.append(encoder(view.images).cpu().numpy())
-            labels.append(view.target.dominant().cpu().numpy())
-            images.append(view.made_of)
+    with closing(build(replace(config, encoder=own, device=str(encoder.device)), data)) as built:
+        for epoch in epochs:
+            stage = stage_at(built.stages, epoch)
+            if stage.pixel.learns:
+                stage.pixel.levels = np.array((levels or {})[epoch])
+            drawn = draw_rows(stage, len(data.train.labels), seed=config.seed, epoch=epoch, epochs=config.epochs)
+            for view in views(built.train, stage, drawn, seed=config.seed, epoch=epoch):
+                features.append(encoder(view.images).cpu().numpy())
+                labels.append(view.target.dominant().cpu().numpy())
+                images.append(view.made_of)
     return _space(np.concatenate(features), np.concatenate(labels), data, "views", np.concatenate(images))
 
 

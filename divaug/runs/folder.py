@@ -21,6 +21,7 @@ from divaug.config.layers import absolute, content_name, experiment_name, method
 from divaug.config.registry import add_import
 from divaug.config.schema import Config, keys_of_kind
 from divaug.config.tables import dump, from_layers, to_table
+from divaug.config.user_files import here
 from divaug.runs.trackers.jsonl import JsonlLog
 from divaug.runs.trackers.mlflow import Note
 
@@ -161,7 +162,7 @@ class RunFolder:
             DataError: The data are not those of the folder's run.
         """
         config = replace(absolute(config), experiment=self.experiment)  # with it, --config leads back to this folder
-        code = {Path(item).name: file_digest(Path(item)) for item in config.imports if item.endswith(".py")}
+        code = {Path(item).name: file_digest(Path(item)) for item in here(config.imports) if item.endswith(".py")}
         manifest = {**manifest, "imports_sha256": code}
         if not self.checkpoint.exists() and not self.finished:  # nothing was trained here yet
             if (self.path / "config.toml").exists() and dump(self.config) != dump(config):
@@ -285,6 +286,8 @@ def open_run(path: str | Path) -> RunFolder:
 
 def environment() -> dict[str, Any]:
     """Return versions, machine, commit and command line: what a result depends on besides its configuration."""
+    import torch
+
     checkout = Path(__file__).parents[2]  # an installed package may lie in a checkout of something else
     git = subprocess.run(
         ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"],
@@ -295,6 +298,7 @@ def environment() -> dict[str, Any]:
         "commit": git.stdout.strip() or None if git else None,
         "python": platform.python_version(),
         "machine": platform.platform(),
+        "threads": torch.get_num_threads(),
         "command": [without_password(argument) for argument in sys.argv],
         "divaug": __version__,
         **{name: _version(name) for name in packages},

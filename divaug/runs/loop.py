@@ -1,15 +1,18 @@
 """Train one run, from its configuration to its folder. The loop is here, top to bottom."""
 
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from divaug.base.contracts import Tracker
 from divaug.base.errors import DivaugError, Interrupted
-from divaug.base.files import write_json
+from divaug.base.files import make_folder, write_json
 from divaug.base.groups import rank_groups
 from divaug.base.progress import Progress
 from divaug.base.rng import stream
@@ -18,9 +21,11 @@ from divaug.config.schema import Config
 from divaug.data.load import Data, load_data
 from divaug.runs import measure
 from divaug.runs.folder import RunFolder
+from divaug.runs.trackers.mlflow import NoTracker
 from divaug.runs.tracking import epoch_metrics, finish, mirror_if_missing, open_tracker, tracking_uri
 from divaug.train import checkpoint
 from divaug.train.build import Built, build, rate_of, resolve, stage_at
+from divaug.train.distributed import Ranks, check, join
 from divaug.train.epoch import train_epoch
 from divaug.train.evaluate import evaluate, predictor
 from divaug.train.frozen import with_features
@@ -42,13 +47,19 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
         Interrupted: A signal came; a checkpoint was written.
         DivaugError: Training failed (a gradient is not finite, a folder cannot be written).
     """
+    ranks, folder = join(), folder or RunFolder.of(config)
+    check(config, ranks)
+    if ranks.rank > 0:
+        return _follow(config, folder, data, ranks)
     progress = Progress(config.progress)
-    folder = folder or RunFolder.of(config)
     with folder.lock():
         told, data = data is not None, data or load_data(config)
+        if not told:
+            ranks.wait()  # the others may read what was fetched
+        check(config, ranks, data)
         config = resolve(config, data)
         tracking_uri(config, folder.output_dir)  # refuses a bad one before anything is written
-        if folder.finished:
+        if ranks.any(folder.finished):
             folder.adopt(config, data.manifest)
             progress.say(f"{folder.path} is finished already")
             write_extras(folder, progress.warn)
@@ -58,13 +69,40 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
             folder.adopt(config, data.manifest)
             for note in (*(() if told else data.notes), *measure.costs(built)):
                 progress.say(f"note: {note}")
+            ranks.wait()  # the others have copied what they continue from
             with StopRequest() as stop:
                 with open_tracker(config, folder, progress.warn) as tracker:
-                    _train(config, data, built, folder, tracker, stop, progress)
+                    _train(config, data, built, folder, tracker, stop, progress, ranks)
                     write_extras(folder, progress.warn)
                     finish(folder, tracker)
                 if stop():
                     raise Interrupted(stop.signal_number or 2, f"stopped after {folder.path} was finished")
+    return folder
+
+
+def _follow(config: Config, folder: RunFolder, data: Data | None, ranks: Ranks) -> RunFolder:
+    """Train beside the first process: the same steps on other rows, and all that is written goes to a folder that ends.
+
+    Its configuration, data and checkpoint are the first process's, which alone owns the run's folder and its tracking.
+    """
+    if data is None:
+        ranks.wait()
+        data = load_data(config)
+    check(config, ranks, data)
+    config = resolve(replace(config, progress="none"), data)
+    if ranks.any(here=False):  # it is finished
+        return folder
+    with TemporaryDirectory() as place, closing(build(config, data)) as built:
+        shadow = RunFolder(place)
+        make_folder(shadow.checkpoint.parent)
+        for file in (folder.checkpoint, folder.metrics.path):
+            if file.exists():
+                shutil.copy(file, shadow.path / file.relative_to(folder.path))
+        ranks.wait()
+        with StopRequest() as stop:
+            _train(config, data, built, shadow, NoTracker(), stop, Progress("none"), ranks)
+            if stop():
+                raise Interrupted(stop.signal_number or 2)
     return folder
 
 
@@ -106,8 +144,15 @@ def _train(
     tracker: Tracker,
     stop: StopRequest,
     progress: Progress,
+    ranks: Ranks,
 ) -> None:
-    first_epoch, totals = _restore(built, config, folder, progress)
+    first_epoch, totals = _restore(built, config, folder, progress, ranks)
+    ranks.agree({**built.run, "epoch": first_epoch, "step": totals.steps if totals else 0})
+
+    def save(epoch: int, totals: Totals | None = None) -> None:
+        if ranks.rank == 0:
+            checkpoint.save(folder.checkpoint, built.state, epoch=epoch, totals=totals)
+
     built = with_features(built, config)  # of the backbone that the run began with
     rows = folder.metrics.keep_before(first_epoch)
     names = data.dataset.class_names
@@ -129,16 +174,19 @@ def _train(
 
         def after_step() -> bool:
             progress.step()
-            return stop()
+            return ranks.any(stop())
 
         finished = train_epoch(
             built.model, built.train, stage, built.optimizer, totals=totals, learning_rate=rate, seed=config.seed,
             epoch=epoch, epochs=config.epochs, bf16=built.bf16, monitor=built.monitor, after_step=after_step,
+            ranks=ranks,
             watch=built.space.observe if built.space is not None and epoch in clean_epochs else None,
         )  # fmt: skip
+        ranks.merge(built.monitor)
+        ranks.same_buffers(built.model)
         if not finished:
             totals.seconds += time.perf_counter() - started
-            checkpoint.save(folder.checkpoint, built.state, epoch=epoch, totals=totals)
+            save(epoch, totals)
             raise Interrupted(stop.signal_number or 2, f"stopped in epoch {epoch + 1}; the same command resumes it")
 
         row = measure.empty_row(epoch)
@@ -173,11 +221,11 @@ def _train(
         folder.metrics.append(row)
         rows.append(row)
         totals = None
-        checkpoint.save(folder.checkpoint, built.state, epoch=epoch + 1)
+        save(epoch + 1)
         tracker.log(epoch_metrics(row, names), epoch)
         left = (config.epochs - epoch - 1) * row["metrics"]["train/epoch_seconds"]
         progress.end_epoch(epoch, config.epochs, row["metrics"], left)
-        if stop() and not last:
+        if ranks.any(stop()) and not last:
             raise Interrupted(stop.signal_number or 2, f"stopped after epoch {epoch + 1}; the same command resumes it")
     if outputs is None:  # stopped between the last epoch and the result
         outputs = evaluate(built.model, built.test.in_order(), bf16=built.bf16)
@@ -189,19 +237,26 @@ def _train(
     write_json(folder.path / "result.json", result)  # its presence says that the run is finished
 
 
-def _restore(built: Built, config: Config, folder: RunFolder, progress: Progress) -> tuple[int, Totals | None]:
+def _restore(
+    built: Built, config: Config, folder: RunFolder, progress: Progress, ranks: Ranks
+) -> tuple[int, Totals | None]:
     if not folder.checkpoint.exists():
         if folder.metrics.path.exists():
             progress.say(f"note: {folder.path} has no checkpoint: training begins again")
         return 0, None
-    epoch, totals, threads = checkpoint.load(folder.checkpoint, built.state)
+    epoch, totals, before = checkpoint.load(folder.checkpoint, built.state)
+    if ranks.rank > 0:
+        if built.monitor is not None:
+            built.monitor.reset()  # the first process has what all had counted
+        return epoch, totals
     if not 0 <= epoch <= config.epochs:
         raise DivaugError(f"checkpoint {folder.checkpoint} is of epoch {epoch}; the run has {config.epochs}: delete it")
     where = f"epoch {epoch + 1}" + (f", step {totals.steps}" if totals else "")
     progress.say(f"resuming at {where} ({folder.path})")
     changed = folder.other_versions()
-    if threads != torch.get_num_threads():
-        changed.append(f"{threads} threads, now {torch.get_num_threads()}")
+    for what, now in (("threads", torch.get_num_threads()), ("processes", ranks.size)):
+        if before[what] != now:
+            changed.append(f"{before[what]} {what}, now {now}")
     if changed:
         progress.say(f"note: started with {', '.join(changed)}: results may differ in the last digits")
     return epoch, totals

@@ -31,6 +31,7 @@ from divaug.train.build import build, stage_at
 
 K, VIEWS = 10, 7  # top-K sets; views of an image on the page
 STEEP = 0.15  # of the training loss, lost in the last tenth of the epochs: it was still falling
+LEARNED = 0.05  # of chance's loss: what is left below this falls for ever, and says nothing
 
 
 def train_model(
@@ -114,17 +115,17 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
         matrix = next(one.matrix for one in choice.candidates if one.name == name)
         if (matrix.sum(0) > 0).sum() == 1:
             notes.append(f"{name} predicts one class for all images: it has learned nothing")
-        if (steep := sum(_still_falling(run) for run in runs)) > dealt.folds // 2:
+        if (steep := sum(_still_falling(run, len(classes)) for run in runs)) > dealt.folds // 2:
             longer = 2 * len(runs[0].metrics.rows())
             said = f"{name}: the training loss was still falling steeply in {steep} folds; try --epochs {longer}"
             notes.append(said)
     return notes
 
 
-def _still_falling(run: RunFolder) -> bool:
+def _still_falling(run: RunFolder, classes: int) -> bool:
     losses = [row["metrics"]["train/loss"] for row in run.metrics.rows()]
     before = losses[-max(2, len(losses) // 10)] if len(losses) > 1 else losses[-1]
-    return before > 0 and (before - losses[-1]) / before > STEEP
+    return losses[-1] > LEARNED * np.log(classes) and (before - losses[-1]) / before > STEEP
 
 
 def _class_table(dealt: Deal, choice: Choice) -> Any:

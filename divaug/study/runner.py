@@ -1,4 +1,4 @@
-"""Many runs: a list of tasks, done here one after another, or in processes of one thread each.
+"""Many runs: a list of tasks, done here one after another, in processes of one thread each, or on a Ray cluster.
 
 Every recipe that trains more than one run goes through ``run_tasks``: methods x seeds and the arms of a study alike.
 Finished runs are known by their row or folder, so the same command resumes a stopped list.
@@ -19,6 +19,7 @@ from typing import Any
 from divaug.base.errors import DivaugError, Interrupted
 from divaug.base.progress import clock
 from divaug.base.signals import StopRequest
+from divaug.config.jobs import Cluster
 
 _POLL = 0.2  # seconds between checks for processes that died silently
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -40,7 +41,7 @@ class Task:
 def run_tasks(
     tasks: Sequence[Task],
     *,
-    jobs: int = 1,
+    jobs: int | Cluster = 1,
     say: Callable[[str], None] = lambda line: None,
     finished: Callable[[int, Any], None] = lambda number, result: None,
 ) -> None:
@@ -50,7 +51,7 @@ def run_tasks(
         tasks: In order.
         jobs: Processes, >= 1. With 1 everything is done in this process. With more each task has a process of its own
             with one thread, however many tasks there are: results equal those of one job with one thread
-            (``OMP_NUM_THREADS=1``).
+            (``OMP_NUM_THREADS=1``). Or a Ray cluster.
         say: Called with a line for every task as it begins, with the time left once a task has ended.
         finished: Called in this process with number and result of every task as it ends.
 
@@ -58,6 +59,11 @@ def run_tasks(
         Interrupted: A signal came; tasks in progress were asked to stop and have stopped.
         DivaugError: A task failed, or its process died or was stopped by itself.
     """
+    if isinstance(jobs, Cluster):
+        from divaug.study.on_ray import run_on_ray
+
+        run_on_ray(tasks, jobs, say, finished)
+        return
     begun, done = time.monotonic(), 0
 
     def announce(number: int) -> None:

@@ -1,6 +1,7 @@
 """All checks of one registered component on a data set's long-tailed cut."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from divaug.latent.patches import RandomPatches
 from divaug.testing import Check, check_component
 from divaug.testing.diversity import diversity_per_view
 from divaug.testing.kit import Subject, run
-from divaug.train.build import build
+from divaug.train.build import Built, build
 
 PATCHED = 500  # images whose patches make the space
 
@@ -29,7 +30,11 @@ def check_on_images(config: Config, data: Data, family: str, name: str, options:
         name: A registered name.
         options: Hyperparameters other than the defaults.
     """
-    built = build(config, data)
+    with closing(build(config, data)) as built:
+        return _check(config, data, built, family, name, options)
+
+
+def _check(config: Config, data: Data, built: Built, family: str, name: str, options: Mapping[str, Any]) -> list[Check]:
     encode = built.space.encoder if built.space is not None else RandomPatches(
         torch.cat(list(built.train.evenly(PATCHED)))
     )  # fmt: skip

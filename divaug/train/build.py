@@ -1,13 +1,15 @@
 """From a configuration to built objects: loaders, network, optimiser and the stages of training."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 
-from divaug.base.errors import ConfigError
+from divaug.base.errors import ConfigError, naming
+from divaug.config.jobs import processes
 from divaug.config.layers import method_label
 from divaug.config.registry import OPTIM, PIXEL
 from divaug.config.schema import FAMILY_OF, Component, Config, check_frozen, default_of
@@ -24,8 +26,10 @@ from divaug.models.weights import load_backbone
 from divaug.optim.parameters import parameter_groups
 from divaug.optim.schedule import learning_rate
 from divaug.train.checkpoint import State
+from divaug.train.distributed import own_device
 from divaug.train.frozen import freeze
 from divaug.train.step import Stage
+from divaug.train.threads import threads_for
 
 
 def find_device(name: str) -> torch.device:
@@ -83,12 +87,11 @@ class Built:
     space: CommonSpace | None
     facts: "Facts"
     run: Mapping[str, Any]
+    undo: ExitStack
 
     def close(self) -> None:
-        """End the worker processes of the loaders."""
-        for loader in (self.train, self.val, self.test):
-            if loader is not None:
-                loader.close()
+        """End the worker processes of the loaders, and give this process its threads back."""
+        self.undo.close()
 
     @property
     def state(self) -> State:
@@ -98,11 +101,31 @@ class Built:
 
 
 def build(config: Config, data: Data) -> Built:
-    """Build loaders, network, optimiser, monitor and the stages of all phases."""
+    """Build loaders, network, optimiser, monitor and the stages of all phases, and set this process's threads.
+
+    Close what is returned: that ends worker processes and gives the threads back.
+    """
     check_frozen(config)
-    device = find_device(config.device)
-    train = loader_of(config, data, data.train, device)
-    model = initial_network(build_model(config, data.manifest), train, data.own_images, config.weights)
+    with ExitStack() as undo:
+        return _build(config, data, undo)
+
+
+def _build(config: Config, data: Data, undo: ExitStack) -> Built:
+    device = find_device(own_device(config.device))
+
+    def loader(part: Part) -> Loader:
+        return undo.enter_context(closing(loader_of(config, data, part, device)))
+
+    train, test = loader(data.train), loader(data.test)
+    val = None if data.val is None else loader(data.val)
+    network = build_model(config, data.manifest)
+    undo.callback(torch.set_num_threads, torch.get_num_threads())
+    if config.threads or (device.type == "cpu" and config.train != "head"):  # features for a head are extracted by all
+        height, width, channels = data.manifest["image_shape"]
+        rows = min(config.batch_size, len(data.train.labels)) // processes()
+        with naming("the network", network.backbone):
+            torch.set_num_threads(config.threads or threads_for(network, (channels, height, width), rows))
+    model = initial_network(network, train, data.own_images, config.weights)
     freeze(model, config.train, next(train.evenly(2)))
     feature_dim = model.backbone.feature_dim
     sizes = tuple(sorted({5, 20, int(data.cut.counts.min())}))
@@ -132,8 +155,8 @@ def build(config: Config, data: Data) -> Built:
         device,
         config.precision == "bf16",
         train,
-        None if data.val is None else loader_of(config, data, data.val, device),
-        loader_of(config, data, data.test, device),
+        val,
+        test,
         model,
         build_optimizer(config, model),
         build_stages(config, facts, device),
@@ -144,6 +167,7 @@ def build(config: Config, data: Data) -> Built:
             "method": method_label(config), "seed": config.seed, "protocol": protocol_fingerprint(config),
             "images": data.manifest["train_sha256"][:8],
         },
+        undo.pop_all(),
     )  # fmt: skip
 
 

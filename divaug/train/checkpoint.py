@@ -10,6 +10,7 @@ import torch
 from divaug.base.contracts import Monitor
 from divaug.base.errors import DivaugError
 from divaug.base.files import read_tensors, write_tensors
+from divaug.config.jobs import processes
 from divaug.models.network import Network
 from divaug.train.step import Stage, Totals
 
@@ -42,6 +43,7 @@ def save(path: Path, state: State, *, epoch: int, totals: Totals | None = None) 
         "run": dict(state.run),
         "epoch": epoch,
         "threads": torch.get_num_threads(),
+        "processes": processes(),
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "features": [stage.feature.state_dict() for stage in state.stages],
@@ -76,8 +78,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def load(path: Path, state: State) -> tuple[int, Totals | None, int]:
-    """Restore what ``save`` wrote; return the epoch to continue with, its totals and the writer's threads.
+def load(path: Path, state: State) -> tuple[int, Totals | None, dict[str, int]]:
+    """Restore what ``save`` wrote; return the epoch to continue with, its totals, and the writer's threads, processes.
 
     Raises:
         DivaugError: The file is damaged, or belongs to another run.
@@ -106,4 +108,4 @@ def load(path: Path, state: State) -> tuple[int, Totals | None, int]:
             f"checkpoint {path} does not fit this run ({first}): it was written by another program or version; "
             "delete it to restart the run"
         ) from error
-    return content["epoch"], totals, content["threads"]
+    return content["epoch"], totals, {"threads": content["threads"], "processes": content.get("processes", 1)}

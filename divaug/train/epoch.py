@@ -18,6 +18,7 @@ from divaug.base.labels import MixedLabels, mixed_loss
 from divaug.base.rng import stream, torch_seed
 from divaug.data.loaders import Loader
 from divaug.models.network import Network
+from divaug.train.distributed import ALONE, Ranks
 from divaug.train.step import Contract, GradientCheck, Stage, Totals, check_labels
 
 
@@ -104,6 +105,7 @@ def train_epoch(
     monitor: Monitor | None = None,
     watch: Callable[[Tensor, MixedLabels], None] | None = None,
     after_step: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> bool:
     """Train through an epoch, from ``totals.steps`` on.
 
@@ -121,6 +123,7 @@ def train_epoch(
         monitor: A latent monitor, or None.
         watch: Called with every batch's images and target after mixing (a common encoder's monitor), or None.
         after_step: Called after every step; if it returns True, the epoch stops there.
+        ranks: The processes that share every batch.
 
     Returns:
         Whether all steps of the epoch are done (False: ``after_step`` stopped it).
@@ -136,36 +139,39 @@ def train_epoch(
     for view in views(loader, stage, drawn, seed=seed, epoch=epoch, first_step=totals.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(view.step)
-        torch.manual_seed(
-            torch_seed(stream(seed, "layers", epoch, view.step))
-        )  # for layers that draw by themselves, such as dropout
+        # For layers that draw by themselves, such as dropout.
+        torch.manual_seed(torch_seed(stream(seed, "layers", epoch, view.step)) + ranks.rank)
         contract.mixed(view.batch, view.images, view.target, len(view.made_of))
         if watch is not None:
             watch(view.images, view.target)
+        mine = ranks.rows(len(view.images))
+        own = view.target.take(mine)
         autocast = torch.autocast(loader.device.type, torch.bfloat16, enabled=bf16)
         with autocast, naming("the network", model.backbone):
-            z = model.features(view.images)
+            z = model.features(view.images[mine])
         z = z.float()  # the head in full precision: bfloat16 logits tie, and ties go to the first, largest, class
         if monitor is not None:
-            monitor.update(z.detach(), view.target, model.head)
+            monitor.update(z.detach(), own, model.head)
         with naming("the feature component", stage.feature):
-            augmented, target = stage.feature(z, view.target, stream(seed, "feature", epoch, view.step))
+            augmented, target = stage.feature(z, own, stream(seed, "feature", epoch, view.step))
         contract.embedded(augmented, target, z)
         with naming("the head", model.head):
             logits = model.head(augmented)
         contract.classified(logits, augmented)
         with naming("the loss", stage.criterion):
-            loss = mixed_loss(stage.criterion, logits, target, stage.class_weights)
+            loss = mixed_loss(stage.criterion, logits, target, stage.class_weights, whole=ranks.total)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        ranks.sum_gradients(model)
+        loss = ranks.total(loss)
         check.look(model, loss, epoch, view.step, view.batch.labels, learning_rate(view.step))
         optimizer.step()
 
-        rows = len(view.target.ids)
+        rows = len(own.ids)
         totals.steps = view.step + 1
         totals.loss += loss.detach().double() * len(view.labels)
-        totals.correct += (logits[:rows].argmax(1) == target.dominant()[:rows]).sum()
-        totals.count(view.batch, view.labels, view.target, target)
+        totals.correct += ranks.total((logits[:rows].argmax(1) == target.dominant()[:rows]).sum())
+        totals.count(view.batch, view.labels, view.target, target if ranks.size == 1 else view.target)
         if after_step():
             break
     check.settle()

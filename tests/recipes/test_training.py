@@ -518,4 +518,7 @@ def test_two_jobs_train_as_one(tiny, untimed, tmp_path, capsys):
     assert sorted(pd.read_csv("rows.csv")["method"]) == ["cmo", "erm"]
     capsys.readouterr()
     assert run(*tiny, "--jobs", 0) == 2 and run(*tiny, "--jobs", 2, "--threads", 2) == 2
-    assert "--jobs must be >= 1, got 0" in (said := capsys.readouterr().err) and "--threads 2 has no effect" in said
+    assert (
+        "--jobs must be auto or a whole number >= 1, got 0" in (said := capsys.readouterr().err)
+        and "--threads 2 has no effect" in said
+    )
