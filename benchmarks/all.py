@@ -25,7 +25,7 @@ def main() -> int:
             failed += [script] * bool(done.returncode)
             print(f"{script}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
     told = {script: json.loads((RESULTS / f"{script}.json").read_text(encoding="utf-8")) for script in SCRIPTS
-            if script not in failed}  # fmt: skip
+            if script not in failed and (RESULTS / f"{script}.json").exists()}  # fmt: skip
     for machine in {json.dumps(result["machine"]): result["machine"] for result in told.values()}.values():
         print("machine: " + ", ".join(f"{key} {value}" for key, value in machine.items()))
     print(f"\n{'measure':<28} {'value':>9} {'quartiles':<20} {'target':>9}")
