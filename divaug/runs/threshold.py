@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float
 
 from divaug.base.stats import wilson_interval
 
+HALF = 0.5  # from here on an image is more probably of the class than of all others together
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -51,9 +53,12 @@ def operating_point(
 def for_sensitivity(
     scores: Float[np.ndarray, "N"], positive: Bool[np.ndarray, "N"], promise: float, *, confidence: float = 0.95
 ) -> tuple[OperatingPoint, bool]:
-    """Return the highest threshold whose sensitivity has a lower Wilson bound of at least ``promise``.
+    """Return the highest threshold, at most one half, whose sensitivity has a lower Wilson bound of ``promise``.
 
-    Where no threshold has one, because there are too few images of the class, the one that finds all of them is
+    A class that is told well would else get a threshold such as 0.9999, where another network's probabilities are
+    others: with it, red blood cells (0.91 in the folds) were found to 13, 22 and 44 % in three of twenty splits.
+
+    Where no threshold has such a bound, because there are too few images of the class, the one that finds all of them is
     returned, and False.
 
     Args:
@@ -73,9 +78,9 @@ def for_sensitivity(
     own = np.sort(scores[positive])[::-1]
     points = (operating_point(scores, positive, t, confidence=confidence) for t in np.unique(own)[::-1])
     found = next((point for point in points if point.sensitivity[1] >= promise), None)
-    if found is not None:
-        return found, True
-    return operating_point(scores, positive, own[-1], confidence=confidence), False
+    if found is None:
+        return operating_point(scores, positive, own[-1], confidence=confidence), False
+    return (operating_point(scores, positive, HALF, confidence=confidence) if found.threshold > HALF else found), True
 
 
 def for_specificity(

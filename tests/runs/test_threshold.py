@@ -33,13 +33,19 @@ def test_an_operating_point_counts():
 def test_the_highest_threshold_that_keeps_the_promise(seed, promise):
     values, positive = scores(seed)
     point, holds = for_sensitivity(values, positive, promise)
-    assert holds and point.sensitivity[1] >= promise
-    higher = [t for t in np.unique(values) if t > point.threshold]
+    assert holds and point.sensitivity[1] >= promise and point.threshold <= 0.5
+    higher = [t for t in np.unique(values) if point.threshold < t <= 0.5]
     assert all(operating_point(values, positive, t).sensitivity[1] < promise for t in higher)
     other, holds = for_specificity(values, positive, promise)
     assert holds and other.specificity[1] >= promise
     lower = [t for t in np.unique(values) if t < other.threshold]
     assert all(operating_point(values, positive, t).specificity[1] < promise for t in lower)
+
+
+def test_a_class_that_is_told_well_keeps_one_half():
+    values, positive = np.array([0.99999] * 60 + [0.6] * 5 + [0.001] * 50), np.arange(115) < 65
+    point, holds = for_sensitivity(values, positive, 0.8)
+    assert holds and point.threshold == 0.5 and point.sensitivity[0] == 1  # not 0.99999, which finds 60 of 65
 
 
 def test_too_few_images_cannot_promise():
