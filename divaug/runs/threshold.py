@@ -58,8 +58,8 @@ def for_sensitivity(
     A class that is told well would else get a threshold such as 0.9999, where another network's probabilities are
     others: with it, red blood cells (0.91 in the folds) were found to 13, 22 and 44 % in three of twenty splits.
 
-    Where no threshold has such a bound, because there are too few images of the class, the one that finds all of them is
-    returned, and False.
+    Where no threshold has such a bound, because there are too few images of the class, the one that finds all of them
+    is returned, and False.
 
     Args:
         scores: Probability of the class for every image, from networks that were not trained on it.
