@@ -181,6 +181,15 @@ def test_what_pretrained_weights_gave_is_what_the_rows_say():
         assert said.format(sum(gain) / len(gain), *t_interval(gain)) in text
 
 
+def test_how_often_a_promise_was_kept_is_what_the_rows_say():
+    rows = pd.read_csv(ROOT / "benchmarks/results/promise.csv")
+    rows = rows[rows["allowed"]]
+    kept = (rows["found"] / rows["held_out"] >= 0.9).sum()
+    text = " ".join(TEXT.split())
+    assert f"a promise of 0.9 was kept in {kept} of {len(rows)} cases (20 splits, the four classes" in text
+    assert rows["split"].nunique() == 20 and rows["class"].nunique() == 4
+
+
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for line in CONSOLE:
