@@ -70,10 +70,10 @@ def for_sensitivity(
     Example:
         >>> import numpy as np
         >>> from divaug.runs.threshold import for_sensitivity
-        >>> scores, positive = np.linspace(0, 1, 400), np.arange(400) >= 200
+        >>> scores, positive = np.linspace(0, 1, 400), np.arange(400) >= 100
         >>> point, holds = for_sensitivity(scores, positive, 0.9)
         >>> round(point.sensitivity[0], 3), point.sensitivity[1] >= 0.9, holds
-        (0.945, True, True)
+        (0.937, True, True)
     """
     own = np.sort(scores[positive])[::-1]
     points = (operating_point(scores, positive, t, confidence=confidence) for t in np.unique(own)[::-1])

@@ -75,8 +75,12 @@ def deal(config: Config, folds: int | str) -> Deal:
 
 
 def folder_of(config: Config, dealt: Deal, fold: int | None) -> RunFolder:
-    """Return the folder of a method's run in a fold, or, for None, on all images."""
-    where = Path(config.output_dir) / f"{experiment_name(config)}-{dealt.folds}folds" / method_label(config)
+    """Return the folder of a method's run in a fold, or, for None, on all images.
+
+    The data's identity is in its name: after a label was mended all folds are trained anew.
+    """
+    experiment = f"{experiment_name(config)}-{dealt.folds}folds-{dealt.identity}"
+    where = Path(config.output_dir) / experiment / method_label(config)
     return RunFolder(where / ("all" if fold is None else f"fold{fold}"))
 
 

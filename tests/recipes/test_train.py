@@ -236,6 +236,25 @@ def test_a_second_command_trains_nothing_anew(model, cells, capsys, monkeypatch)
     capsys.readouterr()
 
 
+def test_folds_of_other_labels_are_not_taken_for_these(cells, tmp_path, capsys):
+    """A wrong label was mended: as many images as before, and none of the old folds' results."""
+    (tmp_path / "images").mkdir()
+    for file in cells.glob("*.png"):
+        shutil.copy(file, tmp_path / "images" / file.name)
+    table = pd.read_csv(cells / "cells.csv", dtype=str)
+    matrices = []
+    for labels in (table["label"], table["label"].replace({"kind 0": "kind 1", "kind 1": "kind 0"})):
+        table.assign(label=labels).to_csv(tmp_path / "images" / "cells.csv", index=False)
+        assert train.main([
+            str(tmp_path / "images" / "cells.csv"), "--folds", "2", "--methods", "erm", "--image-size", "8", "--epochs", "1",
+            "--model.widths", "[8]", "--quiet", "--output-dir", str(tmp_path / "runs"), "--models-dir", str(tmp_path),
+        ]) == 0  # fmt: skip
+        matrices.append(pd.read_csv(tmp_path / "cells" / "out_of_fold.csv")["p_kind 0"])
+    assert len(list((tmp_path / "runs").glob("*"))) == 2
+    assert not np.allclose(*matrices)
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
