@@ -119,7 +119,9 @@ def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], ch
     print(f"{name} from a probability of {point.threshold:.4g}: {said}")
     for title, (value, low, high), n in rows:
         print(f"  {title} {100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}] of {n} out-of-fold images")
-    print(f"  {false} others are called so")
+    right = round(point.sensitivity[0] * point.positives)
+    share = f": of {right + false} called {name}, {100 * right / (right + false):.0f} % are" if right + false else ""
+    print(f"  {false} others are called so{share}")
     if len(thresholds) > 1:
         print(_together(decided, table, classes))
     if exported := sorted(file.name for file in path.glob("*.onnx")):
@@ -134,7 +136,9 @@ def _together(decision: Any, table: Any, classes: Sequence[str]) -> str:
     for name in decision.thresholds:
         called, own = made == classes.index(name), labels == name
         right = int((called & own).sum())
-        lines.append(f"    {name}: finds {right} of {own.sum()}; {called.sum() - right} others are called so")
+        alone = int((table.loc[own, f"p_{name}"] >= decision.thresholds[name]).sum())
+        lost = f" ({alone} alone: other thresholds take {alone - right})" if right < alone else ""
+        lines.append(f"    {name}: finds {right} of {own.sum()}{lost}; {called.sum() - right} others are called so")
     return "\n".join(lines)
 
 

@@ -143,7 +143,12 @@ def test_a_threshold_is_promised_where_there_are_enough_images_and_applied(model
     made = Decision(thresholds=set_to).decide(table.filter(like="p_").to_numpy(), [f"kind {c}" for c in range(4)])
     for c in (0, 3):  # what all thresholds do together
         own, called = table["label"] == f"kind {c}", made == c
-        finds = f"kind {c}: finds {(own & called).sum()} of {own.sum()}; {(called & ~own).sum()} others are called so"
+        alone = (own & (table[f"p_kind {c}"] >= set_to[f"kind {c}"])).sum()
+        found = (own & called).sum()
+        lost = f" ({alone} alone: other thresholds take {alone - found})" if found < alone else ""
+        finds = (
+            f"kind {c}: finds {(own & called).sum()} of {own.sum()}{lost}; {(called & ~own).sum()} others are called so"
+        )
         assert finds in told
     scores, own = table["p_kind 3"], table["label"] == "kind 3"
     assert f"  {((scores >= set_to['kind 3']) & ~own).sum()} others are called so" in told
