@@ -10,7 +10,7 @@ from typing import Any
 
 from divaug.base.errors import ConfigError
 
-MEMORY_OF_A_RUN = 2 * 2**30  # bytes: torch and a small network on a named data set take 1 to 1.5 GiB
+MEMORY_OF_A_RUN = 2 * 2**30  # bytes, with room: runs of small networks were seen to hold 0.7 to 1.3 GiB
 
 
 @dataclass(frozen=True)

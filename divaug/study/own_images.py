@@ -1,5 +1,6 @@
 """From one's own images to a model folder: candidates in folds, a conclusion, one model of all images, a page."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -125,7 +126,7 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
 def _still_falling(run: RunFolder, classes: int) -> bool:
     losses = [row["metrics"]["train/loss"] for row in run.metrics.rows()]
     before = losses[-max(2, len(losses) // 10)] if len(losses) > 1 else losses[-1]
-    return losses[-1] > LEARNED * np.log(classes) and (before - losses[-1]) / before > STEEP
+    return losses[-1] > LEARNED * math.log(classes) and (before - losses[-1]) / before > STEEP
 
 
 def _class_table(dealt: Deal, choice: Choice) -> Any:

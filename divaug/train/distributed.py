@@ -1,8 +1,8 @@
 """One run over several processes that torchrun starts: each has a share of every batch's rows.
 
-Every process draws the whole batch and makes it ready, which costs a hundredth of a step, and takes its rows of it. So
-draws and counts are those of one process whatever their number. Gradients are summed over a loss whose denominator is
-the whole batch's: the mean of the processes' own losses would be another number. Batch normalisation is of each
+Every process draws the whole batch and makes it ready, which costs a few hundredths of a step, and takes its rows.
+So draws and counts are those of one process whatever their number. Gradients are summed over a loss whose denominator
+is the whole batch's: the mean of the processes' own losses would be another number. Batch normalisation is of each
 process's own rows, with the buffers of the first process at the end of every epoch.
 """
 

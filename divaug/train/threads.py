@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-ENOUGH = (
-    100_000_000  # multiply-adds in a step's forward pass from which a second thread pays (benchmarks/neighbours.py)
-)
+ENOUGH = 100_000_000  # multiply-adds of a step's forward pass; below it a run gets one thread
 
 
 def threads_for(network: nn.Module, shape: tuple[int, int, int], rows: int) -> int:

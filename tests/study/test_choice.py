@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from divaug.base.stats import wilson_interval
+from divaug.runs.folder import RunFolder
 from divaug.study.choice import choose, resampled
+from divaug.study.own_images import _still_falling
 
 CLASSES = ("a", "b", "rare")
 
@@ -76,3 +78,18 @@ def test_a_difference_by_chance_is_rarely_called_a_winner():
         logits = {name: predictions(LABELS, 0.7, 10 * seed + i) for i, name in enumerate(("erm", "x", "y", "z"))}
         wrong += choose(logits, LABELS, None, CLASSES, seed=seed).winner != "erm"
     assert wrong <= 9
+
+
+@pytest.mark.parametrize(
+    ("losses", "steep"),
+    [
+        ([2.0] * 8 + [1.5, 1.0], True),  # a third in the last epochs, and far from 0
+        ([2.0] * 8 + [1.02, 1.0], False),  # hardly falling
+        ([2.0] * 8 + [0.03, 0.01], False),  # nothing is left to learn: below a twentieth of chance's loss
+    ],
+)
+def test_a_loss_is_still_falling_steeply_if_there_is_more_to_learn(losses, steep, tmp_path):
+    run = RunFolder(tmp_path)
+    for epoch, loss in enumerate(losses):
+        run.metrics.append({"epoch": epoch, "metrics": {"train/loss": loss}, "per_class": {}})
+    assert bool(_still_falling(run, 7)) is steep
