@@ -26,6 +26,7 @@ from divaug.config.schema import (
 )
 
 COMPONENT_FLAGS = ("model", "optim", *FAMILY_OF)
+_OWN = 3  # groups of a parser before the keys: positional arguments, options, what to run
 _SPECIAL = {"phases", "imports", "head", "method", "seed", "download", "monitor", "weights_digest", "threads"}
 
 
@@ -90,7 +91,10 @@ def parse(
     argv, component_flags = take_component_options(argv)
     parser = _build_parser(program, description, recipe, methods, positional)
     shared = {action.dest for action in parser._actions}
+    shown = len(parser._action_groups)
     own_flags(parser)
+    groups = parser._action_groups  # a recipe's own flags come before the hundred keys that all recipes have
+    groups[_OWN:_OWN], groups[shown:] = groups[shown:], []
     known = parser.read(argv)
     given = {key: value for key, value in vars(known).items() if value is not None}
     if "imports" in given:  # absolute, so that the run's own record of them works from anywhere

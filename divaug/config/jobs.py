@@ -101,10 +101,10 @@ def share(shard: str | None) -> slice:
     return slice(int(found[1]) - 1, None, int(found[2]))
 
 
-def add_jobs(group: Any) -> None:
+def add_jobs(group: Any, default: str = "1") -> None:
     """Add the flag for many runs at once."""
-    text = "runs at once, one thread each; auto: one a processor, as memory allows (default: 1)"
-    group.add_argument("--jobs", default="1", metavar="auto|N", help=text)
+    text = f"runs at once, one thread each; auto: one a processor, as memory allows (default: {default})"
+    group.add_argument("--jobs", default=default, metavar="auto|N", help=text)
 
 
 def jobs_of(jobs: str, runs: int = sys.maxsize, threads: int = 0) -> int:

@@ -43,6 +43,7 @@ NEAR_RMS = 0.15  # root mean square difference of thumbnails, in standard deviat
 TELLING_AUC = 0.95  # area under the ROC curve of image size for one class against the others
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 _BANDS, _WINDOW = 4, 100
+_SHOWN = 3  # pairs in a line
 _ENOUGH = 5  # images of a class that is said to be told by something
 
 
@@ -53,12 +54,14 @@ class Finding:
     Attributes:
         kind: A key of ``KINDS``.
         text: What, where, and a way out, in one line.
-        files: The files concerned, pairs side by side.
+        files: The files concerned.
+        sets: For files that belong together (copies of one image, a pair), the number of each one's set.
     """
 
     kind: str
     text: str
     files: tuple[Path, ...] = ()
+    sets: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:  # one line, whatever is in names: a newline would forge another finding
         object.__setattr__(self, "text", one_line(self.text))
@@ -117,19 +120,38 @@ def _identical(items: list[Item]) -> list[Finding]:
     within = [g for g, p, c in zip(groups, several_parts, several_classes, strict=True) if not p and not c]
     findings = []
     for kind, chosen, what in (
-        ("leak", across, "images are byte for byte in several parts"),
-        ("two_classes", classes, "images are byte for byte in several classes"),
-        ("copies", within, "images have identical copies in their own class"),
+        ("leak", across, ("image is", "images are", "byte for byte in several parts")),
+        ("two_classes", classes, ("image is", "images are", "byte for byte in several classes")),
+        ("copies", within, ("image has", "images have", "identical copies in its own class")),
     ):
         if chosen:
-            first = chosen[0]
-            a = first[0]
-            b = next((i for i in first[1:] if (i.part, i.label) != (a.part, a.label)), first[1])
-            text = f"{len(chosen)} {what}: {a.path} ({_where(a)}) = {b.path} ({_where(b)})"
+            text = f"{_counted(chosen, *what)}: {_shown([_unlike(group) for group in chosen], '=')}"
             if kind == "copies":
-                text += f"; {sum(len(g) - 1 for g in chosen)} files could go"
-            findings.append(Finding(kind, text, tuple(i.path for g in chosen for i in g)))
+                spare = sum(len(g) - 1 for g in chosen)
+                text += f"; {spare} {'file' if spare == 1 else 'files'} could go"
+            findings.append(_finding(kind, text, chosen))
     return findings
+
+
+def _unlike(group: list[Item]) -> tuple[Item, Item]:
+    """Return two of some copies, in different parts or classes if there are such."""
+    first, *others = group
+    return first, next((i for i in others if (i.part, i.label) != (first.part, first.label)), others[0])
+
+
+def _counted(found: Sequence[Sequence[Item]], one: str, several: str, what: str) -> str:
+    return f"{len(found)} {one if len(found) == 1 else several} {what}"
+
+
+def _shown(pairs: Sequence[tuple[Item, Item]], sign: str) -> str:
+    """Return a few pairs, and where all of them are."""
+    shown = "; ".join(f"{a.path} ({_where(a)}) {sign} {b.path} ({_where(b)})" for a, b in pairs[:_SHOWN])
+    return shown + (f"; and {len(pairs) - _SHOWN} more (divaug audit --save)" if len(pairs) > _SHOWN else "")
+
+
+def _finding(kind: str, text: str, sets: Sequence[Sequence[Item]]) -> Finding:
+    numbers = tuple(n for n, group in enumerate(sets, start=1) for _ in group)
+    return Finding(kind, text, tuple(item.path for group in sets for item in group), numbers)
 
 
 def _where(item: Item) -> str:
@@ -201,14 +223,15 @@ def _near(items: list[Item]) -> list[Finding]:
     within = [(a, b) for a, b in pairs if a.part == b.part and a.label == b.label]
     findings = []
     for kind, chosen, what in (
-        ("near_leak", across, "pairs of nearly identical images lie across parts"),
-        ("near_copies", classes, "pairs of nearly identical images lie in different classes of one part"),
-        ("near_copies", within, "pairs of nearly identical images lie in one class and part"),
+        ("near_leak", across, "across parts"),
+        ("near_copies", classes, "in different classes of one part"),
+        ("near_copies", within, "in one class and part"),
     ):
         if chosen:
-            a, b = chosen[0]
-            text = f"{len(chosen)} {what}: {a.path} ({_where(a)}) ~ {b.path} ({_where(b)})"
-            findings.append(Finding(kind, text, tuple(i.path for pair in chosen for i in pair)))
+            said = _counted(
+                chosen, "pair of nearly identical images lies", "pairs of nearly identical images lie", what
+            )
+            findings.append(_finding(kind, f"{said}: {_shown(chosen, '~')}", chosen))
     return findings
 
 

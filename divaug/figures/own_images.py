@@ -1,4 +1,4 @@
-"""Figures of a model on one's own images: recall per class, confusion, and the surest mistakes."""
+"""Figures of a model on one's own images: recall per class, confusion, operating curves, augmented views, mistakes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -120,25 +120,12 @@ def views(path: Path, rows: Mapping[str, Sequence[np.ndarray]]) -> Path:
     return path
 
 
-def mistakes(path: Path, rows: Any) -> Path:
-    """Draw images that were misclassified, with label, prediction and probability.
+def thumbnail(path: Path, image: str, side: int) -> Path:
+    """Write an image file as a PNG of at most a number of pixels a side; return it."""
+    from PIL import Image, ImageOps
 
-    Args:
-        path: Output file.
-        rows: ``path``, ``label``, ``predicted``, ``probability``.
-    """
-    from PIL import Image
-
-    columns = 4  # readable on a phone
-    lines = -(-len(rows) // columns)
-    made, axes = figure(1.6 * columns, 2.0 * lines, lines, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for number, (axis, row) in enumerate(zip(axes.flat, rows.itertuples(), strict=False), start=1):
-        with Image.open(row.path) as file:
-            axis.imshow(np.asarray(file.convert("RGB")))
-        axis.set_title(
-            f"{number}: {named(row.label, 16)}\n→ {named(row.predicted, 16)} {row.probability:.2f}", fontsize=7
-        )
-    save(made, path)
+    with Image.open(image) as file:
+        shown = ImageOps.exif_transpose(file).convert("RGB")
+    shown.thumbnail((side, side))
+    shown.save(path)
     return path

@@ -35,7 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             text = f"{told['help']} (default: %(default)s)" if default is not None else told["help"]
             how: Any = {"type": kind, "default": default, "choices": choices, "metavar": kind.__name__.upper()}
             parser.add_argument("--" + key.replace("_", "-"), help=text, **how)
-        parser.add_argument("--save", metavar="FILE.csv", help="write one row per finding and file")
+        parser.add_argument(
+            "--save",
+            metavar="FILE.csv",
+            help="write one row per finding and file; copies of an image share a set",
+        )
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.read(arguments)
         from divaug.base.errors import ConfigError, DataError
@@ -62,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"note: {few}")
         if not findings:
             print(f"nothing {'else ' if few else ''}was found; looked at: {CHECKED}")
+        print("not looked at: whether labels are right; after divaug train, the page shows the surest mistakes")
         if chosen.save is not None:
             _save(Path(chosen.save), findings)
             print(f"findings: {chosen.save}")
@@ -101,7 +106,7 @@ def _check_save(file: Path) -> None:
     """Refuse a file that is something else, or that cannot be written, before anything is scanned."""
     from divaug.base.errors import ConfigError
 
-    if file.is_dir() or (file.exists() and not file.read_bytes().startswith(b"kind,finding,file")):
+    if file.is_dir() or (file.exists() and not file.read_bytes().startswith(b"kind,finding,set,file")):
         raise ConfigError(f"--save {file}: it exists and holds something else; name another file")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -115,10 +120,11 @@ def _save(file: Path, findings: list[Any]) -> None:
     import pandas as pd
 
     rows = [
-        {"kind": finding.kind, "finding": _utf8(finding.text), "file": _utf8(str(path))}
-        for finding in findings for path in (finding.files or ("",))
-    ]  # fmt: skip
-    table: Any = pd.DataFrame(rows, columns=["kind", "finding", "file"])
+        {"kind": finding.kind, "finding": _utf8(finding.text), "set": number, "file": _utf8(str(path))}
+        for finding in findings
+        for path, number in zip(finding.files or ("",), finding.sets or ("",) * max(1, len(finding.files)), strict=True)
+    ]
+    table: Any = pd.DataFrame(rows, columns=["kind", "finding", "set", "file"])
     table.to_csv(file, index=False)
 
 

@@ -8,7 +8,6 @@ MODEL is a model folder or a run. IMAGES are files, folders (with what lies belo
 model's thresholds and is empty where the model abstains; a file that cannot be read is a row that says why.
 """
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from divaug.base.errors import ConfigError, DataError
+from divaug.base.files import file_digest
 from divaug.config.command import Parser, add_trust
 from divaug.config.command import main as run_main
 
@@ -56,7 +56,7 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
             bad = table["unreadable"] != ""
             unreadable += int(bad.sum())
             counts.update(table.loc[~bad, "decision"])
-            known += sum(os.path.abspath(path) in trained for path in table["path"])
+            known += sum(_digest(path) in trained for path in table["path"]) if trained else 0
     finally:
         if temporary is not None:
             target.close()
@@ -71,7 +71,10 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
     if thresholds := list(model.decision.thresholds):
         print(f"note: thresholds of {', '.join(thresholds)} were applied; the column label is without", file=sys.stderr)
     if known:
-        note = f"note: the model was trained on {known} of these images: see out_of_fold.csv for how good it is"
+        note = (
+            f"note: the model was trained on {known} of these images (their files are identical): what it says of them "
+            "is no measure of how good it is, out_of_fold.csv is"
+        )
         print(note, file=sys.stderr)
     if output is not None:
         print(output)
@@ -79,13 +82,21 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
 
 
 def _trained_on(model: Path) -> set[str]:
-    """Return the files that a model folder's network was trained on; none for a run."""
+    """Return the SHA-256 of the files that a model folder's network was trained on; none for a run."""
     import pandas as pd
 
-    file = model / "out_of_fold.csv"
-    if not file.exists() or "path" not in pd.read_csv(file, nrows=0):
-        return set()
-    return {os.path.abspath(path) for path in pd.read_csv(file, usecols=["path"], dtype=str)["path"]}
+    from divaug.runs.model_folder import TRAINED_ON
+
+    file = model / TRAINED_ON
+    return set(pd.read_csv(file, dtype=str)["sha256"]) if file.exists() else set()
+
+
+def _digest(path: str) -> str:
+    """Return the SHA-256 of a file, nothing of one that cannot be read: its row says so."""
+    try:
+        return file_digest(Path(path))
+    except OSError:
+        return ""
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     python -m divaug.recipes.threshold models/cells --class eosinophil --sensitivity 0.9
     python -m divaug.recipes.threshold models/cells --class eosinophil --cost-miss 10 --cost-false 1
     python -m divaug.recipes.threshold models/cells --abstain 0.05
+    python -m divaug.recipes.threshold models/cells             # what is set, and what it does
     python -m divaug.recipes.threshold models/cells --clear
 
 It is chosen on out-of-fold probabilities, so that the lower Wilson bound keeps the promise; where there are too few
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _set(chosen: Any) -> int:
+    from divaug.report.operating import together
     from divaug.report.own_images import out_of_fold, write_page
     from divaug.runs.decision import Decision
     from divaug.runs.model_folder import contents, decide, is_model_folder
@@ -60,6 +62,10 @@ def _set(chosen: Any) -> int:
         if (path / "out_of_fold.csv").exists():
             print(f"page: {write_page(path)}")
         return 0
+    content = contents(path)  # not the network: it may be the user's own code
+    classes = content["classes"]
+    if not any(wanted) and chosen.name is None and chosen.abstain is None and not chosen.anyway:
+        return _show(path, Decision(**content["decision"]), classes)
     if chosen.abstain is None and sum(wanted) != 1:
         raise ConfigError("give one of --sensitivity, --specificity, --cost-miss with --cost-false, or --abstain")
     if sum(wanted) and chosen.name is None:
@@ -70,8 +76,6 @@ def _set(chosen: Any) -> int:
             raise ConfigError(f"--{flag} must lie in (0, 1), got {value}")
     if costs and not all(cost is not None and cost > 0 for cost in (chosen.cost_miss, chosen.cost_false)):
         raise ConfigError("--cost-miss and --cost-false go together, and must be > 0")
-    content = contents(path)  # not the network: it may be the user's own code
-    classes = content["classes"]
     if chosen.name is not None and chosen.name not in classes:
         raise ConfigError(f"the model has no class {chosen.name!r}; {suggestion(chosen.name, classes)}")
     table = out_of_fold(path, classes)
@@ -81,18 +85,36 @@ def _set(chosen: Any) -> int:
         import numpy as np
 
         bound = float(np.quantile(table["probability"], chosen.abstain))
-        decide(path, abstain=bound)
+        decided = decide(path, abstain=bound)
         print(f"abstains below a probability of {bound:.3f}: {100 * chosen.abstain:g} % of out-of-fold images")
+        print(f"  {together(table, decided, classes)[-1]}")
     print(f"page: {write_page(path)}")
     return 0
 
 
+def _show(path: Path, decision: Any, classes: Sequence[str]) -> int:
+    """Print the thresholds that are set."""
+    from divaug.report.operating import lines_of, together
+    from divaug.report.own_images import out_of_fold
+
+    if not decision.thresholds and not decision.abstain:
+        print("no threshold is set: decision is the most probable class (--class NAME --sensitivity 0.9 sets one)")
+        return 0
+    table = out_of_fold(path, classes)
+    for name in decision.thresholds:
+        print("\n  ".join(lines_of(table, decision, classes, name)))
+    if lines := together(table, decision, classes):
+        print("\n  ".join(["all together:", *lines]))
+    return 0
+
+
 def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], chosen: Any) -> None:
+    from divaug.report.operating import lines_of, scores_of, together
     from divaug.runs.model_folder import decide
     from divaug.runs.threshold import for_costs, for_sensitivity, for_specificity
 
     name = chosen.name
-    scores, positive = table[f"p_{name}"].to_numpy(dtype=float), (table["label"] == name).to_numpy()
+    scores, positive = scores_of(table, name)
     if not positive.any() or positive.all():
         counts = int(positive.sum()), int((~positive).sum())
         raise DivaugError(f"the folds tested {counts[0]} images of {name} and {counts[1]} others")
@@ -107,39 +129,37 @@ def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], ch
         point = for_costs(scores, positive, chosen.cost_miss, chosen.cost_false)
         promise = f"least cost at {chosen.cost_miss:g} a miss and {chosen.cost_false:g} a false call"
     said = promise if holds else f"{promise} cannot be promised: too few images"
-    false = round((1 - point.specificity[0]) * point.negatives)
     if not holds and not chosen.anyway:
+        false = round((1 - point.specificity[0]) * point.negatives)
         raise DivaugError(
             f"{promise} of {name} cannot be promised from {point.positives} tested images: nothing was set; --anyway "
             f"sets a probability of {point.threshold:.4g}, with which {false} of {point.negatives} others are called so"
         )
     thresholds, notes = {**decision.thresholds, name: point.threshold}, {**decision.notes, name: said}
     decided = decide(path, thresholds=thresholds, notes=notes)
-    rows = (("sensitivity", point.sensitivity, point.positives), ("specificity", point.specificity, point.negatives))
-    print(f"{name} from a probability of {point.threshold:.4g}: {said}")
-    for title, (value, low, high), n in rows:
-        print(f"  {title} {100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}] of {n} out-of-fold images")
-    right = round(point.sensitivity[0] * point.positives)
-    share = f": of {right + false} called {name}, {100 * right / (right + false):.0f} % are" if right + false else ""
-    print(f"  {false} others are called so{share}")
+    lines = lines_of(table, decided, classes, name)
+    if chosen.sensitivity is not None and holds:
+        lines += _set_by_one(table, name, scores, positive, point.threshold, chosen.sensitivity)
+    print("\n  ".join(lines))
     if len(thresholds) > 1:
-        print(_together(decided, table, classes))
+        print("\n    ".join(["  all thresholds together:", *together(table, decided, classes)]))
     if exported := sorted(file.name for file in path.glob("*.onnx")):
         print(f"  {exported[0]}.json has it too; copies elsewhere have the thresholds that they were exported with")
 
 
-def _together(decision: Any, table: Any, classes: Sequence[str]) -> str:
-    """Return what all thresholds do together on out-of-fold images: one class's threshold takes images from another."""
-    made = decision.decide(table[[f"p_{name}" for name in classes]].to_numpy(dtype=float), classes)
-    labels = table["label"].to_numpy()
-    lines = ["  all thresholds together:"]
-    for name in decision.thresholds:
-        called, own = made == classes.index(name), labels == name
-        right = int((called & own).sum())
-        alone = int((table.loc[own, f"p_{name}"] >= decision.thresholds[name]).sum())
-        lost = f" ({alone} alone: other thresholds take {alone - right})" if right < alone else ""
-        lines.append(f"    {name}: finds {right} of {own.sum()}{lost}; {called.sum() - right} others are called so")
-    return "\n".join(lines)
+def _set_by_one(table: Any, name: str, scores: Any, positive: Any, threshold: float, sensitivity: float) -> list[str]:
+    """Return a line that names the image whose probability is the threshold, if it would be far higher without it."""
+    from divaug.runs.threshold import for_sensitivity
+
+    (at,) = ((scores == threshold) & positive).nonzero()
+    if len(at) != 1 or "path" not in table:
+        return []
+    others = scores != threshold
+    without, _ = for_sensitivity(scores[others], positive[others], sensitivity)
+    if without.threshold < 2 * threshold:
+        return []
+    image = table["path"].iloc[at[0]]
+    return [f"one image sets it: without {image} it would be {without.threshold:.4g}; is it labelled {name} rightly?"]
 
 
 if __name__ == "__main__":

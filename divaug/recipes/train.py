@@ -1,7 +1,7 @@
 """From your own images to a model that you can use: candidates compared on folds, one model of all images.
 
     python -m divaug.recipes.train cells.csv
-    python -m divaug.recipes.train my_images --folds 10 --jobs 2 --name cells
+    python -m divaug.recipes.train my_images --folds 10 --jobs 1 --name cells
 
 PATH is a folder of class folders, or a CSV (path, label, optionally group). Four fixed candidates are compared on the
 folds: erm, logit_adjusted, ros and strong_tail (stronger augmentation of rare classes). No group is on both sides of a
@@ -54,7 +54,7 @@ def _flags(parser: Any) -> None:
         "--name", metavar="NAME", help="name of the model folder (default: the name of PATH, with -smoke after a trial)"
     )
     group.add_argument("--models-dir", default="models", metavar="DIR", help="where it is written (default: models)")
-    add_jobs(group)
+    add_jobs(group, "auto")
 
 
 def _train(request: flags.Request) -> int:
@@ -72,12 +72,16 @@ def _train(request: flags.Request) -> int:
     os.environ.setdefault("MPLBACKEND", "Agg")
     from divaug.base.progress import Progress
     from divaug.study.own_images import train_model
+    from divaug.train.build import find_device
 
     progress = Progress("none" if request.quiet else first.progress)
     for method in request.left_out:
         progress.say(f"{method} is left out: it changes images, and train head extracts features once")
     configs = [replace(config, progress="none") for config in request.configs]
-    jobs = jobs_of(request.extra["jobs"], threads=first.threads)
+    asked = request.extra["jobs"]
+    if asked == "auto" and find_device(first.device).type != "cpu":
+        asked = "1"  # how many networks a GPU holds is for the user to say
+    jobs = jobs_of(asked, threads=first.threads)
     train_model(configs, folds if folds == "groups" else int(folds), folder, jobs=jobs, say=progress.say)
     print((folder / "card.md").read_text(encoding="utf-8"))
     print(f"model: {folder}\npage: {folder / 'report' / 'index.html'}")

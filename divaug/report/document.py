@@ -19,6 +19,9 @@ li { overflow-wrap: anywhere; }
 @media (max-width: 600px) { th, td { padding: 3px 5px; font-size: 12px; } ul { padding-left: 1.2rem; } }
 img { max-width: 100%; height: auto; }
 figure { margin: 1.5rem 0; }
+div.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 0 14px; }
+div.gallery figure { margin: 0.5rem 0; overflow-wrap: anywhere; }
+div.gallery img { width: 100%; image-rendering: pixelated; }
 figcaption { color: #444; font-size: 14px; }
 code { background: #f2f2f2; padding: 1px 4px; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -60,6 +63,10 @@ class Document:
         """Add an image file."""
         self._blocks.append(("figure", (path, caption)))
 
+    def gallery(self, images: list[tuple[Path, str]]) -> None:
+        """Add image files side by side, as many as fit, each with a caption."""
+        self._blocks.append(("gallery", images))
+
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
         """Write ``NAME.md``, which refers to the image files, and ``NAME.html``, which holds them; return both."""
         make_folder(folder)
@@ -77,9 +84,10 @@ class Document:
                 parts.append("\n".join(f"- {item}" for item in content))
             elif kind == "code":
                 parts.append(f"```\n{content}\n```")
-            elif kind == "figure":
-                path = content[0].relative_to(folder) if content[0].is_relative_to(folder) else content[0].name
-                parts.append(f"![{plain(content[1])}]({path})\n\n{plain(content[1])}")
+            elif kind in ("figure", "gallery"):
+                for file, caption in content if kind == "gallery" else [content]:
+                    path = file.relative_to(folder) if file.is_relative_to(folder) else file.name
+                    parts.append(f"![{plain(caption)}]({path})\n\n{plain(caption)}")
             elif kind == "table":
                 rows = [list(content.columns), *([show(v) for v in row] for row in content.itertuples(index=False))]
                 lines = ["| " + " | ".join(plain(str(cell)) for cell in row) + " |" for row in rows]
@@ -99,12 +107,9 @@ class Document:
             elif kind == "code":
                 parts.append(f"<pre><code>{html.escape(content)}</code></pre>")
             elif kind == "figure":
-                data = base64.b64encode(content[0].read_bytes()).decode()
-                caption = html.escape(content[1])
-                parts.append(
-                    f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'
-                    f"<figcaption>{caption}</figcaption></figure>"
-                )
+                parts.append(_figure(*content))
+            elif kind == "gallery":
+                parts.append('<div class="gallery">' + "".join(_figure(*each) for each in content) + "</div>")
             elif kind == "table":
                 head = "".join(f"<th>{html.escape(str(c))}</th>" for c in content.columns)
                 body = "".join(
@@ -119,6 +124,11 @@ class Document:
             f"<title>{html.escape(self.title)}</title><style>{_STYLE}</style></head><body>" + "\n".join(parts)
             + "</body></html>\n"
         )  # fmt: skip
+
+
+def _figure(path: Path, caption: str) -> str:
+    data, told = base64.b64encode(path.read_bytes()).decode(), html.escape(caption)
+    return f'<figure><img src="data:image/png;base64,{data}" alt="{told}"><figcaption>{told}</figcaption></figure>'
 
 
 def show(value: Any) -> str:
@@ -151,6 +161,6 @@ def _inline(text: str) -> str:
 
 def _cell(value: Any) -> str:
     figure = isinstance(value, int | float) and not isinstance(value, bool)
-    number = figure or (isinstance(value, str) and re.match(r"-?[\d.]+ (±|\[)", value) is not None)
+    number = figure or (isinstance(value, str) and re.match(r"[-+]?[\d.]+ (±|\[)", value) is not None)
     kind = ' class="number"' if number else ""
     return f"<td{kind}>{html.escape(show(value))}</td>"

@@ -1,5 +1,6 @@
 """The page of a model trained on one's own images: what to use, how good it is, and what it gets wrong."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from divaug.base.errors import DivaugError
 from divaug.base.files import make_folder
 from divaug.figures import own_images as plots
 from divaug.report.document import Document, plain
+from divaug.report.operating import lines_of, scores_of, together
 from divaug.runs.decision import Decision
 from divaug.runs.model_folder import contents
-from divaug.runs.threshold import OperatingPoint, operating_point
+from divaug.runs.threshold import operating_point
 
 MISTAKES = 20
+SIDE = 160  # pixels of an image on the page, at most
 CURVES = 4  # classes with an operating curve: those with a threshold, then the rarest
 
 
@@ -52,28 +55,27 @@ def write_page(folder: Path) -> Path:
     table = pd.DataFrame(card["classes"])
     document = Document(folder.name)
     document.text(f"{plain(card['conclusion'])}.")
+    document.text(plain(headline(card)))
     if card["notes"]:
         document.bullets([plain(note) for note in card["notes"]])
     document.heading("How good for each class?")
     document.text(
         "Recall of images that the network was not trained on (folds pooled), with Wilson 95 % intervals. Precision is "
-        "the share of right ones among the images that are called the class. Judged: the class has 20 tested images."
+        "the share of right ones among the images that are called the class. A class counts in the comparison of "
+        "methods if 20 of its images were tested; its interval says how well its recall is known."
     )
     document.figure(plots.recalls(report / "recall.png", table), "Recall per class; in brackets, tested images.")
     document.table(_readable_classes(table))
     document.heading("What is taken for what?")
-    numbers = {name: c for c, name in enumerate(classes)}
+    ordered = table["class"].tolist()  # as above: the largest first
+    numbers = {name: c for c, name in enumerate(ordered)}
     matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(matrix, (found["label"].map(numbers).to_numpy(), found["predicted"].map(numbers).to_numpy()), 1)
-    document.figure(plots.confusion(report / "confusion.png", matrix, classes), "Share of each class's images, in %.")
-    _mistakes(document, report, found)
-    _operating(document, report, found, table, decision)
+    document.figure(plots.confusion(report / "confusion.png", matrix, ordered), "Share of each class's images, in %.")
+    _mistakes(document, report, found, ordered)
+    _operating(document, report, found, table, decision, classes)
     document.heading("Methods compared")
-    document.text("Mean recall of the judged classes, and its difference from the first method, in points.")
-    document.table(pd.DataFrame(card["methods"]))
-    if len(card["methods"]) > 1 and "recalls" in card:
-        document.text("Recall of every class, in %:")
-        document.table(pd.DataFrame(card["recalls"]))
+    _methods(document, card)
     document.heading("The images")
     document.bullets([plain(line) for line in card.get("audit", [])] or ["Nothing was found wrong."])
     if (augmented := report / "augmentation.png").exists():
@@ -90,29 +92,109 @@ def write_page(folder: Path) -> Path:
     return page
 
 
+def headline(card: Mapping[str, Any]) -> str:
+    """Return the accuracy of out-of-fold predictions, beside the mean recall and what the largest class alone gives."""
+    shares = card["accuracy"]
+    used = next(row for row in card["methods"] if row["method"] == card["method"])
+    known = _known(used["mean recall"])
+    mean = f"; mean recall of the classes that count {used['mean recall']:.1f} %" if known else ""
+    return (
+        f"{shares['accuracy']:.1f} % of {shares['images']:,} out-of-fold images are right (always saying "
+        f"{card['classes'][0]['class']}: {shares['largest']:.1f} %){mean}."
+    )
+
+
 def _readable_classes(table: Any) -> Any:
     """Return the table of classes with an interval in one column: narrow enough for a phone."""
     import pandas as pd
 
-    spans = [
-        "-" if np.isnan(row.recall) else f"{row.recall:.1f} [{row.low:.0f}, {row.high:.0f}]"
-        for row in table.itertuples()
-    ]
     kept = {"class": table["class"], "images": table["images"]}
     if (table["images"] != table["tested"]).any():
         kept["tested"] = table["tested"]
-    return pd.DataFrame({**kept, "recall %": spans, "precision %": table["precision"], "judged": table["judged"]})
+    for name, ends in (("recall", ("low", "high")), ("precision", ("precision_low", "precision_high"))):
+        kept[f"{name} %"] = [
+            "-" if np.isnan(value) else f"{value:.1f} [{low:.0f}, {high:.0f}]"
+            for value, low, high in zip(*(table[column] for column in (name, *ends)), strict=True)
+        ]
+    return pd.DataFrame({**kept, "counts": table["judged"]})
 
 
-def _mistakes(document: Document, report: Path, found: Any) -> None:
+def _methods(document: Document, card: Mapping[str, Any]) -> None:
+    import pandas as pd
+
+    first, *others = card["methods"]
+    base = plain(first["method"])
+    document.text(f"Mean recall of the classes that count, and its difference from {base}, in points.")
+    document.table(pd.DataFrame({
+        "method": [row["method"] for row in card["methods"]],
+        "mean recall %": [_one(row["mean recall"]) for row in card["methods"]],
+        "points": [_points(row) for row in card["methods"]],
+    }))  # fmt: skip
+    if not others:
+        return
+    document.text("Recall of every class, in %:")
+    table = pd.DataFrame(card["recalls"])
+    names = [row["method"] for row in card["methods"]]
+    document.table(pd.DataFrame({"class": table["class"], **{name: table[name].map(_one) for name in names}}))
+    document.text(
+        f"Points of recall over {base}, per class that counts. Each interval holds with 95 % by "
+        "itself: of twenty, one lies beside 0 by chance."
+    )
+    gains = pd.DataFrame(card["gains"])
+    spans = {row["method"]: [_points(gain) for gain in gains[row["method"]]] for row in others}
+    document.table(pd.DataFrame({"class": gains["class"], **spans}))
+
+
+def _one(value: float | None) -> str:
+    return f"{value:.1f}" if _known(value) else "-"
+
+
+def _points(row: Mapping[str, Any]) -> str:
+    if not _known(row["difference"]):
+        return "-"
+    return f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+
+
+def _known(value: float | None) -> bool:
+    """Return whether a number is defined; in a file one that is not is null."""
+    return value is not None and not np.isnan(value)
+
+
+def _mistakes(document: Document, report: Path, found: Any, ordered: Sequence[str]) -> None:
+    """Show the surest mistakes, and how many each class has."""
+    import pandas as pd
+
     wrong = found[found["predicted"] != found["label"]]
     surest = wrong.sort_values("probability", ascending=False).head(MISTAKES)
     document.heading(f"The surest mistakes ({len(surest)} of {len(wrong)})")
+    folder = make_folder(report / "mistakes")
+    for old in folder.glob("*.png"):
+        old.unlink()
     if "path" in surest and len(surest := surest[[_readable(path) for path in surest["path"]]]):
-        document.text("Look here for wrong labels.")
-        document.figure(plots.mistakes(report / "mistakes.png", surest), "Label → prediction and its probability.")
-        rows = enumerate(surest.itertuples(), start=1)
-        document.bullets([plain(f"{n}: {row.path}, {row.label}, predicted {row.predicted}") for n, row in rows])
+        paths = [os.path.abspath(path) for path in found["path"]]
+        below = os.path.commonpath([os.path.dirname(path) for path in paths])
+        document.text(f"Look here for wrong labels. Images are below {plain(below)}.")
+        images = []
+        for number, row in enumerate(surest.itertuples(), start=1):
+            own = 100 * row.label_probability
+            caption = (
+                f"{number}: {row.label}, predicted {row.predicted} ({100 * row.probability:.1f} %, "
+                f"its label {own:.1f} %) {os.path.relpath(row.path, below)}"
+            )
+            images.append((plots.thumbnail(folder / f"{number:02d}.png", row.path, SIDE), caption))
+        document.gallery(images)
+    if len(wrong):
+        document.text(
+            "Mistakes per class. All of them are in `out_of_fold.csv`; its column label_probability, lowest first, is "
+            "where wrong labels are."
+        )
+        rows = []
+        for name in ordered:
+            own, of_class = wrong[wrong["label"] == name], int((found["label"] == name).sum())
+            taken = own["predicted"].value_counts()
+            most = "" if own.empty else f"{taken.index[0]} ({taken.iloc[0]})"
+            rows.append({"class": name, "mistakes": len(own), "of": of_class, "most often taken for": most})
+        document.table(pd.DataFrame(rows))
 
 
 def _readable(path: str) -> bool:
@@ -127,19 +209,22 @@ def _readable(path: str) -> bool:
     return True
 
 
-def _operating(document: Document, report: Path, found: Any, table: Any, decision: Decision) -> None:
+def _operating(
+    document: Document, report: Path, found: Any, table: Any, decision: Decision, classes: Sequence[str]
+) -> None:
     """Show sensitivity against false calls for classes with a threshold, and for the rarest classes."""
+    ordered = table["class"].tolist()
     rarest = table.loc[table["judged"], "class"].tolist()[::-1]  # the largest class is first
     names = list(dict.fromkeys([*decision.thresholds, *rarest]))[:CURVES]
     curves, lines = {}, []
-    for name in names:
-        positive, scores = (found["label"] == name).to_numpy(), found[f"p_{name}"].to_numpy(dtype=float)
+    for name in sorted(names, key=ordered.index):  # so that colours depend on the classes alone
+        scores, positive = scores_of(found, name)
         if positive.any() and not positive.all():
             called = (found["predicted"] == name).to_numpy()
             chosen = decision.thresholds.get(name)
             point = None if chosen is None else operating_point(scores, positive, chosen)
             if point is not None:
-                lines.append(_said(name, point, decision.notes))
+                lines.append(plain(", ".join(lines_of(found, decision, classes, name))))
             curves[name] = plots.Curve(
                 *_curve(scores, positive),
                 (100 * float(called[~positive].mean()), 100 * float(called[positive].mean())),
@@ -152,18 +237,13 @@ def _operating(document: Document, report: Path, found: Any, table: Any, decisio
         "Sensitivity against the share of other images that are called the class, out of fold. Dots: the most probable "
         "class is taken. `divaug threshold` moves a class along its curve."
     )
-    document.figure(plots.operating(report / "operating.png", curves), "Diamonds: thresholds that are set.")
+    caption = "Diamonds: thresholds that are set, each alone." if lines else "No threshold is set."
+    document.figure(plots.operating(report / "operating.png", curves), caption)
     if lines:
         document.bullets(lines)
-
-
-def _said(name: str, point: OperatingPoint, notes: Mapping[str, str]) -> str:
-    said = f" ({notes[name]})" if name in notes else ""
-    shares = [
-        f"{title} {100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-        for title, (value, low, high) in (("sensitivity", point.sensitivity), ("specificity", point.specificity))
-    ]
-    return plain(f"{name} from a probability of {point.threshold:.4g}{said}: {', '.join(shares)}")
+    if more := together(found, decision, classes):
+        document.text("All together:")
+        document.bullets([plain(line) for line in more])
 
 
 def _curve(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -85,6 +85,14 @@ class RunFolder:
         """Whether the run has finished."""
         return (self.path / "result.json").exists()
 
+    def pace(self) -> tuple[float, float] | None:
+        """Return the seconds of all epochs and of those that are left, at the last one's pace; None before one ends."""
+        rows = self.metrics.rows()
+        if not rows:
+            return None
+        epochs, each = int(read_toml(self.path / "config.toml")["epochs"]), rows[-1]["metrics"]["train/epoch_seconds"]
+        return epochs * each, (epochs - rows[-1]["epoch"] - 1) * each
+
     @property
     def config(self) -> Config:
         """The resolved configuration that the run was started with.

@@ -21,7 +21,8 @@ from divaug.runs.decision import Decision
 from divaug.runs.model import Model
 from divaug.runs.preprocess import Preprocess
 
-FORMAT = 1
+FORMAT = 2
+TRAINED_ON = "trained_on.csv"  # the file and the SHA-256 of every image that the network has seen
 _WEIGHTS_OF_OTHERS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
 
 
@@ -119,7 +120,10 @@ def contents(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DivaugError(f"the model in {path} is damaged: {type(error).__name__}: {error}") from error
     if found[0] != FORMAT:
-        raise DivaugError(f"{path} is a model of format {found[0]}; this divaug reads {FORMAT}")
+        raise DivaugError(
+            f"{path} is a model of format {found[0]}; this divaug reads {FORMAT}: the same divaug train command writes "
+            "it anew, and trains no finished fold again"
+        )
     return content
 
 

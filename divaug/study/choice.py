@@ -23,6 +23,8 @@ class Candidate:
         intervals: Their Wilson intervals, ``(C, 2)``.
         balanced: Mean recall over the classes that are judged.
         difference: Points of ``balanced`` over the first candidate, with its interval; NaN for the first.
+        gains: Points of every class's recall over the first candidate's, with an interval of 95 % each: difference,
+            low, high, ``(C, 3)``; NaN for the first candidate and for classes that are not judged.
         matrix: Labels in rows, predictions in columns.
     """
 
@@ -31,6 +33,7 @@ class Candidate:
     intervals: Float[np.ndarray, "C 2"]
     balanced: float
     difference: tuple[float, float, float]
+    gains: Float[np.ndarray, "C 3"]
     matrix: Int[np.ndarray, "C C"]
 
 
@@ -76,7 +79,8 @@ def choose(
     judged = counts >= JUDGED
     hits = {name: values.argmax(1) == labels for name, values in logits.items()}
     first, *others = logits
-    spread = resampled(hits, labels, groups, judged, seed=seed) if others else {}
+    spread = resampled(hits, labels, groups, judged, seed=seed) if others and judged.any() else {}
+    base = recall(confusion_matrix(labels, logits[first].argmax(1), len(classes)))
     level = 0.05 / max(1, len(others))
     candidates = []
     for name, values in logits.items():
@@ -86,32 +90,38 @@ def choose(
             wilson_interval(float(r), int(n)) if n else (np.nan, np.nan) for r, n in zip(recalls, counts, strict=True)
         ]
         balanced, difference = nanmean(recalls[judged]), (np.nan, np.nan, np.nan)
-        if name != first:
-            low, high = np.quantile(spread[name], (level / 2, 1 - level / 2)) if judged.any() else (np.nan, np.nan)
-            base = nanmean(recall(confusion_matrix(labels, logits[first].argmax(1), len(classes)))[judged])
-            difference = (100 * (balanced - base), 100 * float(low), 100 * float(high))
-        candidates.append(Candidate(name, recalls, np.array(intervals), balanced, difference, matrix))
-    better = [one for one in candidates if one.difference[1] > 0]
-    some = f"the {judged.sum()} of {len(judged)} classes with {JUDGED} tested images or more"
-    if not judged.any():
-        winner, why = first, f"no class has {JUDGED} tested images: nothing can be concluded; {first}, the simplest"
-    elif better:
-        best = max(better, key=lambda one: one.balanced)
-        points, low, high = best.difference
-        winner = best.name
-        why = f"{winner}: mean recall of {some} {points:+.1f} points [{low:+.1f}, {high:+.1f}] over {first}"
-    else:
-        spans = ", ".join(
-            f"{one.name} {one.difference[0]:+.1f} [{one.difference[1]:+.1f}, {one.difference[2]:+.1f}]"
-            + (", worse" if one.difference[2] < 0 else "")
-            for one in candidates[1:]
-        )
-        winner, why = (
-            first,
-            f"too close to call: {first}, the simplest"
-            + (f" (points of mean recall of {some}: {spans})" if spans else ""),
-        )
+        gains = np.full((len(classes), 3), np.nan)
+        if name in spread:
+            means = np.nanmean(spread[name], axis=1)
+            low, high = np.quantile(means, (level / 2, 1 - level / 2))
+            difference = (100 * (balanced - nanmean(base[judged])), 100 * float(low), 100 * float(high))
+            gains[judged, 0] = 100 * (recalls - base)[judged]
+            gains[judged, 1:] = 100 * np.nanquantile(spread[name], (0.025, 0.975), axis=0).T
+        candidates.append(Candidate(name, recalls, np.array(intervals), balanced, difference, gains, matrix))
+    winner, why = _verdict(candidates, judged)
     return Choice(tuple(candidates), winner, why, judged)
+
+
+def _verdict(candidates: Sequence[Candidate], judged: np.ndarray) -> tuple[str, str]:
+    """Return the candidate to use, and a sentence that begins with it."""
+    first, others = candidates[0], candidates[1:]
+    some = f"the {judged.sum()} of {len(judged)} classes with {JUDGED} tested images or more"
+    if not others:
+        return first.name, f"Use {first.name}: nothing else was compared"
+    if not judged.any():
+        return first.name, f"Use {first.name}, the simplest: no class has {JUDGED} tested images, so none is compared"
+    spans = {
+        one.name: f"{one.difference[0]:+.1f} [{one.difference[1]:+.1f}, {one.difference[2]:+.1f}]" for one in others
+    }
+    if better := [one for one in others if one.difference[1] > 0]:
+        best = max(better, key=lambda one: one.balanced).name
+        return best, f"Use {best}: {spans[best]} points of mean recall over {first.name}, of {some}"
+    worse = [one.name for one in others if one.difference[2] < 0]
+    close = "the others are worse" if len(worse) == len(others) else "too close to call"
+    if worse and len(worse) < len(others):
+        close += f", but {' and '.join(worse)} {'is' if len(worse) == 1 else 'are'} worse"
+    every = ", ".join(f"{name} {span}" for name, span in spans.items())
+    return first.name, f"Use {first.name}, the simplest: {close} (points of mean recall of {some}: {every})"
 
 
 def resampled(
@@ -123,9 +133,9 @@ def resampled(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> dict[str, np.ndarray]:
-    """Return, for every candidate but the first, its difference in mean recall over resampled groups.
+    """Return, for every candidate but the first, its differences in recall over resampled groups, ``(R, judged)``.
 
-    Groups are drawn with replacement, as many as there are; classes absent from a resample are left out of its mean.
+    Groups are drawn with replacement, as many as there are; a class that is absent from a resample has NaN there.
     """
     units = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     number, size = int(units.max()) + 1, len(judged)
@@ -137,12 +147,10 @@ def resampled(
     }
     rng = np.random.default_rng(seed)
     first, *others = hits
-    out: dict[str, list[float]] = {name: [] for name in others}
-    for _ in range(resamples):
+    out = {name: np.full((resamples, total.shape[1]), np.nan) for name in others}
+    for k in range(resamples):
         times = np.bincount(rng.integers(0, number, number), minlength=number)
         seen = times @ total
-        means = {name: nanmean(np.divide(times @ right[name], seen, out=np.full(len(seen), np.nan), where=seen > 0))
-                 for name in hits}  # fmt: skip
         for name in others:
-            out[name].append(means[name] - means[first])
-    return {name: np.array(values) for name, values in out.items()}
+            np.divide(times @ (right[name] - right[first]), seen, out=out[name][k], where=seen > 0)
+    return out

@@ -103,6 +103,7 @@ def cross_validate(
     folds: int | str,
     *,
     jobs: int = 1,
+    after: int = 0,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Deal, dict[str, np.ndarray]]:
     """Train every candidate in every fold, or continue where they stopped.
@@ -111,6 +112,7 @@ def cross_validate(
         configs: One per candidate.
         folds: See ``deal``.
         jobs: Runs at once, with several each in a process of one thread.
+        after: Runs of the caller that follow, for the time left.
         say: Called with a line for every run.
 
     Returns:
@@ -125,12 +127,13 @@ def cross_validate(
         Task(
             f"{method_label(config)}, fold {fold + 1} of {dealt.folds}",
             partial(_train, config, folds, fold, dealt if jobs == 1 or _is_small(dealt) else None),
+            folder.pace,
         )
         for fold in range(dealt.folds)
         for config in configs
-        if not folder_of(config, dealt, fold).finished
+        if not (folder := folder_of(config, dealt, fold)).finished
     ]
-    run_tasks(tasks, jobs=jobs, say=say)
+    run_tasks(tasks, jobs=jobs, after=after, say=say)
     logits = {}
     for config in configs:
         every = np.full((len(dealt.fold), dealt.dataset.num_classes), np.nan)

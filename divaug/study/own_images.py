@@ -11,20 +11,22 @@ import torch
 
 from divaug.base.files import make_folder, write_json, write_text
 from divaug.base.metrics import softmax
+from divaug.base.progress import clock
 from divaug.base.rng import stream
+from divaug.base.stats import wilson_interval
 from divaug.config.layers import method_label
 from divaug.config.schema import Config
-from divaug.data.images import CARVED
+from divaug.data.images import CARVED, Part
 from divaug.data.load import Data
 from divaug.figures import own_images as plots
 from divaug.latent.tables import rarefaction_table
-from divaug.report.own_images import write_page
+from divaug.report.own_images import headline, write_page
 from divaug.runs.decision import Decision
 from divaug.runs.embed import embed
 from divaug.runs.folder import RunFolder
 from divaug.runs.load import load
 from divaug.runs.model import Model
-from divaug.runs.model_folder import save_model
+from divaug.runs.model_folder import TRAINED_ON, save_model
 from divaug.runs.threshold import temperature_of
 from divaug.study.choice import JUDGED, Choice, choose
 from divaug.study.folds import Deal, cross_validate, data_of, folder_of, train_in_fold
@@ -60,11 +62,13 @@ def train_model(
         DivaugError: A run failed.
         Interrupted: A signal came; the same command continues.
     """
-    dealt, logits = cross_validate(configs, folds, jobs=jobs, say=say)
+    dealt, logits = cross_validate(configs, folds, jobs=jobs, after=1, say=say)
     tested = dealt.images.take(dealt.tested)
     choice = choose(logits, tested.labels, tested.groups, dealt.dataset.class_names)
     config = next(config for config in configs if method_label(config) == choice.winner)
-    say(f"[last] {choice.winner}, on all images")
+    number, each = len(configs) * dealt.folds + 1, _seconds(config, dealt)
+    if not folder_of(config, dealt, None).finished:
+        say(f"[{number}/{number}] {choice.winner}, on all images: about {clock(each)}")
     run = train_in_fold(config, dealt, None)
     temperature = temperature_of(logits[choice.winner].astype(np.float64), tested.labels)
     out_of_fold = _out_of_fold(dealt, logits[choice.winner], temperature)
@@ -73,11 +77,19 @@ def train_model(
     card = _card(dealt, choice, notes, temperature) | {"latent": _latent(model, data)}
     save_model(folder, model, run.config, decision=Decision(temperature), card=card)
     write_text(folder / "out_of_fold.csv", out_of_fold.to_csv(index=False, float_format="%.6g"))
+    if dealt.images.paths is not None and dealt.images.contents is not None:
+        write_text(folder / TRAINED_ON, _trained_on(dealt.images).to_csv(index=False))
     write_text(folder / "card.md", _card_text(folder.name, card))
     _draw_views(folder / "report" / "augmentation.png", run.config, data)
     write_page(folder)
     write_json(folder / "folds.json", {"folds": dealt.folds, "data": dealt.identity})
     return choice
+
+
+def _seconds(config: Config, dealt: Deal) -> float:
+    """Return about how long a candidate takes on all images, from its runs in folds."""
+    taken = [folder_of(config, dealt, fold).result["final/total_seconds"] for fold in range(dealt.folds)]
+    return float(np.mean(taken)) * dealt.folds / (dealt.folds - 1)
 
 
 def _winner(choice: Choice) -> Any:
@@ -97,8 +109,17 @@ def _out_of_fold(dealt: Deal, logits: np.ndarray, temperature: float) -> Any:
     return pd.DataFrame({
         **columns, "label": [classes[c] for c in tested.labels], "fold": dealt.fold[dealt.tested],
         "predicted": [classes[c] for c in best], "probability": probabilities.max(1),
+        "label_probability": probabilities[np.arange(len(best)), tested.labels],
         **{f"p_{name}": probabilities[:, c] for c, name in enumerate(classes)},
     })  # fmt: skip
+
+
+def _trained_on(images: Part) -> Any:
+    """Return a DataFrame of all images of a model: its file and the SHA-256 of its bytes."""
+    import pandas as pd
+
+    assert images.contents is not None
+    return pd.DataFrame({"path": images.paths, "sha256": [content.tobytes().hex() for content in images.contents]})
 
 
 def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
@@ -137,10 +158,14 @@ def _class_table(dealt: Deal, choice: Choice) -> Any:
     order = np.argsort(-counts, kind="stable")
     called = best.matrix.sum(0)
     precision = np.divide(np.diag(best.matrix), called, out=np.full(len(called), np.nan), where=called > 0)
+    spans = np.array([
+        wilson_interval(float(p), int(n)) if n else (np.nan, np.nan) for p, n in zip(precision, called, strict=True)
+    ])  # fmt: skip
     return pd.DataFrame({
         "class": [classes[c] for c in order], "images": counts[order], "tested": best.matrix.sum(1)[order],
         "recall": 100 * best.recalls[order], "low": 100 * best.intervals[order, 0],
         "high": 100 * best.intervals[order, 1], "precision": 100 * precision[order],
+        "precision_low": 100 * spans[order, 0], "precision_high": 100 * spans[order, 1],
         "judged": [bool(choice.judged[c]) for c in order],
     })  # fmt: skip
 
@@ -165,6 +190,25 @@ def _recall_table(dealt: Deal, choice: Choice) -> Any:
     return pd.DataFrame({"class": [dealt.dataset.class_names[c] for c in order], **recalls})
 
 
+def _gain_table(dealt: Deal, choice: Choice) -> list[dict[str, Any]]:
+    """Return what every method but the first gains on each class that is judged, the largest class first."""
+    counts = np.bincount(dealt.images.labels, minlength=dealt.dataset.num_classes)
+    return [
+        {"class": dealt.dataset.class_names[c],
+         **{one.name: dict(zip(("difference", "low", "high"), one.gains[c].tolist(), strict=True))
+            for one in choice.candidates[1:]}}
+        for c in np.argsort(-counts, kind="stable") if choice.judged[c]
+    ]  # fmt: skip
+
+
+def _accuracy(choice: Choice) -> dict[str, Any]:
+    """Return the share of tested images that are right, and the share of the largest class, in %."""
+    matrix = _winner(choice).matrix
+    total = int(matrix.sum())
+    return {"images": total, "accuracy": 100 * float(np.trace(matrix)) / total,
+            "largest": 100 * float(matrix.sum(1).max()) / total}  # fmt: skip
+
+
 def _card(dealt: Deal, choice: Choice, notes: Sequence[str], temperature: float) -> dict[str, Any]:
     groups = dealt.images.groups
     return {
@@ -172,7 +216,8 @@ def _card(dealt: Deal, choice: Choice, notes: Sequence[str], temperature: float)
         "images": len(dealt.fold), "groups": None if groups is None else len(np.unique(groups)), "folds": dealt.folds,
         "data": dealt.identity, "classes": _class_table(dealt, choice).to_dict(orient="records"),
         "methods": _candidate_table(choice).to_dict(orient="records"),
-        "recalls": _recall_table(dealt, choice).to_dict(orient="records"),
+        "recalls": _recall_table(dealt, choice).to_dict(orient="records"), "gains": _gain_table(dealt, choice),
+        "accuracy": _accuracy(choice),
         "audit": [note for note in dealt.dataset.notes if not note.startswith(CARVED)],
     }  # fmt: skip
 
@@ -213,13 +258,15 @@ def _card_text(name: str, card: dict[str, Any]) -> str:
         f"Trained on all {card['images']} images{groups}. Recall is of {card['folds']} folds: of networks that were "
         "not trained on the images they are tested on. The network in this folder was tested on nothing."
     )
-    lines = [f"# {name}", "", f"{card['conclusion']}.", "", said, ""]
+    lines = [f"# {name}", "", f"{card['conclusion']}.", "", headline(card), "", said, ""]
     lines += ["| class | images | tested | recall % | 95 % interval | precision % |", "|---|---|---|---|---|---|"]
     for row in card["classes"]:
         known = not np.isnan(row["recall"])
         span = f"{row['low']:.1f} to {row['high']:.1f}" if known else "-"
         recall = f"{row['recall']:.1f}" if known else "-"
         precision = "-" if np.isnan(row["precision"]) else f"{row['precision']:.1f}"
+        if precision != "-":
+            precision += f" ({row['precision_low']:.1f} to {row['precision_high']:.1f})"
         lines.append(f"| {row['class']} | {row['images']} | {row['tested']} | {recall} | {span} | {precision} |")
     lines += ["", *(f"- {note}" for note in card["notes"])]
     lines += ["", f"Data {card['data']}; temperature {card['temperature']:.3g}."]

@@ -11,7 +11,8 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
@@ -21,6 +22,7 @@ from divaug.base.progress import clock
 from divaug.base.signals import StopRequest
 from divaug.config.jobs import Cluster
 
+_WATCH = 1.0  # seconds between looks at how far a task is
 _POLL = 0.2  # seconds between checks for processes that died silently
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -31,17 +33,20 @@ class Task:
 
     Attributes:
         name: What the user sees when it begins.
-        do: Does the work and returns its result; with several jobs both are pickled.
+        do: Does the work and returns its result; with several jobs it is pickled.
+        pace: Of a task in progress, seconds that its work takes in all and from now on; None where it cannot tell yet.
     """
 
     name: str
     do: Callable[[], Any]
+    pace: Callable[[], tuple[float, float] | None] = lambda: None
 
 
 def run_tasks(
     tasks: Sequence[Task],
     *,
     jobs: int | Cluster = 1,
+    after: int = 0,
     say: Callable[[str], None] = lambda line: None,
     finished: Callable[[int, Any], None] = lambda number, result: None,
 ) -> None:
@@ -52,7 +57,9 @@ def run_tasks(
         jobs: Processes, >= 1. With 1 everything is done in this process. With more each task has a process of its own
             with one thread, however many tasks there are: results equal those of one job with one thread
             (``OMP_NUM_THREADS=1``). Or a Ray cluster.
-        say: Called with a line for every task as it begins, with the time left once a task has ended.
+        after: Similar tasks that the caller does when these are done, one after another: the time left has them too.
+        say: Called with a line for every task as it begins, with the time left once a task has ended; before that once
+            with an estimate, where a task can tell.
         finished: Called in this process with number and result of every task as it ends.
 
     Raises:
@@ -64,23 +71,59 @@ def run_tasks(
 
         run_on_ray(tasks, jobs, say, finished)
         return
-    begun, done = time.monotonic(), 0
+    at_once, total = max(1, min(jobs, len(tasks))), len(tasks) + after
+    started, took = dict[int, float](), dict[int, float]()
 
     def announce(number: int) -> None:
-        left = f"  left {clock((time.monotonic() - begun) / done * (len(tasks) - done))}" if done else ""
-        say(f"[{number + 1}/{len(tasks)}] {tasks[number].name}{left}")
+        started[number] = now = time.monotonic()
+        left = ""
+        if took:
+            each = sum(took.values()) / len(took)
+            rests = [max(0.0, each - (now - since)) for n, since in started.items() if n not in took]
+            # what comes after is done alone
+            left = f"  left {clock((sum(rests) + each * (len(tasks) - len(started))) / at_once + each * after)}"
+        say(f"[{number + 1}/{total}] {tasks[number].name}{left}")
 
     def end(number: int, result: Any) -> None:
-        nonlocal done
-        done += 1
+        took[number] = time.monotonic() - started[number]
         finished(number, result)
 
-    if jobs <= 1:
-        for number, task in enumerate(tasks):
-            announce(number)
-            end(number, task.do())
-        return
-    _in_processes(tasks, jobs, announce, end, say)
+    def estimate() -> str | None:
+        for number, since in [] if took else list(started.items()):
+            if (pace := tasks[number].pace()) is not None:
+                whole, left = pace
+                each = max(whole, time.monotonic() - since + left)  # it may have begun long ago, and been stopped
+                every = each * (-(-len(tasks) // at_once) + after)
+                return f"about {clock(every)} for {total} runs, {clock(each)} each"
+        return None
+
+    with _said_once(estimate, say):
+        if jobs <= 1:
+            for number, task in enumerate(tasks):
+                announce(number)
+                end(number, task.do())
+        else:
+            _in_processes(tasks, jobs, announce, end, say)
+
+
+@contextmanager
+def _said_once(find: Callable[[], str | None], say: Callable[[str], None]) -> Iterator[None]:
+    """Say a line as soon as it is found, beside the work of this process."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_WATCH):
+            if line := find():
+                say(line)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _in_processes(

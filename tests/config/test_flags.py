@@ -251,3 +251,12 @@ def test_help_shows_the_values_that_hold_for_the_recipe(capsys):
             importlib.import_module(f"divaug.recipes.{argv[0]}").main(["--help"])
         text = " ".join(capsys.readouterr().out.split())
         assert all(value in text for value in known) and "all runs (default: runs)" in text
+
+
+def test_a_recipes_own_flags_come_before_the_keys_that_all_recipes_have(capsys):
+    for argv in (["train"], ["fragility"], ["cifar_lt"]):
+        with pytest.raises(SystemExit):
+            importlib.import_module(f"divaug.recipes.{argv[0]}").main(["--help"])
+        text = capsys.readouterr().out.split("options:")[1]
+        order = [text.index(f"\n  {flag}") for flag in ("--methods", "--jobs", "--image-size")]
+        assert order == sorted(order), argv

@@ -1,5 +1,6 @@
 """The audit: each planted fault is found, named, and in its place; clean data are left in peace."""
 
+import csv
 import os
 from pathlib import Path
 
@@ -81,10 +82,21 @@ def test_identical_images(own, tmp_path):
     kinds = found(own)
     assert kinds["copies"].files == (own / "cat/0.png", own / "cat/copy.png")
     assert set(kinds["two_classes"].files) == {own / "cat/1.png", own / "dog/other.png"}
+    assert kinds["copies"].text.startswith("1 image has identical copies in its own class: ")
+    assert kinds["copies"].text.endswith("; 1 file could go")
+    for i in range(2, 7):
+        (own / "cat" / f"copy{i}.png").write_bytes((own / "cat" / f"{i}.png").read_bytes())
+    several = found(own)["copies"]
+    assert several.text.startswith("6 images have identical copies") and several.text.count(" = ") == 3
+    assert several.text.endswith("; and 3 more (divaug audit --save); 6 files could go")
+    assert several.sets == (1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6)
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(several.files[::2], several.files[1::2], strict=True))
+    for i in range(2, 7):
+        (own / "cat" / f"copy{i}.png").unlink()
     test = folder(tmp_path / "test", {"cat": 2, "dog": 2}, first=100)
     (test / "cat" / "leak.png").write_bytes((own / "cat" / "2.png").read_bytes())
     request = {"path": str(own), "test": str(test), "image_size": 20}
-    with pytest.raises(DataError, match=r"1 images are byte for byte in several parts.*--allow-leaks.*leak\.png"):
+    with pytest.raises(DataError, match=r"1 image is byte for byte in several parts.*--allow-leaks.*leak\.png"):
         own_images(Request(**request))
     allowed = own_images(Request(**request, allow_leaks=True))
     assert any("byte for byte in several parts" in note for note in allowed.notes)
@@ -195,6 +207,7 @@ def test_the_recipe_prints_saves_and_refuses(own, capsys):
         "16 images of 2 classes: cat 8, dog 8",
         "note: classes with fewer than 20 images, of which nothing can be concluded: cat 8, dog 8",
         f"nothing else was found; looked at: {recipe.CHECKED}",
+        "not looked at: whether labels are right; after divaug train, the page shows the surest mistakes",
     ]
     (own / "cat" / "1.png").write_bytes(b"x")
     Path(os.fsdecode(bytes(own / "cat") + b"/z\xff.png")).write_bytes((own / "cat" / "0.png").read_bytes())
@@ -203,6 +216,10 @@ def test_the_recipe_prints_saves_and_refuses(own, capsys):
     assert "note: 1 of 17 files cannot be read" in out.out and "training would refuse these data" in out.err
     saved = Path("out/findings.csv").read_text()
     assert "unreadable" in saved.splitlines()[1] and "z\\udcff.png" in saved
+    rows = list(csv.DictReader(saved.splitlines()))
+    copies = [(row["set"], Path(row["file"]).name) for row in rows if row["kind"] == "copies"]
+    assert copies == [("1", "0.png"), ("1", "z\\udcff.png")]
+    assert {row["set"] for row in rows if row["kind"] == "unreadable"} == {""}
     assert recipe.main([str(own), "--resize", "squash"]) == 2
     assert recipe.main([str(own / "nothing")]) == 3
 

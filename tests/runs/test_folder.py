@@ -342,3 +342,17 @@ def test_outputs_say_of_every_image_what_was_predicted(tmp_path):
     (folder.path / "result.json").unlink()
     with pytest.raises(DivaugError, match="has no outputs of a part 'test', or is not finished"):
         folder.outputs("test")
+
+
+def test_a_run_in_progress_tells_its_pace(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert folder.pace() is None
+    folder.path.mkdir()
+    (folder.path / "config.toml").write_text("epochs = 10\n")
+    folder.metrics.path.touch()
+    assert folder.pace() is None
+    for epoch, seconds in enumerate((9.0, 2.0, 3.0)):
+        row = {"epoch": epoch, "metrics": {"train/epoch_seconds": seconds}, "per_class": {}}
+        with folder.metrics.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+    assert folder.pace() == (30.0, 21.0)

@@ -26,14 +26,21 @@ def test_a_better_candidate_wins_and_equal_ones_do_not():
         "equal": predictions(LABELS, 0.7, 5),
     }
     found = choose(logits, LABELS, None, CLASSES)
-    assert found.winner == "better" and found.conclusion.startswith("better: mean recall of the ")
+    assert found.winner == "better" and found.conclusion.startswith("Use better: +")
+    assert found.conclusion.endswith(
+        "] points of mean recall over erm, of the 3 of 3 classes with 20 tested images or more"
+    )
     close = choose({"erm": logits["erm"], "equal": logits["equal"]}, LABELS, None, CLASSES)
     assert close.winner == "erm" and close.conclusion.startswith(
-        "too close to call: erm, the simplest (points of mean recall of the "
+        "Use erm, the simplest: too close to call (points of mean recall of the "
     )
     assert "equal" in close.conclusion and "the 3 of 3 classes with 20 tested images or more" in close.conclusion
     worse = choose({"better": logits["better"], "erm": logits["erm"]}, LABELS, None, CLASSES)
-    assert worse.winner == "better" and "too close" in worse.conclusion and ", worse" in worse.conclusion
+    assert worse.winner == "better" and worse.conclusion.startswith("Use better, the simplest: the others are worse (")
+    mixed = choose(
+        {name: logits[name] for name in ("better", "erm")} | {"same": logits["better"]}, LABELS, None, CLASSES
+    )
+    assert mixed.conclusion.startswith("Use better, the simplest: too close to call, but erm is worse (")
 
 
 def test_recalls_and_intervals_are_of_pooled_counts():
@@ -55,7 +62,11 @@ def test_small_classes_are_reported_and_never_concluded_from():
     assert found.judged.tolist() == [True, True, False] and found.winner == "erm"
     assert found.candidates[1].recalls[2] == 1
     none = choose({"erm": base[labels == 2]}, labels[labels == 2], None, CLASSES)
-    assert none.winner == "erm" and "nothing can be concluded" in none.conclusion
+    assert none.winner == "erm" and none.conclusion == "Use erm: nothing else was compared"
+    tiny = dict.fromkeys(("erm", "x"), base[labels == 2])
+    none = choose(tiny, labels[labels == 2], None, CLASSES)
+    assert none.winner == "erm" and "no class has 20 tested images, so none is compared" in none.conclusion
+    assert np.isnan(none.candidates[1].gains).all()
 
 
 def test_images_of_one_group_are_resampled_together():
@@ -64,8 +75,8 @@ def test_images_of_one_group_are_resampled_together():
     base = np.ones(800, dtype=bool)
     other = base & ~np.isin(groups, (0, 1, 2))
     judged = np.array([True, True])
-    by_group = resampled({"erm": base, "other": other}, labels, groups, judged)["other"]
-    by_image = resampled({"erm": base, "other": other}, labels, None, judged)["other"]
+    by_group = resampled({"erm": base, "other": other}, labels, groups, judged)["other"].mean(1)
+    by_image = resampled({"erm": base, "other": other}, labels, None, judged)["other"].mean(1)
     assert by_group.mean() == pytest.approx(-0.3, abs=0.02)
     assert by_group.std() == pytest.approx(np.sqrt(0.3 * 0.7 / 10), rel=0.1)
     assert by_image.std() == pytest.approx(np.sqrt(0.3 * 0.7 / 800), rel=0.15)
@@ -93,3 +104,15 @@ def test_a_loss_is_still_falling_steeply_if_there_is_more_to_learn(losses, steep
     for epoch, loss in enumerate(losses):
         run.metrics.append({"epoch": epoch, "metrics": {"train/loss": loss}, "per_class": {}})
     assert bool(_still_falling(run, 7)) is steep
+
+
+def test_the_gain_of_a_class_has_an_interval_of_its_own():
+    """One class of three gains: paired by image, 100 images, 30 of which only the other candidate gets right."""
+    base = 5.0 * np.eye(3)[LABELS]
+    base[LABELS == 2] = 5.0 * np.eye(3)[np.where(np.arange(100) < 50, 2, 0)]
+    other = 5.0 * np.eye(3)[LABELS]
+    other[LABELS == 2] = 5.0 * np.eye(3)[np.where(np.arange(100) < 80, 2, 0)]
+    gains = choose({"erm": base, "other": other}, LABELS, None, CLASSES).candidates[1].gains
+    assert gains[:2].tolist() == [[0, 0, 0]] * 2 and gains[2, 0] == pytest.approx(30)
+    half = 1.96 * 100 * np.sqrt(0.3 * 0.7 / 100)  # of the mean of 100 differences that are 0 or 1
+    assert gains[2, 1:].tolist() == pytest.approx([30 - half, 30 + half], abs=1.5)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from divaug.base.errors import DataError, DivaugError, Interrupted
+from divaug.base.progress import clock
 from divaug.study import runner
 from divaug.study.runner import Task, run_tasks
 
@@ -61,6 +63,45 @@ def test_the_time_left_is_that_of_the_tasks_done_so_far(monkeypatch):
 
     run_tasks([Task(f"t{n}", partial(task, n)) for n in range(4)], say=said.append)
     assert said == ["[1/4] t0", "[2/4] t1  left 3m00s", "[3/4] t2  left 4m00s", "[4/4] t3  left 1m30s"]
+
+
+def test_a_task_that_can_tell_is_asked_how_long_all_will_take(monkeypatch):
+    """Its whole work takes 40 s, of which 30 are left after 2: so do the other four, and the one after them."""
+    monkeypatch.setattr(runner, "_WATCH", 0.01)
+    known, said = threading.Event(), []
+
+    def pace():
+        return (40.0, 30.0) if known.is_set() else None
+
+    def first():
+        known.set()
+        for _ in range(500):
+            if len(said) > 1:
+                return
+            time.sleep(0.01)
+
+    tasks = [Task("first", first, pace), *(Task(f"t{n}", dict) for n in range(4))]
+    run_tasks(tasks, after=1, say=said.append)
+    assert said[:2] == ["[1/6] first", "about 4m00s for 6 runs, 0m40s each"] and said[2].startswith("[2/6] t0  left ")
+    assert sum("about" in line for line in said) == 1
+
+
+def test_the_time_left_has_the_tasks_under_way_and_those_that_follow(monkeypatch):
+    """Two at once: one has taken 60 s, its neighbour has 20 to go, two wait and one follows alone."""
+    now, said = [0.0], []
+    monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
+
+    def processes(tasks, jobs, announce, finished, say):
+        announce(0)
+        now[0] = 20.0
+        announce(1)
+        now[0] = 60.0
+        finished(0, None)
+        announce(2)
+
+    monkeypatch.setattr(runner, "_in_processes", processes)
+    run_tasks([Task(f"t{n}", dict) for n in range(4)], jobs=2, after=1, say=said.append)
+    assert said[-1] == f"[3/5] t2  left {clock((20 + 60 + 60) / 2 + 60)}"
 
 
 def test_threads_of_this_process_are_as_before(tmp_path, monkeypatch):

@@ -1,0 +1,74 @@
+"""What thresholds do on out-of-fold images, in words: each by itself, and all of them together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from divaug.base.stats import wilson_interval
+from divaug.runs.decision import ABSTAINED, Decision
+from divaug.runs.threshold import OperatingPoint, operating_point
+
+
+def scores_of(table: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities of a class, and whether each image is of it.
+
+    Args:
+        table: Out-of-fold predictions.
+        name: The class.
+    """
+    return table[f"p_{name}"].to_numpy(dtype=float), (table["label"] == name).to_numpy()
+
+
+def lines_of(table: Any, decision: Decision, classes: Sequence[str], name: str) -> list[str]:
+    """Return what the threshold of one class does alone: the threshold with its promise, shares, false calls.
+
+    Args:
+        table: Out-of-fold predictions; some are of the class, others not.
+        decision: With a threshold of the class.
+        classes: All names, in the order of the model's outputs.
+        name: The class.
+    """
+    point = operating_point(*scores_of(table, name), decision.thresholds[name])
+    note = f": {decision.notes[name]}" if name in decision.notes else ""
+    lines = [f"{name} from a probability of {point.threshold:.4g}{note}"]
+    rows = (("sensitivity", point.sensitivity, point.positives), ("specificity", point.specificity, point.negatives))
+    for title, share, n in rows:
+        lines.append(f"{title} {percent(share)} of {n} out-of-fold images")
+    return [*lines, _called(name, point)]
+
+
+def percent(share: tuple[float, float, float]) -> str:
+    """Return a share with its interval in %: 96.4 % [90.0, 98.8]."""
+    value, low, high = (100 * part for part in share)
+    return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+
+
+def _called(name: str, point: OperatingPoint) -> str:
+    right = round(point.sensitivity[0] * point.positives)
+    false = round((1 - point.specificity[0]) * point.negatives)
+    said = f"{false} others are called so"
+    if called := right + false:
+        precision = right / called, *wilson_interval(right / called, called)
+        said += f": of {called} called {name}, {percent(precision)} are"
+        if false > right:
+            said += "; most are something else, which a lower promise may mend"
+    return said
+
+
+def together(table: Any, decision: Decision, classes: Sequence[str]) -> list[str]:
+    """Return what all thresholds and the abstention do together: one class's threshold takes images from another."""
+    made = decision.decide(table[[f"p_{name}" for name in classes]].to_numpy(dtype=float), classes)
+    labels, lines = table["label"].to_numpy(), []
+    for name in decision.thresholds if len(decision.thresholds) > 1 else ():
+        called, own = made == classes.index(name), labels == name
+        right = int((called & own).sum())
+        alone = int((table.loc[own, f"p_{name}"] >= decision.thresholds[name]).sum())
+        lost = f" ({alone} alone: other thresholds take {alone - right})" if right < alone else ""
+        lines.append(f"{name}: finds {right} of {own.sum()}{lost}; {called.sum() - right} others are called so")
+    if decision.abstain:
+        lines.append(
+            f"no decision on {(made == ABSTAINED).sum()} of {len(made)} images: no probability reaches "
+            f"{decision.abstain:.3f}"
+        )
+    return lines
