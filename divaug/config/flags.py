@@ -152,6 +152,7 @@ def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
         (("data_root",), config.dataset != "image_folder", "a CSV, a list file or a named data set"),
         (("path_column", "label_column", "group_column", "split_column"), config.dataset == "csv", "a CSV"),
         (("milestones", "drop"), config.schedule == "step", "--schedule step"),
+        (("early_frac",), config.early_size is not None, "--early-size"),
     ):
         if not works and (idle := [key for key in keys if key in flags]):
             given = f"--{idle[0].replace('_', '-')}"
@@ -309,7 +310,7 @@ def _add_flag(group: Any, key: str, metadata: Mapping[str, Any], default: Any) -
         shown = ",".join(str(value) for value in default) or "none"
         group.add_argument(flag, type=_list_of(kind), metavar="A,B", help=f"{text} (default: {shown})")
     else:
-        known = {"image_size": int, "max_per_class": int}
+        known = {"image_size": int, "max_per_class": int, "early_size": int}
         kind = known.get(key, str if default is None else type(default))
         shown = "" if default is None else f" (default: {default})"
         if metadata["choices"]:

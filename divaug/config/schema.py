@@ -189,6 +189,11 @@ class Config:
     min_steps: int = _key("optimisation", "train more epochs where they have fewer steps than this", 0, neutral=0)
     optim: Component = _key("optimisation", "optimiser (--list optim)", Component("sgd"), neutral=Component("sgd"))
     batch_size: int = _key("optimisation", "rows per step", 128)
+    early_size: int | None = _key(
+        "optimisation", "side in pixels that training images are shrunk to in the first epochs, which cost less", None,
+        neutral=None,
+    )  # fmt: skip
+    early_frac: float = _key("optimisation", "share of training at early-size, in (0, 1)", 0.5, neutral=0.5)
     lr: float = _key("optimisation", "peak learning rate", 0.2)
     momentum: float = _key("optimisation", "momentum of SGD", 0.9)
     nesterov: bool = _key("optimisation", "Nesterov momentum", True)
@@ -257,6 +262,11 @@ class Config:
             ("vary", not (self.vary == "cut" and self.subset == "literature"),
              "must be init with subset literature, which is one fixed cut; or use subset nested"),
             ("batch_size", self.batch_size >= 2, "must be >= 2 (batch normalisation)"),
+            ("early_size", self.early_size is None or self.early_size >= 4, "must be >= 4"),
+            ("early_size", self.early_size is None or self.image_size is None or self.early_size < self.image_size,
+             "must be less than image-size"),
+            ("early_size", self.early_size is None or self.train != "head", "has no effect with train head"),
+            ("early_frac", 0 < self.early_frac < 1, "must lie in (0, 1)"),
             ("lr", self.lr > 0, "must be > 0"),
             ("momentum", 0 <= self.momentum < 1, "must lie in [0, 1)"),
             ("nesterov", not (self.nesterov and self.momentum == 0), "needs momentum > 0 (or --no-nesterov)"),

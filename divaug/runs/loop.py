@@ -24,7 +24,7 @@ from divaug.runs.folder import RunFolder
 from divaug.runs.trackers.mlflow import NoTracker
 from divaug.runs.tracking import epoch_metrics, finish, mirror_if_missing, open_tracker, tracking_uri
 from divaug.train import checkpoint
-from divaug.train.build import Built, build, rate_of, resolve, stage_at
+from divaug.train.build import Built, build, rate_of, resolve, size_at, stage_at
 from divaug.train.distributed import Ranks, check, join
 from divaug.train.epoch import train_epoch
 from divaug.train.evaluate import evaluate, predictor
@@ -178,8 +178,8 @@ def _train(
 
         finished = train_epoch(
             built.model, built.train, stage, built.optimizer, totals=totals, learning_rate=rate, seed=config.seed,
-            epoch=epoch, epochs=config.epochs, bf16=built.bf16, monitor=built.monitor, after_step=after_step,
-            ranks=ranks,
+            epoch=epoch, epochs=config.epochs, bf16=built.bf16, size=size_at(config, epoch), monitor=built.monitor,
+            after_step=after_step, ranks=ranks,
             watch=built.space.observe if built.space is not None and epoch in clean_epochs else None,
         )  # fmt: skip
         ranks.merge(built.monitor)

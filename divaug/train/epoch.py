@@ -90,6 +90,13 @@ def views(
         yield View(step, batch, labels, images, target, made_of)
 
 
+def shrunk(images: Float[Tensor, "B ch H W"], size: int | None) -> Float[Tensor, "B ch H2 W2"]:
+    """Return images with ``size`` pixels a side, each new one a weighted mean of those it covers; None leaves them."""
+    if size is None:
+        return images
+    return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
+
+
 def train_epoch(
     model: Network,
     loader: Loader,
@@ -102,6 +109,7 @@ def train_epoch(
     epoch: int,
     epochs: int,
     bf16: bool = False,
+    size: int | None = None,
     monitor: Monitor | None = None,
     watch: Callable[[Tensor, MixedLabels], None] | None = None,
     after_step: Callable[[], bool] = lambda: False,
@@ -120,6 +128,7 @@ def train_epoch(
         epoch: Epoch from 0.
         epochs: Epochs of the whole training.
         bf16: Run the backbone under bfloat16 autocast; head and loss stay in float32.
+        size: Side in pixels that the network sees images at, smaller than theirs; None leaves them.
         monitor: A latent monitor, or None.
         watch: Called with every batch's images and target after mixing (a common encoder's monitor), or None.
         after_step: Called after every step; if it returns True, the epoch stops there.
@@ -148,7 +157,7 @@ def train_epoch(
         own = view.target.take(mine)
         autocast = torch.autocast(loader.device.type, torch.bfloat16, enabled=bf16)
         with autocast, naming("the network", model.backbone):
-            z = model.features(view.images[mine])
+            z = model.features(shrunk(view.images[mine], size))
         z = z.float()  # the head in full precision: bfloat16 logits tie, and ties go to the first, largest, class
         if monitor is not None:
             monitor.update(z.detach(), own, model.head)

@@ -1,10 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from divaug import OPTIM
 from divaug.config.layers import resolve
 from divaug.models import resnet20
+from divaug.optim.muon import orthogonalized
 from divaug.optim.schedule import learning_rate
 from divaug.train.build import build_optimizer
 
@@ -75,3 +78,59 @@ def test_frozen_parameters_are_left_out():
         resolve(flags={"lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "decay_norms": False}), model
     )
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4), (6, 6)])
+def test_an_orthogonalized_matrix_keeps_its_singular_vectors_and_loses_its_singular_values(shape):
+    """With U and V of numpy's own decomposition U^T X V is diagonal, and its entries lie near 1 (the paper: 0.7 to 1.2)."""
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u, values, v = np.linalg.svd(matrix.numpy(), full_matrices=False)
+    assert values[0] / values[-1] > 1.5  # far from orthogonal before
+    found = u.T @ orthogonalized(matrix).numpy() @ v.T
+    np.testing.assert_allclose(found - np.diag(np.diag(found)), 0, atol=1e-9)
+    assert ((np.diag(found) > 0.65) & (np.diag(found) < 1.25)).all()
+    assert (orthogonalized(torch.zeros(shape)) == 0).all()
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_muon_moves_kernels_by_hand_and_everything_else_as_sgd(nesterov):
+    """Three steps in the plain form of the post, and torch's own SGD beside it for what is no kernel."""
+    draw = torch.Generator().manual_seed(1)
+    first = {
+        name: torch.randn(shape, generator=draw) for name, shape in (("k", (4, 2, 3, 3)), ("w", (3, 4)), ("b", (3,)))
+    }
+    ours, theirs = ({n: torch.nn.Parameter(v.clone()) for n, v in first.items()} for _ in range(2))
+    facts = {"lr": 0.1, "momentum": 0.9, "nesterov": nesterov}
+    optimizer = OPTIM.build(
+        "muon", gain=0.5,
+        facts={"parameters": [{"params": [ours["k"], ours["w"]], "weight_decay": 0.01},
+                              {"params": [ours["b"]], "weight_decay": 0.0}], **facts},
+    )  # fmt: skip
+    sgd = torch.optim.SGD(
+        [{"params": [theirs["w"]], "weight_decay": 0.01}, {"params": [theirs["b"]], "weight_decay": 0.0}], **facts
+    )
+    kernel, mean = first["k"].double().numpy().reshape(4, 18), np.zeros((4, 18))
+    for step in range(3):
+        grads = {name: torch.randn(value.shape, generator=draw) for name, value in first.items()}
+        for name, grad in grads.items():
+            ours[name].grad, theirs[name].grad = grad.clone(), grad.clone()
+        for group in optimizer.param_groups:
+            group["lr"] = 0.1 / (step + 1)
+        for group in sgd.param_groups:
+            group["lr"] = 0.1 / (step + 1)
+        optimizer.step()
+        sgd.step()
+        grad = grads["k"].double().numpy().reshape(4, 18)
+        mean = 0.9 * mean + grad
+        x = grad + 0.9 * mean if nesterov else mean
+        x = x / np.linalg.norm(x)
+        for _ in range(5):
+            x = 3.4445 * x - 4.7750 * (x @ x.T) @ x + 2.0315 * (x @ x.T) @ (x @ x.T) @ x
+        kernel = kernel * 2 / np.linalg.norm(kernel) - 0.5 * 0.1 / (step + 1) * x
+        np.testing.assert_allclose(ours["k"].detach().numpy().reshape(4, 18), kernel, atol=2e-5)
+        assert torch.allclose(ours["w"], theirs["w"], atol=1e-6) and torch.allclose(ours["b"], theirs["b"], atol=1e-6)
+
+
+def test_muon_refuses_a_gain_that_makes_no_sense():
+    with pytest.raises(ValueError, match="gain must be > 0, got 0"):
+        OPTIM.build("muon", facts={"parameters": [], "lr": 0.1, "momentum": 0.9, "nesterov": True}, gain=0.0)
