@@ -1,4 +1,5 @@
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -9,11 +10,12 @@ from divaug.config.registry import SAMPLERS
 
 @SAMPLERS.register("oversample")
 class Oversample:
-    """Draw every class equally often, images with replacement (random over-sampling, "class-balanced").
+    """Draw every class equally often, or small ones as if they had more images, with replacement (over-sampling).
 
     Args:
         labels: Class of every image of the training cut.
         class_counts: Images of each class.
+        at_least: Draw a class as often as if it had this many images; 0 raises all to the largest class.
 
     Reference:
         Buda et al., A systematic study of the class imbalance problem, 2018, arXiv:1710.05381.
@@ -22,10 +24,13 @@ class Oversample:
     the paper enlarges the training set.
     """
 
-    def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"]) -> None:
+    def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], *, at_least: int = 0) -> None:
+        if at_least < 0:
+            raise ValueError(f"at_least must be >= 0, got {at_least}")
         same_counts(labels, class_counts)
         self.rows = len(labels)
-        self.source = ClassDraw(labels, (class_counts > 0).double())
+        raised = class_counts.clamp_min(at_least or int(class_counts.max()))
+        self.source = ClassDraw(labels, torch.where(class_counts > 0, raised.double(), 0.0))
 
     def class_probs(self, progress: float) -> Float[Tensor, "C"]:
         """Return the share of draws from each class."""

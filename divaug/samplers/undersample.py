@@ -10,7 +10,7 @@ from divaug.config.registry import SAMPLERS
 
 @SAMPLERS.register("undersample")
 class Undersample:
-    """Keep as many images of every class as the smallest class has, and repeat them through the epoch.
+    """Keep at most some times as many images of a class as the smallest has, and repeat them through the epoch.
 
     The kept images are fixed for the run: drawing new ones each epoch would be over-sampling by another name.
 
@@ -18,6 +18,7 @@ class Undersample:
         labels: Class of every image of the training cut.
         class_counts: Images of each class.
         seed: The run's seed, which fixes the images kept.
+        ratio: Largest size of a class over that of the smallest, >= 1; 1 makes all classes equal.
 
     Reference:
         Buda et al., A systematic study of the class imbalance problem, 2018, arXiv:1710.05381.
@@ -26,15 +27,20 @@ class Undersample:
     are images, so that all samplers cost the same steps.
     """
 
-    def __init__(self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], seed: int) -> None:
+    def __init__(
+        self, labels: Int[Tensor, "N"], class_counts: Int[Tensor, "C"], seed: int, *, ratio: float = 1.0
+    ) -> None:
+        if ratio < 1:
+            raise ValueError(f"ratio must be >= 1, got {ratio}")
         same_counts(labels, class_counts)
         present = class_counts.nonzero().flatten().tolist()
-        size = int(class_counts[present].min())
+        size = int(ratio * int(class_counts[present].min()))
         members = [np.flatnonzero(labels.numpy() == c) for c in present]
         kept = [stream(seed, f"undersample/{c}").permutation(m)[:size] for c, m in zip(present, members, strict=True)]
         self.kept = np.concatenate(kept)
         self.rows = len(labels)
-        self.shares = (class_counts > 0).double() / len(present)
+        sizes = class_counts.clamp_max(size).double()
+        self.shares = sizes / sizes.sum()
 
     def class_probs(self, progress: float) -> Float[Tensor, "C"]:
         """Return the share of draws from each class."""

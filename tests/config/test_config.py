@@ -183,3 +183,19 @@ def test_environment_values_are_read_by_their_keys_type(monkeypatch):
     table = layers.environment()
     assert table == {"experiment": "2024", "monitor_at": [0, 1], "max_per_class": 7}
     assert resolve(env=table).monitor_at == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "slot", "before", "after"),
+    [
+        ("ce_drw", "class_weights", "none", "effective_number"),
+        ("drs", "sampler", "uniform", "oversample"),
+        ("two_phase", "sampler", "oversample", "uniform"),
+        ("ldam_drw", "class_weights", "none", "effective_number"),
+    ],
+)
+def test_methods_of_two_phases_change_what_they_say_at_four_fifths(method, slot, before, after):
+    config = resolve(flags={"method": method})
+    (phase,) = config.phases
+    assert phase.start == 0.8 and list(phase.components) == [slot]
+    assert getattr(config, slot).name == before and phase.components[slot].name == after

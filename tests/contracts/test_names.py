@@ -12,8 +12,14 @@ EXPECTED = {
     "datasets": ["cifar10", "cifar100", "csv", "digits", "fashion_mnist", "image_folder", "mnist"],
     "models": ["resnet20", "resnet32", "resnet44", "resnet56", "whitened_cnn"],
     "heads": ["cosine", "linear"],
-    "samplers": ["class_balanced_effective", "oversample", "square_root", "undersample", "uniform"],
-    "losses": ["balanced_softmax", "ce", "focal", "ldam", "logit_adjusted"],
+    "samplers": [
+        "class_balanced_effective", "oversample", "progressively_balanced", "reversed", "square_root", "undersample",
+        "uniform",
+    ],
+    "losses": [
+        "balanced_softmax", "ce", "cost_matrix", "focal", "l2_svm", "label_aware_smoothing", "label_smoothing", "ldam",
+        "logit_adjusted", "vs",
+    ],
     "class_weights": ["effective_number", "inverse_frequency", "none"],
     "pixel": [
         "albumentations", "augmix", "autoaugment", "by_class", "chain", "color_jitter", "crop_flip", "cuda", "cutout",
@@ -23,12 +29,14 @@ EXPECTED = {
     "mix": ["balanced_mixup", "cmo", "cutmix", "mixup", "none", "remix", "resizemix"],
     "partners": ["diverse", "minority", "redundant", "uniform", "within_group"],
     "feature": ["eos", "feature_noise", "feature_smote", "isda", "manifold_mixup", "none"],
-    "optim": ["adamw", "sgd"],
+    "optim": ["adamw", "muon", "sgd"],
 }  # fmt: skip
 METHODS = [
-    "any_donor", "balanced_mixup", "balanced_softmax", "cb_focal", "cmo", "cuda", "cutmix", "diverse", "eos", "erm",
-    "feature_noise", "feature_smote", "focal", "isda", "ldam", "ldam_drw", "logit_adjusted", "manifold_mixup", "mixup",
-    "randaugment", "redundant", "remix", "remix_drw", "resizemix", "ros", "rus", "strong_tail", "trivialaugment",
+    "any_donor", "balanced_mixup", "balanced_softmax", "cb_focal", "cdt", "ce_drw", "cmo", "cuda", "cutmix",
+    "diverse", "drs", "eos", "erm", "feature_noise", "feature_smote", "focal", "isda", "l2_svm",
+    "label_aware_smoothing", "label_smoothing", "ldam", "ldam_drw", "logit_adjusted", "manifold_mixup", "mixup",
+    "progressively_balanced", "randaugment", "redundant", "remix", "remix_drw", "resizemix", "reversed", "ros",
+    "rus", "strong_tail", "trivialaugment", "two_phase", "vs",
 ]  # fmt: skip
 
 

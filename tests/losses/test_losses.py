@@ -8,9 +8,14 @@ from divaug.base.labels import MixedLabels, mixed_loss
 from divaug.losses.balanced_softmax import BalancedSoftmax
 from divaug.losses.ce import CrossEntropy
 from divaug.losses.class_weights import effective_number, inverse_frequency, no_weights
+from divaug.losses.cost_matrix import CostMatrix
 from divaug.losses.focal import Focal
+from divaug.losses.l2_svm import L2SVM
+from divaug.losses.label_aware_smoothing import LabelAwareSmoothing
+from divaug.losses.label_smoothing import LabelSmoothing
 from divaug.losses.ldam import LDAM
 from divaug.losses.logit_adjusted import LogitAdjusted
+from divaug.losses.vs import VectorScaling
 
 COUNTS = torch.tensor([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])
 LOGITS = torch.randn(7, 10, generator=torch.Generator().manual_seed(0))
@@ -21,7 +26,8 @@ CE = F.cross_entropy(LOGITS, IDS, reduction="none")
 @pytest.mark.parametrize(
     "loss",
     [CrossEntropy(), Focal(gamma=0.0), LDAM(COUNTS, 30.0, max_m=0.0), LogitAdjusted(COUNTS, tau=0.0),
-     BalancedSoftmax(torch.full((10,), 7))],
+     BalancedSoftmax(torch.full((10,), 7)), LabelSmoothing(smoothing=0.0), LabelAwareSmoothing(COUNTS, head=0.0),
+     VectorScaling(COUNTS, gamma=0.0, tau=0.0), CostMatrix(COUNTS, costs=torch.zeros(10, 10).tolist())],
 )  # fmt: skip
 def test_neutral_settings_are_cross_entropy(loss):
     torch.testing.assert_close(loss(LOGITS, IDS), CE)
@@ -88,6 +94,10 @@ def test_logit_adjustment_is_its_equation():
         (lambda: inverse_frequency(torch.tensor([1, 0])), r"classes \[1\] have no images"),
         (lambda: inverse_frequency(COUNTS, power=-1.0), r"power must be >= 0"),
         (lambda: effective_number(COUNTS, beta=1.0), r"beta must lie in \[0, 1\)"),
+        (lambda: LabelSmoothing(smoothing=1.0), r"smoothing must lie in \[0, 1\), got 1\.0"),
+        (lambda: LabelAwareSmoothing(COUNTS, head=0.1, tail=0.2), "got tail 0.2 and head 0.1"),
+        (lambda: LabelAwareSmoothing(COUNTS, shape="step"), "shape must be one of concave, linear, convex"),
+        (lambda: VectorScaling(COUNTS, gamma=-0.1), r"gamma must be >= 0, got -0\.1"),
     ],
 )
 def test_bad_values_are_named(build, message):
@@ -111,3 +121,81 @@ def test_inverse_frequency_weights():
     assert inverse_frequency(COUNTS, power=0.0).tolist() == pytest.approx([1.0] * 10)
     assert no_weights(COUNTS) is None
     assert math.isclose((weights[9] / weights[0]).item(), 100, rel_tol=1e-5)
+
+
+def test_label_smoothing_is_a_blend_of_the_label_and_all_classes():
+    log_p = torch.log_softmax(LOGITS.double(), 1)
+    expected = -0.8 * log_p[torch.arange(7), IDS] - 0.2 * log_p.mean(1)
+    torch.testing.assert_close(LabelSmoothing(smoothing=0.2)(LOGITS, IDS).double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "middle"),
+    [("concave", math.sin(0.25 * math.pi)), ("linear", 0.5), ("convex", 1 + math.sin(1.75 * math.pi))],
+)
+def test_label_aware_smoothing_is_its_equations(shape, middle):
+    """The paper's eq. 3 to 5 at the largest, the smallest and a class half way; eq. 2 for the rows."""
+    counts = torch.tensor([101, 51, 1])
+    loss = LabelAwareSmoothing(counts, head=0.4, tail=0.1, shape=shape)
+    share = [0.4, 0.1 + 0.3 * middle, 0.1]
+    assert loss.smoothing.tolist() == pytest.approx(share, abs=1e-6)
+    logits, ids = LOGITS[:3, :3], torch.tensor([0, 1, 2])
+    log_p = torch.log_softmax(logits.double(), 1)
+    for row, (e, value) in enumerate(zip(share, loss(logits, ids).tolist(), strict=True)):
+        target = torch.full((3,), e / 2, dtype=torch.float64)
+        target[row] = 1 - e
+        assert value == pytest.approx(-(target * log_p[row]).sum().item(), rel=1e-5)
+
+
+def test_label_aware_smoothing_of_equal_classes_leaves_the_labels_as_they_are():
+    torch.testing.assert_close(LabelAwareSmoothing(torch.full((10,), 7))(LOGITS, IDS), CE)
+
+
+def test_vector_scaling_is_its_equation_and_covers_logit_adjustment():
+    share = COUNTS.double() / COUNTS.max()
+    z = share**0.3 * LOGITS.double() + 1.7 * (COUNTS.double() / COUNTS.sum()).log()
+    expected = z.logsumexp(1) - z[torch.arange(7), IDS]
+    ours = VectorScaling(COUNTS, gamma=0.3, tau=1.7)(LOGITS, IDS).double()
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+    adjusted = VectorScaling(COUNTS, gamma=0.0, tau=1.7)(LOGITS, IDS)
+    torch.testing.assert_close(adjusted, LogitAdjusted(COUNTS, tau=1.7)(LOGITS, IDS))
+
+
+def test_the_squared_hinge_is_scikit_learns():
+    """scikit-learn's squared hinge of a linear SVM, one class against the rest, summed over classes."""
+    from sklearn.metrics import hinge_loss
+
+    rows = L2SVM()(LOGITS, IDS)
+    for row in range(7):
+        total = 0.0
+        for c in range(10):
+            sign = 1 if IDS[row] == c else -1  # beside it a sample without loss: both signs must occur
+            total += (2 * hinge_loss([sign, -sign], [float(LOGITS[row, c]), -5.0 * sign])) ** 2
+        assert rows[row].item() == pytest.approx(total, rel=1e-5)
+
+
+def test_softmax_margin_is_its_equation_and_bounds_the_expected_cost():
+    costs = torch.rand(10, 10, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 4
+    costs.fill_diagonal_(0)
+    loss = CostMatrix(COUNTS, costs=costs.tolist())
+    rows, z = loss(LOGITS, IDS).double(), LOGITS.double()
+    for row, label in enumerate(IDS.tolist()):
+        wanted = (z[row] + costs[label]).exp().sum().log() - z[row, label]
+        assert rows[row].item() == pytest.approx(wanted.item(), rel=1e-5)
+        assert rows[row] >= (torch.softmax(z[row], 0) * costs[label]).sum()
+    everywhere = CostMatrix(COUNTS)(LOGITS, IDS).double()
+    z = z + 1 - torch.nn.functional.one_hot(IDS, 10)
+    torch.testing.assert_close(everywhere, F.cross_entropy(z, IDS, reduction="none"), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("costs", "said"),
+    [
+        ([[0.0, 1.0]], "costs must have 10 rows of 10 numbers"),
+        ([[1.0] * 10] * 10, "0 on the diagonal"),
+        ((-1 + torch.eye(10)).tolist(), "costs must be >= 0"),
+    ],
+)
+def test_costs_that_make_no_sense_are_refused(costs, said):
+    with pytest.raises(ValueError, match=said):
+        CostMatrix(COUNTS, costs=costs)
