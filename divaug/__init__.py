@@ -13,7 +13,7 @@ __version__ = "0.2.0.dev0"
 
 _REGISTRIES = (
     "CLASS_WEIGHTS", "DATASETS", "FEATURE", "HEADS", "LOSSES", "MIX", "MODELS", "OPTIM", "PARTNERS", "PIXEL",
-    "SAMPLERS",
+    "POSTHOC", "SAMPLERS",
 )  # fmt: skip
 _PUBLIC = {
     "run": "divaug.runs.loop",

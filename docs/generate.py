@@ -28,6 +28,7 @@ FAMILIES = {
     "partners": "Which images of the training cut are mixed into a batch.",
     "feature": "Embeddings and labels in, embeddings and labels out.",
     "optim": "Optimisers.",
+    "posthoc": "A new head for a trained network, from its embeddings: `python -m divaug.recipes.posthoc RUN`.",
     "models": "Backbones; `timm:NAME` is any model of timm.",
     "heads": "Classifiers on top of embeddings.",
     "datasets": "Data sets, embedded, downloaded or your own.",

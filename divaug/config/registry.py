@@ -28,7 +28,7 @@ from divaug.config.source import Entry, entry_of, registrations, scan_file, scan
 
 FACTS = (
     "labels", "class_counts", "group_counts", "num_classes", "class_names", "feature_dim", "head_scale", "total_steps",
-    "seed", "encoder_features", "default_pixel", "parameters", "lr", "momentum", "nesterov",
+    "seed", "encoder_features", "default_pixel", "parameters", "lr", "momentum", "nesterov", "new_head", "validation",
 )  # fmt: skip
 CHAIN = "chain"  # the component that a name like "crop_flip+cutout" stands for
 LIBRARIES = {"torchvision": "transform", "timm": "policy"}  # "timm:rand-m9" is timm with policy = "rand-m9"
@@ -378,10 +378,13 @@ PARTNERS = Registry("partners", "divaug.mix.partners", "PARTNERS")
 FEATURE = Registry("feature", "divaug.feature", "FEATURE")
 HEADS = Registry("heads", "divaug.models.heads", "HEADS")
 OPTIM = Registry("optim", "divaug.optim", "OPTIM")
+POSTHOC = Registry("posthoc", "divaug.posthoc", "POSTHOC")
 
 REGISTRIES = {
     registry.family: registry
-    for registry in (DATASETS, MODELS, HEADS, SAMPLERS, LOSSES, CLASS_WEIGHTS, PIXEL, MIX, PARTNERS, FEATURE, OPTIM)
-}
+    for registry in (
+        DATASETS, MODELS, HEADS, SAMPLERS, LOSSES, CLASS_WEIGHTS, PIXEL, MIX, PARTNERS, FEATURE, OPTIM, POSTHOC,
+    )
+}  # fmt: skip
 _PLAIN: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
 _NESTED = {"Pixel": PIXEL, "Partner": PARTNERS}  # types of divaug.base.contracts by the family they stand for

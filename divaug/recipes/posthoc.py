@@ -1,13 +1,14 @@
-"""Give finished runs a new head, trained on their over-sampled embeddings: EOS in its authors' three phases.
+"""Give finished runs new heads, fitted to the embeddings of their training images, which are extracted once.
 
     python -m divaug.recipes.posthoc runs/cifar10-exp100-fast/erm
-    python -m divaug.recipes.posthoc RUN --method eos,smote --head-epochs 10
+    python -m divaug.recipes.posthoc RUN --method crt,eos,smote --head-epochs 10
 
-Phase one is the run. Phase two extracts the embeddings of its training images and over-samples them; phase three
-trains a new head on these and puts it into the network, whose other weights do not change. Methods: eos, smote,
-ros, and none, the control. Each run's folder gets posthoc/<method>.pt (network) and posthoc/results.csv; --results CSV
+Trained anew on over-sampled embeddings: eos, smote, ros, and none, the control (EOS in its authors' three phases).
+Trained with classes drawn equally often: crt, lws. Without training: tau_norm, nearest_mean, linear_svm and
+logit_adjustment. Each is a model folder below the run's, posthoc/<method>, which divaug.load and divaug predict take.
+posthoc/results.csv has the rows of all, with those of the majority class and of nearest neighbours; --results CSV
 collects the rows of many runs, together with those of training. Options other than the defaults become part of the
-method's name.
+method's name; a method of your own comes with --import FILE.
 
 "fewest bases": from how many different images the synthetic embeddings of a class start, in the class with the
 fewest. EOS starts from images near another class; in a network that fits its training images these are few.
@@ -16,6 +17,7 @@ fewest. EOS starts from images near another class; in a network that fits its tr
 import os
 import sys
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,13 @@ from divaug.base.errors import ConfigError, suggestion
 from divaug.base.record import TITLES
 from divaug.config.command import Parser, add_trust
 from divaug.config.command import main as run_main
+from divaug.config.registry import POSTHOC, add_import
 
-METHODS = ("none", "ros", "smote", "eos")
+METHODS = (
+    "none", "ros", "smote", "eos", "crt", "lws", "tau_norm", "nearest_mean", "linear_svm", "logit_adjustment",
+)  # fmt: skip
 DEFAULTS = {"neighbours": 10, "head_epochs": 10, "head_lr": 0.1}
+OPTIONS = {"neighbours": "neighbours", "head_epochs": "epochs", "head_lr": "lr"}  # what components call them
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work(arguments: list[str]) -> int:
         parser = Parser("divaug.recipes.posthoc", __doc__)
         parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders that hold them")
-        parser.add_argument("--method", default=",".join(METHODS), help="over-sampling methods, separated by commas")
+        parser.add_argument("--method", default=",".join(METHODS), help="methods, separated by commas (default: all)")
+        parser.add_argument("--import", action="append", dest="imports", metavar="FILE", help="your own methods")
         parser.add_argument("--neighbours", type=int, help="nearest neighbours of smote and eos (default: %(default)s)")
         parser.add_argument("--head-epochs", type=int, help="epochs of the new head (default: %(default)s)")
         parser.add_argument("--head-lr", type=float, help="its initial learning rate (default: %(default)s)")
@@ -44,10 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_trust(parser)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.read(arguments)
-        methods = chosen.method.split(",")
+        for item in chosen.imports or ():
+            add_import(item)
+        methods, known = chosen.method.split(","), POSTHOC.entries()
         for name in methods:
-            if name not in METHODS:
-                raise ConfigError(f"unknown method {name!r}; {suggestion(name, METHODS)}")
+            if name not in known:
+                raise ConfigError(f"unknown method {name!r}; {suggestion(name, known)}")
         for flag, value in (("neighbours", chosen.neighbours), ("head-epochs", chosen.head_epochs)):
             if value < 1:
                 raise ConfigError(f"--{flag} must be >= 1, got {value}")
@@ -74,21 +83,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_main("posthoc", argv, work)
 
 
+def _options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return those of the options that a method has."""
+    return {key: value for key, value in options.items() if OPTIONS[key] in POSTHOC.entry(name).options}
+
+
 def _label(name: str, options: dict[str, Any]) -> str:
     """Return the method with the options that are not the defaults: they set its rows apart."""
-    own = {key: value for key, value in options.items() if key != "neighbours" or name in ("smote", "eos")}
+    own = _options(name, options)
     changed = [f"+{key.replace('_', '-')}={value}" for key, value in own.items() if value != DEFAULTS[key]]
     return "".join([name, *changed])
 
 
 def _one_run(folder: Any, methods: list[str], options: dict[str, Any], results_file: str | None) -> None:
+    from divaug.config.schema import Component
     from divaug.report import results
     from divaug.runs.new_heads import keep_rows, new_heads
 
     print(f"\n{folder.experiment}: {folder.label}, seed {folder.config.seed}; test recall in %")
-    heads = []
-    for head in new_heads(folder, {_label(name, options): name for name in methods}, **options):
-        if heads and results_file is not None:  # the first is the run's own head: a row of training
+    heads, components = [], {}
+    for name in methods:
+        given = {OPTIONS[key]: value for key, value in _options(name, options).items()}
+        components[_label(name, options)] = Component(name, given)
+    for head in new_heads(folder, components):
+        # The run's own head is a row of training; rules without a head are rows of the table only.
+        if head.label in components and not isnan(head.accuracies["bal_acc"]) and results_file is not None:
             file = Path(results_file)
             results.append(file, {
                 **results.key_beside(file, folder), "method": f"{folder.label}+posthoc={head.label}",
@@ -106,8 +125,8 @@ def _show(table: Any) -> None:
     shown = {key: title for key, title in columns.items() if key not in ("acc", "macro_f1")}
     text = table[["head", "synthetic", "fewest_bases", *shown]]
     text.columns = ["new head", "synthetic", "fewest bases", *shown.values()]
-    percent: Any = {title: (lambda value: f"{100 * value:.1f}") for title in shown.values()}
-    whole: Any = {"fewest bases": lambda value: f"{value:.0f}"}
+    percent: Any = {title: (lambda value: "-" if isnan(value) else f"{100 * value:.1f}") for title in shown.values()}
+    whole: Any = {"fewest bases": lambda value: "-" if isnan(value) else f"{value:.0f}"}
     print(text.to_string(index=False, formatters=percent | whole, na_rep="-"))
 
 

@@ -1,38 +1,44 @@
-"""A finished run with new heads, each trained on its over-sampled training embeddings."""
+"""A finished run with new heads, each fitted to its training embeddings, and rows of what needs no head at all."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from divaug.base.files import make_folder, write_tensors, write_text
+from divaug.base.errors import ConfigError
+from divaug.base.files import make_folder, write_text
 from divaug.base.metrics import confusion_matrix, from_confusion, nanmean, prior_corrected, recall
 from divaug.base.rng import stream
+from divaug.config.registry import POSTHOC
+from divaug.config.schema import Component
 from divaug.data.load import Data, load_data
 from divaug.latent.embeddings import Embeddings
-from divaug.models.network import Network
-from divaug.posthoc.head import train_head
-from divaug.posthoc.oversample import METHODS
+from divaug.models.heads import LinearHead
 from divaug.runs.embed import embed
 from divaug.runs.folder import RunFolder
 from divaug.runs.load import load
+from divaug.runs.model_folder import save_model
 from divaug.train.build import build_model
+from divaug.train.threads import one_thread
+
+NEIGHBOURS = (1, 10)
+AS_TRAINED = "as trained"
 
 
 @dataclass(frozen=True)
 class NewHead:
-    """Results of a run's network with one head.
+    """Results of a run's network with one head, or of a rule on its embeddings.
 
     Attributes:
-        label: The head's name: "as trained", or that of its over-sampling.
-        accuracies: Test accuracies by name, as in training.
+        label: The head's name: "as trained", or that of its method.
+        accuracies: Test accuracies by name, as in training; without logits the prior-corrected one is NaN.
         recalls: Test recall by class.
         synthetic: How many synthetic embeddings it was trained on.
         fewest_bases: From how many different images the synthetic embeddings start, in the class with the fewest;
             None if there are none.
-        notes: Sentences about classes that got no synthetic embeddings.
+        notes: Sentences: classes that got no synthetic embeddings, how a hyperparameter was chosen.
     """
 
     label: str
@@ -43,52 +49,74 @@ class NewHead:
     notes: list[str] = field(default_factory=list)
 
 
-def new_heads(
-    folder: RunFolder, methods: Mapping[str, str], *, neighbours: int, head_epochs: int, head_lr: float
-) -> Iterator[NewHead]:
-    """Yield the network as trained, then with each new head; write ``posthoc/<label>.pt`` into the run's folder.
+def new_heads(folder: RunFolder, methods: Mapping[str, Component], *, rules: bool = True) -> Iterator[NewHead]:
+    """Yield the network as trained, then with each new head, written as a model into ``posthoc/<label>``.
 
     Args:
         folder: A finished run.
-        methods: Over-sampling (none, ros, smote, eos) by label.
-        neighbours: Nearest neighbours of smote and eos, >= 1.
-        head_epochs: Epochs of a new head, >= 1.
-        head_lr: Its initial learning rate, > 0.
+        methods: Components of the family ``posthoc`` by label.
+        rules: Yield the majority class and nearest neighbours too.
     """
-    config, names = folder.config, folder.manifest["class_names"]
-    data = load_data(config)
-    network = load(folder).network
+    config = folder.config
+    data, model = load_data(config), load(folder)
+    network = model.network
     train, test = embed(network, data, "train"), embed(network, data, "test")
-    yield NewHead("as trained", *_measure(network, test, data))
-    counts = np.bincount(train.labels, minlength=len(names))
-    smaller = np.flatnonzero((counts > 0) & (counts < counts.max()))
-    out = make_folder(folder.path / "posthoc")
-    for label, name in methods.items():
-        network.head = build_model(config, folder.manifest).head  # new weights, not the run's
-        rng = stream(config.seed, f"posthoc/{name}")
-        synthetic, classes, base = METHODS[name](train.features, train.labels, neighbours=neighbours, rng=rng)
-        features, labels = np.concatenate([train.features, synthetic]), np.concatenate([train.labels, classes])
-        train_head(network.head, features, labels, epochs=head_epochs, lr=head_lr, seed=config.seed)
-        write_tensors(out / f"{label}.pt", network.state_dict())
-        bases = {int(c): len(np.unique(base[classes == c])) for c in smaller} if name != "none" else {}
-        notes = [
-            f"{name}: class {names[c]!r} got no synthetic embeddings: none of its {counts[c]} images has "
-            f"one of another class among its {neighbours} nearest neighbours; more --neighbours may find some"
-            for c, number in bases.items()
-            if not number
-        ]
-        fewest = min(bases.values(), default=None)
-        yield NewHead(label, *_measure(network, test, data), len(classes), fewest, notes)
+    validation = None if data.val is None else embed(network, data, "val")
+    trained, shares = network.head, data.cut.counts / data.cut.counts.sum()
+    yield NewHead(AS_TRAINED, *_measure(trained, test, data))
+    for label, method in methods.items():
+        facts = {
+            "seed": config.seed, "validation": validation,
+            "new_head": lambda: build_model(config, folder.manifest).head,  # new weights, not the run's
+        }  # fmt: skip
+        component = POSTHOC.build(method.name, facts=facts, **method.options)
+        try:
+            with one_thread():  # thousands of steps on a few rows: several threads would wait for one another
+                head: Any = component.fit(train, trained, stream(config.seed, f"posthoc/{method.name}"))
+        except ConfigError as error:  # it needs another head than the run's; the others do not
+            yield NewHead(label, *_undefined(data), notes=[f"{label}: left out: {error}"])
+            continue
+        network.head = head
+        kind = Component("linear") if isinstance(head, LinearHead) else config.head
+        card = {"run": folder.label, "head": label, "images": len(train.labels)}
+        save_model(make_folder(folder.path / "posthoc" / label), model, replace(config, head=kind), card=card)
+        network.head = trained
+        more = {key: getattr(component, key) for key in ("synthetic", "fewest_bases") if hasattr(component, key)}
+        yield NewHead(label, *_measure(head, test, data), notes=component.notes, **more)
+    if rules:
+        yield NewHead("majority", *_of(np.full(len(test.labels), int(shares.argmax())), test, data))
+        for k in NEIGHBOURS:
+            if k <= len(train.labels):
+                yield NewHead(f"{k}-nn", *_of(_nearest(train, test, k), test, data))
 
 
-def _measure(network: Network, test: Embeddings, data: Data) -> tuple[dict[str, float], dict[str, float]]:
+def _nearest(train: Embeddings, test: Embeddings, k: int) -> np.ndarray:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return KNeighborsClassifier(k).fit(train.features, train.labels).predict(test.features)
+
+
+def _of(predictions: np.ndarray, test: Embeddings, data: Data) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the accuracies of predictions without logits."""
+    matrix = confusion_matrix(test.labels, predictions, data.dataset.num_classes)
+    found = {**from_confusion(matrix, data.cut.group_counts), "prior_corrected_bal_acc": float("nan")}
+    return found, dict(zip(data.dataset.class_names, recall(matrix).tolist(), strict=True))
+
+
+def _undefined(data: Data) -> tuple[dict[str, float], dict[str, float]]:
+    names = data.dataset.class_names
+    nothing = np.zeros((len(names), len(names)), dtype=np.int64)
+    found = {key: float("nan") for key in (*from_confusion(nothing, data.cut.group_counts), "prior_corrected_bal_acc")}
+    return found, dict.fromkeys(names, float("nan"))
+
+
+def _measure(head: Any, test: Embeddings, data: Data) -> tuple[dict[str, float], dict[str, float]]:
     """Return a head's accuracies on the test embeddings, and its recall of each class."""
     with torch.no_grad():
-        logits = network.head(torch.from_numpy(test.features)).numpy()
-    matrix = confusion_matrix(test.labels, logits.argmax(1), logits.shape[1])
+        logits = head(torch.from_numpy(test.features)).numpy()
+    found, recalls = _of(logits.argmax(1), test, data)
     corrected, _ = prior_corrected(test.labels, logits, data.cut.counts / data.cut.counts.sum())
-    found = {**from_confusion(matrix, data.cut.group_counts), "prior_corrected_bal_acc": nanmean(corrected)}
-    return found, dict(zip(data.dataset.class_names, recall(matrix).tolist(), strict=True))
+    return {**found, "prior_corrected_bal_acc": nanmean(corrected)}, recalls
 
 
 def keep_rows(folder: RunFolder, heads: Sequence[NewHead]) -> Any:

@@ -17,6 +17,7 @@ from divaug.testing import (
     optim,
     partners,
     pixel,
+    posthoc,
     samplers,
 )
 from divaug.testing.kit import Check, Subject, run
@@ -25,6 +26,7 @@ CHECKS = {
     "datasets": datasets.CHECKS, "models": models.CHECKS, "heads": heads.CHECKS, "samplers": samplers.CHECKS,
     "losses": losses.CHECKS, "class_weights": class_weights.CHECKS, "pixel": pixel.CHECKS, "mix": mix.CHECKS,
     "partners": partners.CHECKS, "feature": feature.CHECKS, "optim": optim.CHECKS,
+    "posthoc": posthoc.CHECKS,
 }  # fmt: skip
 
 
@@ -41,7 +43,7 @@ def check_component(family: str, name: str, facts: Mapping[str, Any], options: M
     Returns:
         One Check per part of the contract, in order; only the first, "build", if the component cannot be built.
     """
-    weights = family in ("models", "heads")  # their first weights, and dropout, come from torch's generator
+    weights = family in ("models", "heads", "posthoc")  # their first weights, and dropout, come from torch's generator
 
     def make() -> Any:
         with torch.random.fork_rng(devices=[], enabled=weights):

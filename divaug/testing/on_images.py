@@ -13,7 +13,7 @@ from divaug.latent.patches import RandomPatches
 from divaug.testing import Check, check_component
 from divaug.testing.diversity import diversity_per_view
 from divaug.testing.kit import Subject, run
-from divaug.train.build import Built, build
+from divaug.train.build import Built, build, build_model
 
 PATCHED = 500  # images whose patches make the space
 
@@ -60,7 +60,8 @@ def more_facts(config: Config, data: Data) -> dict[str, Any]:
     height, width, channels = data.train.images.shape[1:]
     return {
         "request": request_of(config), "channels": channels, "size": (height, width), "lr": config.lr,
-        "momentum": config.momentum, "nesterov": config.nesterov,
+        "momentum": config.momentum, "nesterov": config.nesterov, "validation": None,
+        "new_head": lambda: build_model(config, data.manifest).head,
         "parameters": [{"params": [torch.nn.Parameter(torch.ones(3, 2))], "weight_decay": 0.01},
                        {"params": [torch.nn.Parameter(torch.ones(2))], "weight_decay": 0.0}],
     }  # fmt: skip

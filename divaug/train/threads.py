@@ -1,5 +1,8 @@
 """How many threads a run gets: by the size of its steps. Threads that wait for one another only burn processors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +18,17 @@ def threads_for(network: nn.Module, shape: tuple[int, int, int], rows: int) -> i
         rows: Images per step.
     """
     return torch.get_num_threads() if rows * multiply_adds(network, shape) >= ENOUGH else 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Give torch one thread, for work of many small steps; afterwards it has as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from divaug.config.registry import PIXEL
+from divaug.config.registry import HEADS, PIXEL
 from divaug.data.images import Request
 
 COUNTS = [40, 20, 6, 2]
@@ -30,5 +30,7 @@ def facts():
         "momentum": 0.9,
         "nesterov": True,
         "parameters": [{"params": [torch.nn.Parameter(torch.ones(2, 2))], "weight_decay": 0.1}],
+        "new_head": lambda: HEADS.build("linear", facts={"feature_dim": 8, "num_classes": 4}),
+        "validation": None,
         "default_pixel": PIXEL.build("crop_flip", facts={}),
     }

@@ -51,7 +51,7 @@ EVERY = [
 ]
 PARTS = {
     "datasets": 2, "models": 3, "heads": 4, "samplers": 3, "losses": 5, "class_weights": 2, "pixel": 6, "mix": 6,
-    "partners": 2, "feature": 6, "optim": 1,
+    "partners": 2, "feature": 6, "optim": 1, "posthoc": 2,
 }  # fmt: skip
 
 

@@ -30,6 +30,9 @@ EXPECTED = {
     "partners": ["diverse", "minority", "redundant", "uniform", "within_group"],
     "feature": ["eos", "feature_noise", "feature_smote", "isda", "manifold_mixup", "none"],
     "optim": ["adamw", "muon", "sgd"],
+    "posthoc": [
+        "crt", "eos", "linear_svm", "logit_adjustment", "lws", "nearest_mean", "none", "ros", "smote", "tau_norm",
+    ],
 }  # fmt: skip
 METHODS = [
     "any_donor", "balanced_mixup", "balanced_softmax", "cb_focal", "cdt", "ce_drw", "cmo", "cuda", "cutmix",
@@ -46,7 +49,9 @@ def test_every_family_has_the_names_it_should():
     assert sorted(names("presets")) == ["fast", "fast_v1", "paper", "timm"]
 
 
-@pytest.mark.parametrize("family", ["datasets", "samplers", "losses", "pixel", "mix", "partners", "feature", "optim"])
+@pytest.mark.parametrize(
+    "family", ["datasets", "samplers", "losses", "pixel", "mix", "partners", "feature", "optim", "posthoc"]
+)
 def test_one_component_one_file_one_name(family):
     folder = Path(divaug.__file__).parent.joinpath(*REGISTRIES[family].package.split(".")[1:])
     files = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")]

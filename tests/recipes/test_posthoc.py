@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
+import divaug
 from divaug.recipes import digits_lt, posthoc
 from divaug.report import results
 from divaug.runs.folder import RunFolder
@@ -17,12 +19,30 @@ def test_three_phases_on_a_run(tiny, capsys, monkeypatch):
     assert "new head" in capsys.readouterr().out
     folder = "runs/tiny/erm/seed0"
     table = pd.read_csv(f"{folder}/posthoc/results.csv").set_index("head")
-    assert list(table.index) == ["as trained", "none", "ros", "smote", "eos"]
+    methods = [
+        "none",
+        "ros",
+        "smote",
+        "eos",
+        "crt",
+        "lws",
+        "tau_norm",
+        "nearest_mean",
+        "linear_svm",
+        "logit_adjustment",
+    ]
+    assert list(table.index) == ["as trained", *methods, "majority", "1-nn", "10-nn"]
+    assert table.loc["majority", "bal_acc"] == pytest.approx(0.1) and np.isnan(
+        table.loc["1-nn", "prior_corrected_bal_acc"]
+    )
     trained = torch.load(f"{folder}/checkpoints/last.pt", weights_only=True)["model"]
-    for name in ("none", "ros", "smote", "eos"):
-        state = torch.load(f"{folder}/posthoc/{name}.pt", weights_only=True)
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    for name in methods:
+        state = load_file(f"{folder}/posthoc/{name}/weights.safetensors")
+        model = divaug.load(f"{folder}/posthoc/{name}")
+        assert model.card["head"] == name and len(model.predict(images)) == 40
         assert all(torch.equal(state[key], trained[key]) for key in trained if not key.startswith("head"))
-        assert not torch.equal(state["head.weight"], trained["head.weight"])
+        assert any(not torch.equal(state[key], trained[key]) for key in ("head.weight", "head.bias"))
     counts = np.array(RunFolder(folder).manifest["counts"])
     assert table.loc["ros", "synthetic"] == (46 - counts).sum() == table.loc["smote", "synthetic"]
     fewest = table["fewest_bases"]
@@ -40,14 +60,14 @@ def test_three_phases_on_a_run(tiny, capsys, monkeypatch):
     added = ["ros+head-epochs=1", "smote+neighbours=4+head-epochs=1"]
     assert sorted(again.index) == sorted([*table.index, *added])  # the others' rows are kept
     assert again.loc[["eos", "ros"]].equals(table.loc[["eos", "ros"]])
-    assert all(Path(f"{folder}/posthoc/{name}.pt").exists() for name in added)
+    assert all(Path(f"{folder}/posthoc/{name}/model.json").exists() for name in added)
     assert posthoc.main(["runs/tiny/erm", "--method", "eso"]) == 2
     assert "unknown method 'eso'; did you mean 'eos'" in capsys.readouterr().err
     assert posthoc.main(["runs/tiny/erm", "--head-epochs", "0"]) == 2
     assert posthoc.main(["nowhere"]) == 1
 
     with monkeypatch.context() as patch:  # embeddings in which every image is its own neighbour: no enemies anywhere
-        patch.setattr("divaug.posthoc.oversample._nearest", lambda features, k: np.arange(len(features))[:, None])
+        patch.setattr("divaug.posthoc._oversample._nearest", lambda features, k: np.arange(len(features))[:, None])
         assert posthoc.main(["runs/tiny/erm", "--method", "eos", "--head-epochs", "1", "--neighbours", "7"]) == 0
     out = capsys.readouterr().out
     for c in np.flatnonzero(counts < 46):

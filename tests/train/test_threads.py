@@ -5,7 +5,7 @@ from torch import nn
 import divaug
 from divaug.models import build_network
 from divaug.train import threads
-from divaug.train.threads import multiply_adds, threads_for
+from divaug.train.threads import multiply_adds, one_thread, threads_for
 
 
 def test_multiply_adds_are_those_of_the_literature():
@@ -55,3 +55,14 @@ def test_threads_come_back_after_an_error(monkeypatch):
     with pytest.raises(divaug.base.errors.ConfigError, match="top-k must lie in"):
         divaug.run(config)
     assert torch.get_num_threads() == before
+
+
+def test_one_thread_is_given_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)

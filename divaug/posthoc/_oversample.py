@@ -1,9 +1,14 @@
-"""Over-sampling a table of embeddings until every class is as large as the largest. No torch."""
+"""Over-sampling a table of embeddings until every class is as large as the largest, and a new head on them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from divaug.base.contracts import Head
+from divaug.latent.embeddings import Embeddings
+from divaug.posthoc._head import train_head
 
 Features = Float[np.ndarray, "N D"]
 Labels = Int[np.ndarray, "N"]
@@ -95,12 +100,50 @@ def eos(features: Features, labels: Labels, *, neighbours: int, rng: np.random.G
     return _for_each_class(labels, features, make)
 
 
-def none(features: Features, labels: Labels, *, neighbours: int, rng: np.random.Generator) -> Made:
-    """Return nothing: the control, a new head on the embeddings as they are."""
-    return features[:0], labels[:0], np.arange(0)
+class Oversampled:
+    """A new head, trained on over-sampled embeddings; base of the components that differ in what they make.
 
+    Args:
+        new_head: Returns a head with new weights.
+        seed: The run's seed, which fixes the order of the rows.
+        neighbours: Nearest neighbours.
+        epochs: Epochs of the new head, >= 1.
+        lr: Its initial learning rate, > 0.
+    """
 
-METHODS = {"none": none, "ros": ros, "smote": smote, "eos": eos}
+    name = ""
+    make: Callable[..., Made]
+
+    def __init__(
+        self, new_head: Callable[[], Head], seed: int, *, neighbours: int = 10, epochs: int = 10, lr: float = 0.1
+    ) -> None:
+        for key, value in (("neighbours", neighbours), ("epochs", epochs)):
+            if value < 1:
+                raise ValueError(f"{key} must be >= 1, got {value}")
+        if lr <= 0:
+            raise ValueError(f"lr must be > 0, got {lr}")
+        self.new_head, self.seed, self.neighbours, self.epochs, self.lr = new_head, seed, neighbours, epochs, lr
+        self.notes: list[str] = []
+        self.synthetic, self.fewest_bases = 0, None
+
+    def fit(self, embeddings: Embeddings, head: Head, rng: np.random.Generator) -> Head:
+        """Return a head with new weights, trained on the embeddings and on those made from them."""
+        features, labels, names = embeddings.features, embeddings.labels, embeddings.class_names
+        made, classes, base = type(self).make(features, labels, neighbours=self.neighbours, rng=rng)
+        counts = np.bincount(labels, minlength=len(names))
+        bases = {
+            int(c): len(np.unique(base[classes == c])) for c in np.flatnonzero((counts > 0) & (counts < counts.max()))
+        }
+        self.synthetic, self.fewest_bases = len(classes), min(bases.values(), default=None)
+        self.notes = [
+            f"{self.name}: class {names[c]!r} got no synthetic embeddings: none of its {counts[c]} images has "
+            f"one of another class among its {self.neighbours} nearest neighbours; more --neighbours may find some"
+            for c, number in bases.items() if not number
+        ]  # fmt: skip
+        new: Any = self.new_head()
+        rows, ids = np.concatenate([features, made]), np.concatenate([labels, classes])
+        train_head(new, rows, ids, epochs=self.epochs, lr=self.lr, seed=self.seed)
+        return new
 
 
 def _for_each_class(
