@@ -89,6 +89,77 @@ def calibration_error(labels: Int[np.ndarray, "N"], probabilities: Float[np.ndar
     return float(np.abs(gaps).sum() / len(labels))
 
 
+def classwise_calibration_error(
+    labels: Int[np.ndarray, "N"], probabilities: Float[np.ndarray, "N C"], bins: int = 15
+) -> Float[np.ndarray, "C"]:
+    """Return each class's calibration error: over equal-width bins of its probability, how far its frequency is off.
+
+    Unlike ``calibration_error``, which looks at the predicted class alone, it sees a rare class whose probability is
+    too low everywhere.
+
+    Reference:
+        Kull et al., Beyond Temperature Scaling, NeurIPS 2019, arXiv:1910.12656.
+    """
+    classes = probabilities.shape[1]
+    which = np.clip(np.ceil(probabilities * bins).astype(np.int64) - 1, 0, bins - 1)
+    cells = (which + bins * np.arange(classes)).ravel()
+    hits = labels[:, None] == np.arange(classes)
+    gaps = np.bincount(cells, weights=(hits - probabilities).ravel(), minlength=classes * bins)
+    return np.abs(gaps.reshape(classes, bins)).sum(1) / len(labels)
+
+
+def brier_score(labels: Int[np.ndarray, "N"], probabilities: Float[np.ndarray, "N C"]) -> float:
+    """Return the mean squared distance between the probabilities and the label's, summed over classes: 0 to 2.
+
+    Reference:
+        Brier, Verification of forecasts expressed in terms of probability, Monthly Weather Review 78, 1950.
+    """
+    own = probabilities[np.arange(len(labels)), labels]
+    return float(((probabilities**2).sum(1) - 2 * own + 1).mean())
+
+
+def sensitivity_at(
+    labels: Int[np.ndarray, "N"], scores: Float[np.ndarray, "N C"], specificity: float = 0.95
+) -> Float[np.ndarray, "C"]:
+    """Return each class's sensitivity at the lowest threshold on its score that keeps a specificity.
+
+    The threshold is read off these images themselves: it describes the ranking, as an area under the ROC curve does,
+    and promises nothing for others.
+
+    Args:
+        labels: Classes.
+        scores: A score of every class, for example its probability.
+        specificity: Share of other images that are not called the class, in (0, 1].
+
+    Returns:
+        NaN for a class that is absent or alone.
+    """
+    found = np.full(scores.shape[1], np.nan)
+    for c in range(scores.shape[1]):
+        own, others = scores[labels == c, c], scores[labels != c, c]
+        if len(own) and len(others):
+            allowed = int((1 - specificity) * len(others) + 1e-9)  # others that may be called the class
+            bound = np.partition(others, len(others) - 1 - allowed)[len(others) - 1 - allowed]
+            found[c] = (own > bound).mean()
+    return found
+
+
+def accuracy_under(recalls: Float[np.ndarray, "C"], shares: Float[np.ndarray, "C"]) -> float:
+    """Return the accuracy on test images of other class shares, from recalls; absent classes are left out.
+
+    Args:
+        recalls: Recall of every class, NaN where it is absent.
+        shares: Share of every class among those images, >= 0.
+
+    Reference:
+        Hong et al., Disentangling Label Distribution for Long-tailed Visual Recognition, CVPR 2021, arXiv:2012.00321
+        (test sets of other priors).
+    """
+    known = ~np.isnan(recalls)
+    total = shares[known].sum()
+    return float((recalls[known] * shares[known]).sum() / total) if total > 0 else float("nan")
+
+
 def prior_corrected(
     labels: Int[np.ndarray, "N"], logits: Float[np.ndarray, "N C"], shares: Float[np.ndarray, "C"]
 ) -> tuple[Float[np.ndarray, "C"], float]:

@@ -113,11 +113,18 @@ _EVALUATION = (
     Metric("{part}/prior_corrected_tau", "tau of the correction, mean of two halves"),
     Metric("{part}/roc_auc", "mean area under the one-versus-rest ROC curves", "share"),
     Metric("{part}/ece", "expected calibration error over 15 bins", "share"),
+    Metric("{part}/classwise_ece", "mean over classes of the calibration error of the class's probability", "share"),
+    Metric("{part}/brier", "squared distance of probabilities and labels, summed over classes: 0 to 2"),
+    Metric("{part}/sensitivity_at_95", "sensitivity at a specificity of 95 %, and its mean over classes", "share",
+           per_class=True),
+    Metric("{part}/acc_as_trained", "accuracy if the class shares were those of the training cut", "share"),
+    Metric("{part}/acc_reversed", "accuracy if the smallest class had the largest's share, and so on", "share"),
     Metric("train_clean/bal_acc", "mean recall over unaugmented training images: how far training has come", "share"),
     Metric("train_clean/acc_{group}", "mean recall over unaugmented training images of the group's classes", "share"),
     _per_class("train_clean/recall", "recall over unaugmented training images", "share"),
     _per_class("{part}/recall", "recall; NaN for a class that is absent", "share"),
     _per_class("{part}/prior_corrected_recall", "recall after the correction of priors; last epoch", "share"),
+    _per_class("{part}/calibration_error", "calibration error of the class's probability over 15 bins", "share"),
     _per_class("{part}/precision", "precision; 0 for a class that is never predicted", "share"),
 )  # fmt: skip
 

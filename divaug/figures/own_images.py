@@ -1,4 +1,4 @@
-"""Figures of a model on one's own images: recall per class, confusion, operating curves, augmented views, mistakes."""
+"""Figures of a model on one's own images: recall per class, operating curves, augmented views, mistakes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,36 +26,6 @@ def recalls(path: Path, table: Any) -> Path:
     axis.set_ylim(len(table) - 0.5, -0.5)
     axis.set_xlim(-2, 102)
     axis.set_xlabel("recall (%)")
-    save(made, path)
-    return path
-
-
-def confusion(path: Path, matrix: np.ndarray, classes: Sequence[str]) -> Path:
-    """Draw a confusion matrix as shares of each class, in %.
-
-    Args:
-        path: Output file.
-        matrix: Labels in rows, predictions in columns.
-        classes: Names.
-    """
-    size = len(classes)
-    side = max(3.2, 0.34 * size + 1.4)  # small enough to be read on a phone
-    made, axis = figure(side, side)
-    axis.grid(visible=False)
-    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    axis.imshow(shares, cmap="Greys", vmin=0, vmax=100)
-    names = [named(name, 18) for name in classes]
-    axis.set_xticks(range(size), names, rotation=90, fontsize=8)
-    axis.set_yticks(range(size), names, fontsize=8)
-    axis.set_xlabel("predicted")
-    axis.set_ylabel("label")
-    if size <= 15:
-        for row in range(size):
-            for column in range(size):
-                if matrix[row, column]:
-                    color = "white" if shares[row, column] > 50 else "black"
-                    text = f"{shares[row, column]:.0f}"
-                    axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
     save(made, path)
     return path
 

@@ -1,4 +1,4 @@
-"""Figures of one run: recall by class size, and the growth of each class's top-K set."""
+"""Figures of one run: recall by class size, who is taken for whom, and the growth of each class's top-K set."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,17 +6,30 @@ from typing import Any
 
 import numpy as np
 
+from divaug.figures.confusion import confusion, taken_for
 from divaug.figures.style import MOST_NAMES, by_rank, class_ticks, figure, named, save
 
 
-def figures_of(rows: list[dict[str, Any]], manifest: dict[str, Any]) -> dict[str, Callable[[Path], None]]:
-    """Return what draws each figure, by file name: ``recall.png`` and, where the monitor was on, ``growth.png``.
+def figures_of(
+    rows: list[dict[str, Any]], manifest: dict[str, Any], matrix: np.ndarray
+) -> dict[str, Callable[[Path], Any]]:
+    """Return what draws each figure, by file name.
+
+    They are ``recall.png``; with few enough classes to be named ``confusion.png`` and ``taken_for.png``; and where the
+    monitor was on ``growth.png``.
 
     Args:
         rows: Rows of ``metrics.jsonl``, undefined numbers as NaN.
         manifest: The run's manifest.
+        matrix: Confusion matrix of the test part, ``(C, C)``: labels in rows.
     """
-    figures: dict[str, Callable[[Path], None]] = {"recall.png": lambda path: _recall(path, rows[-1], manifest)}
+    counts = np.array(manifest["counts"])
+    order = np.argsort(-counts, kind="stable")
+    figures: dict[str, Callable[[Path], Any]] = {"recall.png": lambda path: _recall(path, rows[-1], manifest)}
+    if len(order) <= MOST_NAMES:
+        names, sorted_matrix = [manifest["class_names"][c] for c in order], matrix[np.ix_(order, order)]
+        figures["confusion.png"] = lambda path: confusion(path, sorted_matrix, names)
+        figures["taken_for.png"] = lambda path: taken_for(path, sorted_matrix, names)
     if "views/number" in rows[-1]["per_class"]:
         figures["growth.png"] = lambda path: _growth(path, rows, manifest)
     return figures

@@ -10,6 +10,7 @@ import numpy as np
 from divaug.base.errors import DivaugError
 from divaug.base.files import make_folder
 from divaug.figures import own_images as plots
+from divaug.figures.confusion import confusion
 from divaug.report.document import Document, plain
 from divaug.report.operating import lines_of, scores_of, together
 from divaug.runs.decision import Decision
@@ -71,7 +72,7 @@ def write_page(folder: Path) -> Path:
     numbers = {name: c for c, name in enumerate(ordered)}
     matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(matrix, (found["label"].map(numbers).to_numpy(), found["predicted"].map(numbers).to_numpy()), 1)
-    document.figure(plots.confusion(report / "confusion.png", matrix, ordered), "Share of each class's images, in %.")
+    document.figure(confusion(report / "confusion.png", matrix, ordered), "Share of each class's images, in %.")
     _mistakes(document, report, found, ordered)
     _operating(document, report, found, table, decision, classes)
     document.heading("Methods compared")

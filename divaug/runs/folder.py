@@ -243,6 +243,22 @@ class RunFolder:
             **{f"logit_{name}": logits[:, c] for c, name in enumerate(names)},
         })  # fmt: skip
 
+    def confusion(self) -> Any:
+        """Return the confusion matrix of the test part at the last epoch, ``(C, C)``: labels in rows.
+
+        Raises:
+            DivaugError: The run is not finished.
+        """
+        import numpy as np
+
+        from divaug.base.metrics import confusion_matrix
+
+        file = self.path / "test_outputs.npz"
+        if not self.finished or not file.exists():
+            raise DivaugError(f"{self.path} has no outputs of its test part, or is not finished")
+        with np.load(file) as found:
+            return confusion_matrix(found["labels"], found["logits"].argmax(1), found["logits"].shape[1])
+
     def write_per_class(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write ``per_class.parquet``: one row per epoch and class, one column per statistic."""
         import numpy as np

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -119,8 +120,8 @@ def write_extras(folder: RunFolder, warn: Callable[[str], None]) -> None:
         rows, manifest = folder.metrics.rows(), folder.manifest
         from divaug.figures.run import figures_of
 
-        extras: dict[Path, Callable[[Path], None]] = {folder.table: lambda path: folder.write_per_class(rows)}
-        extras |= {folder.figures / name: draw for name, draw in figures_of(rows, manifest).items()}
+        extras: dict[Path, Callable[[Path], Any]] = {folder.table: lambda path: folder.write_per_class(rows)}
+        extras |= {folder.figures / name: draw for name, draw in figures_of(rows, manifest, folder.confusion()).items()}
     except Exception as error:
         warn(f"no figures of {folder.path} ({type(error).__name__}: {error}); the result is complete")
         return

@@ -12,7 +12,10 @@ from divaug.base.contracts import Head, Learning
 from divaug.base.groups import rank_groups
 from divaug.base.labels import MixedLabels
 from divaug.base.metrics import (
+    accuracy_under,
+    brier_score,
     calibration_error,
+    classwise_calibration_error,
     confusion_matrix,
     from_confusion,
     nanmean,
@@ -20,6 +23,7 @@ from divaug.base.metrics import (
     prior_corrected,
     recall,
     roc_auc,
+    sensitivity_at,
     softmax,
 )
 from divaug.base.record import checked, find
@@ -122,12 +126,26 @@ def add_part(row: Row, prefix: str, outputs: Evaluation, group_counts: np.ndarra
     num_classes = outputs.logits.shape[1]
     matrix = confusion_matrix(outputs.labels, outputs.logits.argmax(1), num_classes)
     probabilities = softmax(outputs.logits)
+    recalls, shares = recall(matrix), group_counts / group_counts.sum()
+    order = np.argsort(shares, kind="stable")
+    turned = np.empty_like(shares)
+    turned[order] = shares[order[::-1]]
+    found = sensitivity_at(outputs.labels, probabilities)
+    errors = classwise_calibration_error(outputs.labels, probabilities)
     scalars = from_confusion(matrix, group_counts) | {
         "predicted_classes": int((matrix.sum(0) > 0).sum()),
         "roc_auc": nanmean(roc_auc(outputs.labels, probabilities)),
         "ece": calibration_error(outputs.labels, probabilities),
+        "classwise_ece": float(errors.mean()),
+        "brier": brier_score(outputs.labels, probabilities),
+        "sensitivity_at_95": nanmean(found),
+        "acc_as_trained": accuracy_under(recalls, shares),
+        "acc_reversed": accuracy_under(recalls, turned),
     }
-    by_class = {f"{prefix}/recall": recall(matrix).tolist(), f"{prefix}/precision": precision(matrix).tolist()}
+    by_class = {
+        f"{prefix}/recall": recalls.tolist(), f"{prefix}/precision": precision(matrix).tolist(),
+        f"{prefix}/sensitivity_at_95": found.tolist(), f"{prefix}/calibration_error": errors.tolist(),
+    }  # fmt: skip
     row["metrics"] |= checked({f"{prefix}/{name}": value for name, value in scalars.items()})
     row["per_class"] |= checked(by_class, per_class=True)
 

@@ -15,7 +15,7 @@ from divaug.base.errors import DivaugError
 from divaug.base.files import make_folder, write_json
 from divaug.config import user_files
 from divaug.config.registry import HEADS, MODELS, add_import
-from divaug.config.schema import Config
+from divaug.config.schema import Component, Config
 from divaug.models.network import build_network
 from divaug.runs.decision import Decision
 from divaug.runs.model import Model
@@ -32,7 +32,13 @@ def is_model_folder(path: Path) -> bool:
 
 
 def save_model(
-    path: Path, model: Model, config: Config, *, decision: Decision | None = None, card: Mapping[str, Any] | None = None
+    path: Path,
+    model: Model,
+    config: Config,
+    *,
+    head: Component | None = None,
+    decision: Decision | None = None,
+    card: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a run's model as a model folder; return the folder.
 
@@ -40,6 +46,7 @@ def save_model(
         path: The folder; a model that is there is replaced.
         model: What ``divaug.load`` gives of the run.
         config: The run's configuration.
+        head: The model's head, if it is another than the run's.
         decision: Temperature, thresholds and abstention.
         card: What is known about the model, as plain values.
     """
@@ -52,11 +59,12 @@ def save_model(
     save_file(state, temporary)
     temporary.chmod(0o644)  # as the other files; safetensors leaves it to its owner alone
     temporary.replace(path / "weights.safetensors")
-    code = _own_code(path, config.model.name, config.head.name)
+    head = head or config.head
+    code = _own_code(path, config.model.name, head.name)
     write_json(path / "model.json", {
         "format": FORMAT, "classes": list(model.classes), "transform": asdict(model.transform),
-        "network": {"name": config.model.name, "options": options, "head": config.head.name,
-                    "head_options": dict(config.head.options)},
+        "network": {"name": config.model.name, "options": options, "head": head.name,
+                    "head_options": dict(head.options)},
         "code": code, "decision": (decision or Decision()).table(), "card": dict(card or {}),
     })  # fmt: skip
     return path

@@ -1,7 +1,7 @@
 """A finished run with new heads, each fitted to its training embeddings, and rows of what needs no head at all."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -79,10 +79,10 @@ def new_heads(folder: RunFolder, methods: Mapping[str, Component], *, rules: boo
         network.head = head
         kind = Component("linear") if isinstance(head, LinearHead) else config.head
         card = {"run": folder.label, "head": label, "images": len(train.labels)}
-        save_model(make_folder(folder.path / "posthoc" / label), model, replace(config, head=kind), card=card)
+        save_model(make_folder(folder.path / "posthoc" / label), model, config, head=kind, card=card)
         network.head = trained
         more = {key: getattr(component, key) for key in ("synthetic", "fewest_bases") if hasattr(component, key)}
-        yield NewHead(label, *_measure(head, test, data), notes=component.notes, **more)
+        yield NewHead(label, *_measure(head, test, data), notes=list(getattr(component, "notes", ())), **more)
     if rules:
         yield NewHead("majority", *_of(np.full(len(test.labels), int(shares.argmax())), test, data))
         for k in NEIGHBOURS:
@@ -105,8 +105,9 @@ def _of(predictions: np.ndarray, test: Embeddings, data: Data) -> tuple[dict[str
 
 def _undefined(data: Data) -> tuple[dict[str, float], dict[str, float]]:
     names = data.dataset.class_names
-    nothing = np.zeros((len(names), len(names)), dtype=np.int64)
-    found = {key: float("nan") for key in (*from_confusion(nothing, data.cut.group_counts), "prior_corrected_bal_acc")}
+    any_matrix = np.eye(len(names), dtype=np.int64)  # for the names of the metrics
+    keys = *from_confusion(any_matrix, data.cut.group_counts), "prior_corrected_bal_acc"
+    found = dict.fromkeys(keys, float("nan"))
     return found, dict.fromkeys(names, float("nan"))
 
 

@@ -70,6 +70,57 @@ def test_calibration_error_against_a_slow_loop():
     assert metrics.calibration_error(labels, probabilities) == pytest.approx(total)
 
 
+def test_classwise_calibration_error_against_a_slow_loop():
+    probabilities = metrics.softmax(RNG.normal(size=(300, 4)) * 2)
+    labels = RNG.integers(3, size=300)  # the last class is absent: all of its probability is error
+    for c, found in enumerate(metrics.classwise_calibration_error(labels, probabilities)):
+        total = 0.0
+        for b in range(15):
+            members = (probabilities[:, c] > b / 15) & (probabilities[:, c] <= (b + 1) / 15)
+            if members.any():
+                total += members.mean() * abs((labels == c)[members].mean() - probabilities[members, c].mean())
+        assert found == pytest.approx(total)
+
+
+def test_brier_score_against_a_slow_loop():
+    probabilities = metrics.softmax(RNG.normal(size=(50, 4)))
+    labels = RNG.integers(4, size=50)
+    squares = [
+        sum((p - (c == y)) ** 2 for c, p in enumerate(row)) for row, y in zip(probabilities, labels, strict=True)
+    ]
+    assert metrics.brier_score(labels, probabilities) == pytest.approx(np.mean(squares))
+    assert metrics.brier_score(np.array([0]), np.array([[0.0, 1.0]])) == 2
+
+
+@pytest.mark.parametrize("specificity", [0.5, 0.9, 0.95, 1.0])
+def test_sensitivity_at_a_specificity_is_the_best_of_all_thresholds(specificity):
+    labels = RNG.integers(3, size=200)
+    scores = np.round(RNG.random((200, 4)) + 0.3 * (labels[:, None] == np.arange(4)), 2)  # with ties
+    found = metrics.sensitivity_at(labels, scores, specificity)
+    for c in range(3):
+        own, others = scores[labels == c, c], scores[labels != c, c]
+        kept = [t for t in [*np.unique(scores[:, c]), 9.0] if (others < t).mean() >= specificity - 1e-9]
+        assert found[c] == pytest.approx(max((own >= t).mean() for t in kept))
+    assert np.isnan(found[3])
+
+
+def test_sensitivity_is_that_of_scikit_learns_roc_curve():
+    from sklearn.metrics import roc_curve
+
+    labels, scores = RNG.integers(2, size=400), RNG.random((400, 2))
+    false, true, _ = roc_curve(labels == 1, scores[:, 1], drop_intermediate=False)
+    assert metrics.sensitivity_at(labels, scores, 0.9)[1] == pytest.approx(true[false <= 0.1 + 1e-9].max())
+
+
+def test_accuracy_under_other_shares_is_that_of_images_drawn_so():
+    recalls = np.array([0.9, 0.5, 0.1])
+    assert metrics.accuracy_under(recalls, np.array([98.0, 1.0, 1.0])) == pytest.approx(0.882 + 0.005 + 0.001)
+    assert metrics.accuracy_under(recalls, np.ones(3)) == pytest.approx(0.5)
+    absent = np.array([0.9, np.nan, 0.1])
+    assert metrics.accuracy_under(absent, np.array([0.5, 0.25, 0.25])) == pytest.approx((0.45 + 0.025) / 0.75)
+    assert np.isnan(metrics.accuracy_under(absent, np.array([0.0, 1.0, 0.0])))
+
+
 def test_prior_correction_undoes_a_moved_threshold():
     labels = np.repeat(np.arange(3), 400)
     shares = np.array([0.9, 0.09, 0.01])

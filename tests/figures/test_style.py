@@ -40,8 +40,14 @@ def rows(n, rng):
     ]
 
 
+def confusions(n):
+    matrix = np.random.default_rng(1).integers(0, 50, (n, n))
+    matrix[0] = 0  # no test image
+    return matrix
+
+
 def draw_run(folder, rows, manifest):
-    for name, draw in figures_of(rows, manifest).items():
+    for name, draw in figures_of(rows, manifest, confusions(len(manifest["class_names"]))).items():
         draw(folder / name)
 
 
@@ -58,7 +64,7 @@ def test_any_name_can_be_drawn(tmp_path, names, capfd):
     )
     fair = rng.random((len(names), 3))
     gaps(tmp_path / "gaps.png", raw=fair[:, 0], fair=fair, null=fair[:, 1], names=names)
-    assert len(list(tmp_path.glob("*.png"))) == 6
+    assert len(list(tmp_path.glob("*.png"))) == 8
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -75,3 +75,34 @@ def test_three_phases_on_a_run(tiny, capsys, monkeypatch):
     assert out.count("among its 7 nearest neighbours; more --neighbours") == (counts < 46).sum() > 5
     row = pd.read_csv(f"{folder}/posthoc/results.csv").set_index("head").loc["eos+neighbours=7+head-epochs=1"]
     assert row["synthetic"] == row["fewest_bases"] == 0
+
+
+def test_tau_is_chosen_on_the_runs_validation_part(tiny, capsys):
+    assert digits_lt.main([*tiny, "--method", "erm", "--val-frac", "0.2"]) == 0
+    assert posthoc.main(["runs/tiny/erm", "--method", "tau_norm"]) == 0
+    assert "chosen on the validation part" in capsys.readouterr().out
+
+
+def test_methods_that_need_a_linear_head_are_left_out_of_a_run_with_another(tiny, capsys):
+    """The row stays empty in the table, is no row of --results, and the others are there."""
+    assert digits_lt.main([*tiny, "--method", "ldam", "--results", "rows.csv"]) == 0
+    assert posthoc.main(["runs/tiny/ldam", "--method", "tau_norm,crt,nearest_mean", "--results", "rows.csv"]) == 0
+    said = capsys.readouterr().out
+    assert "tau_norm: left out: tau_norm changes the weights of a linear head, and this is a CosineHead" in said
+    rows = [row["method"] for row in results.read(Path("rows.csv")).to_dict("records")]
+    assert rows == ["ldam", "ldam+posthoc=crt", "ldam+posthoc=nearest_mean"]
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
+    for name in ("crt", "nearest_mean"):  # a cosine head, and a linear one in its place
+        assert len(divaug.load(f"runs/tiny/ldam/seed0/posthoc/{name}").predict(images)) == 5
+
+
+def test_a_method_of_ones_own_comes_with_its_file(tiny, capsys):
+    Path("mine.py").write_text(
+        'from divaug import POSTHOC\n\n\n@POSTHOC.register(\'as_it_is\')\nclass Same:\n    """The same head again."""\n\n'
+        "    notes = ()\n\n    def fit(self, embeddings, head, rng):\n        import copy\n\n        return copy.deepcopy(head)\n"
+    )
+    assert digits_lt.main([*tiny, "--method", "erm"]) == 0
+    assert posthoc.main(["runs/tiny/erm", "--method", "as_it_is", "--import", "mine.py"]) == 0
+    assert capsys.readouterr().out.count("as_it_is") >= 1
+    table = pd.read_csv("runs/tiny/erm/seed0/posthoc/results.csv").set_index("head")
+    assert table.loc["as_it_is", "bal_acc"] == table.loc["as trained", "bal_acc"]

@@ -35,8 +35,8 @@ def test_every_method_trains(tiny, capsys, monkeypatch):
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if line.split() and " against " not in line]
     table = [line for line in lines if line.split()[0] in layers.names("methods")]
-    assert out.count(" against erm, classes by test recall: better in ") == 25
-    assert len(table) == 26 and "prior-corr." in out and "top-K tail m=" in out
+    assert out.count(" against erm, classes by test recall: better in ") == 35
+    assert len(table) == 36 and "prior-corr." in out and "top-K tail m=" in out
     for figure in ("recall_by_class", "growth", "accuracy_diversity"):
         assert Path(f"runs/tiny/report/{figure}.png").stat().st_size > 5000
 
@@ -69,7 +69,7 @@ def test_a_run_folder_is_complete(tiny):
     table = pd.read_parquet(folder.path / "per_class.parquet")
     assert len(table) == 40 and set(table["group"]) == {"head", "mid", "tail"}
     assert table["test/recall"].tolist()[-10:] == pytest.approx(rows[-1]["per_class"]["test/recall"])
-    assert {p.name for p in folder.figures.iterdir()} == {"growth.png", "recall.png"}
+    assert {p.name for p in folder.figures.iterdir()} == {"confusion.png", "growth.png", "recall.png", "taken_for.png"}
     # rows that the loop saw are the sampler's draws, and mixing moved label mass without creating any
     assert sum(rows[0]["per_class"]["aug/rows"]) == sum(manifest["counts"])
     assert sum(rows[0]["per_class"]["aug/label_mass"]) == pytest.approx(sum(manifest["counts"]))

@@ -300,6 +300,22 @@ def part_numbers(done, name, part):
         "roc_auc": float(np.mean(areas)), "ece": sum(abs(sum(gaps)) for gaps in binned) / len(y),
         "predicted_classes": len(set(told.tolist())),
     }  # fmt: skip
+    off, found = [[[] for _ in range(15)] for _ in range(C)], [math.nan] * C
+    for row, label in zip(p, y, strict=True):
+        for c in range(C):
+            off[c][max(0, min(14, math.ceil(row[c] * 15) - 1))].append((c == label) - row[c])
+    errors = [sum(abs(sum(gaps)) for gaps in bins) / len(y) for bins in off]
+    for c in present:
+        bound = sorted(p[y != c, c], reverse=True)[int(0.05 * (y != c).sum() + 1e-9)]
+        found[c] = float((p[y == c, c] > bound).mean())
+    by_size = sorted(range(C), key=lambda c: counts[c])
+    other = dict(zip(by_size, sorted(counts, reverse=True), strict=True))
+    metrics |= {
+        "classwise_ece": sum(errors) / C, "sensitivity_at_95": float(np.nanmean(found)),
+        "brier": float(np.mean([sum((row[c] - (c == label)) ** 2 for c in range(C)) for row, label in zip(p, y, strict=True)])),
+        "acc_as_trained": sum(recalls[c] * counts[c] for c in present) / sum(counts[c] for c in present),
+        "acc_reversed": sum(recalls[c] * other[c] for c in present) / sum(other[c] for c in present),
+    }  # fmt: skip
     corrected, tau = corrected_by_hand(y, logits.numpy().astype(np.float64), counts / counts.sum())
     metrics |= {"prior_corrected_bal_acc": np.nanmean(corrected), "prior_corrected_tau": tau}
     for g, members in groups_of(done).items():
@@ -307,6 +323,8 @@ def part_numbers(done, name, part):
     per_class = {
         "prior_corrected_recall": corrected,
         "recall": [recalls.get(c, math.nan) for c in range(C)],
+        "sensitivity_at_95": found,
+        "calibration_error": errors,
         "precision": [
             precision_score(y == c, told == c, zero_division=0) if c in recalls else math.nan for c in range(C)
         ],
