@@ -14,7 +14,13 @@ ROOT = PACKAGE.parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ONLY_IMPORTERS = {
     "mlflow": {"runs/trackers/mlflow.py", "runs/trackers/store.py"},
-    "matplotlib": {"figures/gallery.py", "figures/latent.py", "figures/run.py", "figures/style.py"},
+    "matplotlib": {
+        "figures/confusion.py",
+        "figures/gallery.py",
+        "figures/latent.py",
+        "figures/run.py",
+        "figures/style.py",
+    },
     "albumentations": {"pixel/albumentations.py"},
     "timm": {"models/timm_backbone.py", "pixel/timm.py"},
 }

@@ -190,10 +190,12 @@ class Config:
     optim: Component = _key("optimisation", "optimiser (--list optim)", Component("sgd"), neutral=Component("sgd"))
     batch_size: int = _key("optimisation", "rows per step", 128)
     early_size: int | None = _key(
-        "optimisation", "side in pixels that training images are shrunk to in the first epochs, which cost less", None,
-        neutral=None,
+        "optimisation", "shorter side in pixels that images are shrunk to in the first epochs, which cost less",
+        None, neutral=None,
     )  # fmt: skip
-    early_frac: float = _key("optimisation", "share of training at early-size, in (0, 1)", 0.5, neutral=0.5)
+    early_frac: float = _key(
+        "optimisation", "share of the epochs at early-size, in (0, 1); never the last", 0.5, neutral=0.5
+    )
     lr: float = _key("optimisation", "peak learning rate", 0.2)
     momentum: float = _key("optimisation", "momentum of SGD", 0.9)
     nesterov: bool = _key("optimisation", "Nesterov momentum", True)

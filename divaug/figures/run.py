@@ -11,7 +11,7 @@ from divaug.figures.style import MOST_NAMES, by_rank, class_ticks, figure, named
 
 
 def figures_of(
-    rows: list[dict[str, Any]], manifest: dict[str, Any], matrix: np.ndarray
+    rows: list[dict[str, Any]], manifest: dict[str, Any], confusions: Callable[[], np.ndarray]
 ) -> dict[str, Callable[[Path], Any]]:
     """Return what draws each figure, by file name.
 
@@ -21,15 +21,15 @@ def figures_of(
     Args:
         rows: Rows of ``metrics.jsonl``, undefined numbers as NaN.
         manifest: The run's manifest.
-        matrix: Confusion matrix of the test part, ``(C, C)``: labels in rows.
+        confusions: Returns the confusion matrix of the test part, ``(C, C)``: labels in rows. It reads another file.
     """
     counts = np.array(manifest["counts"])
     order = np.argsort(-counts, kind="stable")
     figures: dict[str, Callable[[Path], Any]] = {"recall.png": lambda path: _recall(path, rows[-1], manifest)}
     if len(order) <= MOST_NAMES:
-        names, sorted_matrix = [manifest["class_names"][c] for c in order], matrix[np.ix_(order, order)]
-        figures["confusion.png"] = lambda path: confusion(path, sorted_matrix, names)
-        figures["taken_for.png"] = lambda path: taken_for(path, sorted_matrix, names)
+        names = [manifest["class_names"][c] for c in order]
+        figures["confusion.png"] = lambda path: confusion(path, confusions()[np.ix_(order, order)], names)
+        figures["taken_for.png"] = lambda path: taken_for(path, confusions()[np.ix_(order, order)], names)
     if "views/number" in rows[-1]["per_class"]:
         figures["growth.png"] = lambda path: _growth(path, rows, manifest)
     return figures

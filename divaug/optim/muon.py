@@ -68,7 +68,7 @@ class Muon(Optimizer):
         if not kernel:
             parameter.add_(direction, alpha=-group["lr"])
             return
-        parameter.mul_(len(parameter) ** 0.5 / parameter.norm())
+        parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp_min(1e-7))
         turned = orthogonalized(direction.reshape(len(parameter), -1)).view(parameter.shape)
         parameter.add_(turned, alpha=-group["lr"] * group["gain"])
 

@@ -1,6 +1,7 @@
 import numpy as np
 
 from divaug.base.contracts import Head
+from divaug.base.errors import ConfigError
 from divaug.config.registry import POSTHOC
 from divaug.latent.embeddings import Embeddings
 from divaug.posthoc._head import linear_head
@@ -14,6 +15,9 @@ class LinearSVM:
 
     Args:
         penalty: C, > 0: the smaller, the wider the margin.
+
+    Raises:
+        ConfigError: Fewer than two classes have images.
 
     Reference:
         Razavian et al., CNN Features off-the-shelf: an Astounding Baseline for Recognition, CVPRW 2014,
@@ -32,6 +36,8 @@ class LinearSVM:
         """Return the machine as a head; a class without images is never predicted."""
         from sklearn.svm import LinearSVC
 
+        if len(np.unique(embeddings.labels)) < 2:
+            raise ConfigError("linear_svm needs images of two classes")
         lengths = np.linalg.norm(embeddings.features, axis=1, keepdims=True)
         machine = LinearSVC(C=self.penalty, fit_intercept=False, random_state=int(rng.integers(2**31)))
         machine.fit(embeddings.features / np.maximum(lengths, 1e-12), embeddings.labels)

@@ -8,7 +8,7 @@ from divaug.posthoc._head import linear_head, weights_of
 
 @POSTHOC.register("logit_adjustment")
 class LogitAdjustment:
-    """The head as trained with tau * log pi taken from its logits, where pi are the class shares of the training cut.
+    """The head as trained with tau * log pi taken from its logits, where pi are the classes' shares of its images.
 
     At tau 1 it is Buda's thresholding: probabilities divided by the class's prior.
 

@@ -106,7 +106,9 @@ def _check_save(file: Path) -> None:
     """Refuse a file that is something else, or that cannot be written, before anything is scanned."""
     from divaug.base.errors import ConfigError
 
-    if file.is_dir() or (file.exists() and not file.read_bytes().startswith(b"kind,finding,set,file")):
+    if file.is_dir() or (
+        file.exists() and not file.read_bytes().startswith((b"kind,finding,set,file", b"kind,finding,file"))
+    ):
         raise ConfigError(f"--save {file}: it exists and holds something else; name another file")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -124,6 +124,7 @@ def _show(table: Any) -> None:
     columns = {key.removeprefix("test_"): title for key, title in TITLES.items()}
     shown = {key: title for key, title in columns.items() if key not in ("acc", "macro_f1")}
     text = table[["head", "synthetic", "fewest_bases", *shown]]
+    text = text.astype({"fewest_bases": float})  # None is NaN
     text.columns = ["new head", "synthetic", "fewest bases", *shown.values()]
     percent: Any = {title: (lambda value: "-" if isnan(value) else f"{100 * value:.1f}") for title in shown.values()}
     whole: Any = {"fewest bases": lambda value: "-" if isnan(value) else f"{value:.0f}"}

@@ -155,8 +155,8 @@ def _set_by_one(table: Any, name: str, scores: Any, positive: Any, threshold: fl
     if len(at) != 1 or "path" not in table:
         return []
     others = scores != threshold
-    without, _ = for_sensitivity(scores[others], positive[others], sensitivity)
-    if without.threshold < 2 * threshold:
+    without, holds = for_sensitivity(scores[others], positive[others], sensitivity)
+    if not holds or without.threshold < 2 * threshold:  # one image fewer may be too few for the promise
         return []
     image = table["path"].iloc[at[0]]
     return [f"one image sets it: without {image} it would be {without.threshold:.4g}; is it labelled {name} rightly?"]

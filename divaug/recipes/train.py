@@ -30,6 +30,7 @@ CANDIDATES = ("erm", "logit_adjusted", "ros", "strong_tail")
 LAST = 10**6  # evaluate after the last epoch only: nothing is chosen on earlier ones
 RECIPE = {"tracking": "off", "profile": "natural", "monitor": False, "eval_every": LAST}
 SMOKE = {"epochs": 2}
+LARGE = 64  # pixels a side; the memory that --jobs auto reckons with is of small networks on small images
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,8 +80,9 @@ def _train(request: flags.Request) -> int:
         progress.say(f"{method} is left out: it changes images, and train head extracts features once")
     configs = [replace(config, progress="none") for config in request.configs]
     asked = request.extra["jobs"]
-    if asked == "auto" and find_device(first.device).type != "cpu":
-        asked = "1"  # how many networks a GPU holds is for the user to say
+    large = first.model.name.startswith("timm:") or (first.image_size or 0) > LARGE
+    if asked == "auto" and (large or find_device(first.device).type != "cpu"):
+        asked = "1"  # how many of them memory holds is for the user to say
     jobs = jobs_of(asked, threads=first.threads)
     train_model(configs, folds if folds == "groups" else int(folds), folder, jobs=jobs, say=progress.say)
     print((folder / "card.md").read_text(encoding="utf-8"))

@@ -52,7 +52,7 @@ def _called(name: str, point: OperatingPoint) -> str:
         precision = right / called, *wilson_interval(right / called, called)
         said += f": of {called} called {name}, {percent(precision)} are"
         if false > right:
-            said += "; most are something else, which a lower promise may mend"
+            said += "; most are something else"
     return said
 
 
@@ -68,7 +68,7 @@ def together(table: Any, decision: Decision, classes: Sequence[str]) -> list[str
         lines.append(f"{name}: finds {right} of {own.sum()}{lost}; {called.sum() - right} others are called so")
     if decision.abstain:
         lines.append(
-            f"no decision on {(made == ABSTAINED).sum()} of {len(made)} images: no probability reaches "
-            f"{decision.abstain:.3f}"
+            f"no decision on {(made == ABSTAINED).sum()} of {len(made)} images: no class reaches its threshold, or "
+            f"{decision.abstain:.3f} where it has none"
         )
     return lines

@@ -101,7 +101,7 @@ def headline(card: Mapping[str, Any]) -> str:
     mean = f"; mean recall of the classes that count {used['mean recall']:.1f} %" if known else ""
     return (
         f"{shares['accuracy']:.1f} % of {shares['images']:,} out-of-fold images are right (always saying "
-        f"{card['classes'][0]['class']}: {shares['largest']:.1f} %){mean}."
+        f"{shares['class']}: {shares['largest']:.1f} %){mean}."
     )
 
 
@@ -151,8 +151,8 @@ def _one(value: float | None) -> str:
 
 
 def _points(row: Mapping[str, Any]) -> str:
-    if not _known(row["difference"]):
-        return "-"
+    if not all(_known(row[key]) for key in ("difference", "low", "high")):
+        return f"{row['difference']:+.1f}" if _known(row["difference"]) else "-"
     return f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
 
 

@@ -98,6 +98,8 @@ def encode_views(
 ) -> Embeddings:
     """Return, in a common encoder's space, exactly the views that a run's epochs presented, by replaying their draws.
 
+    Views are of full size, also those of epochs at ``early_size``.
+
     A mixed view counts for its largest label, and as a view of the image that its row had before mixing.
 
     Args:

@@ -121,7 +121,7 @@ def write_extras(folder: RunFolder, warn: Callable[[str], None]) -> None:
         from divaug.figures.run import figures_of
 
         extras: dict[Path, Callable[[Path], Any]] = {folder.table: lambda path: folder.write_per_class(rows)}
-        extras |= {folder.figures / name: draw for name, draw in figures_of(rows, manifest, folder.confusion()).items()}
+        extras |= {folder.figures / name: draw for name, draw in figures_of(rows, manifest, folder.confusion).items()}
     except Exception as error:
         warn(f"no figures of {folder.path} ({type(error).__name__}: {error}); the result is complete")
         return
@@ -202,7 +202,7 @@ def _train(
             if built.val is not None:
                 parts["val"] = held_out = evaluate(built.model, built.val.in_order(), bf16=built.bf16)
             for name, part in parts.items():
-                measure.add_part(row, name, part, groups)
+                measure.add_part(row, name, part, groups, data.cut.counts)
                 if last:
                     measure.add_prior_corrected(row, name, part, data.cut.counts, groups)
         if built.monitor is not None:

@@ -121,12 +121,12 @@ def add_training(
     row["per_class"] |= checked({f"aug/{name}": values.tolist() for name, values in by_class.items()}, per_class=True)
 
 
-def add_part(row: Row, prefix: str, outputs: Evaluation, group_counts: np.ndarray) -> None:
-    """Add the metrics of a part ("test", "val")."""
+def add_part(row: Row, prefix: str, outputs: Evaluation, group_counts: np.ndarray, cut_counts: np.ndarray) -> None:
+    """Add the metrics of a part ("test", "val"): groups by one count of images, shares of classes by the cut's own."""
     num_classes = outputs.logits.shape[1]
     matrix = confusion_matrix(outputs.labels, outputs.logits.argmax(1), num_classes)
     probabilities = softmax(outputs.logits)
-    recalls, shares = recall(matrix), group_counts / group_counts.sum()
+    recalls, shares = recall(matrix), cut_counts / cut_counts.sum()
     order = np.argsort(shares, kind="stable")
     turned = np.empty_like(shares)
     turned[order] = shares[order[::-1]]

@@ -129,8 +129,8 @@ def contents(path: Path) -> dict[str, Any]:
         raise DivaugError(f"the model in {path} is damaged: {type(error).__name__}: {error}") from error
     if found[0] != FORMAT:
         raise DivaugError(
-            f"{path} is a model of format {found[0]}; this divaug reads {FORMAT}: the same divaug train command writes "
-            "it anew, and trains no finished fold again"
+            f"{path} is a model of format {found[0]}; this divaug reads {FORMAT}: the command that wrote it writes it "
+            "anew (divaug train trains no finished fold again)"
         )
     return content
 

@@ -92,8 +92,8 @@ def choose(
         balanced, difference = nanmean(recalls[judged]), (np.nan, np.nan, np.nan)
         gains = np.full((len(classes), 3), np.nan)
         if name in spread:
-            means = np.nanmean(spread[name], axis=1)
-            low, high = np.quantile(means, (level / 2, 1 - level / 2))
+            means = np.array([nanmean(row) for row in spread[name]])  # NaN where a resample has no class that is judged
+            low, high = np.nanquantile(means, (level / 2, 1 - level / 2))
             difference = (100 * (balanced - nanmean(base[judged])), 100 * float(low), 100 * float(high))
             gains[judged, 0] = 100 * (recalls - base)[judged]
             gains[judged, 1:] = 100 * np.nanquantile(spread[name], (0.025, 0.975), axis=0).T

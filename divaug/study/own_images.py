@@ -66,9 +66,8 @@ def train_model(
     tested = dealt.images.take(dealt.tested)
     choice = choose(logits, tested.labels, tested.groups, dealt.dataset.class_names)
     config = next(config for config in configs if method_label(config) == choice.winner)
-    number, each = len(configs) * dealt.folds + 1, _seconds(config, dealt)
     if not folder_of(config, dealt, None).finished:
-        say(f"[{number}/{number}] {choice.winner}, on all images: about {clock(each)}")
+        say(f"[last] {choice.winner}, on all images: about {clock(_seconds(config, dealt))}")
     run = train_in_fold(config, dealt, None)
     temperature = temperature_of(logits[choice.winner].astype(np.float64), tested.labels)
     out_of_fold = _out_of_fold(dealt, logits[choice.winner], temperature)
@@ -201,12 +200,13 @@ def _gain_table(dealt: Deal, choice: Choice) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _accuracy(choice: Choice) -> dict[str, Any]:
-    """Return the share of tested images that are right, and the share of the largest class, in %."""
+def _accuracy(dealt: Deal, choice: Choice) -> dict[str, Any]:
+    """Return the share of tested images that are right, and the largest class among them with its share, in %."""
     matrix = _winner(choice).matrix
-    total = int(matrix.sum())
+    total, largest = int(matrix.sum()), int(matrix.sum(1).argmax())
     return {"images": total, "accuracy": 100 * float(np.trace(matrix)) / total,
-            "largest": 100 * float(matrix.sum(1).max()) / total}  # fmt: skip
+            "largest": 100 * float(matrix.sum(1).max()) / total,
+            "class": dealt.dataset.class_names[largest]}  # fmt: skip
 
 
 def _card(dealt: Deal, choice: Choice, notes: Sequence[str], temperature: float) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def _card(dealt: Deal, choice: Choice, notes: Sequence[str], temperature: float)
         "data": dealt.identity, "classes": _class_table(dealt, choice).to_dict(orient="records"),
         "methods": _candidate_table(choice).to_dict(orient="records"),
         "recalls": _recall_table(dealt, choice).to_dict(orient="records"), "gains": _gain_table(dealt, choice),
-        "accuracy": _accuracy(choice),
+        "accuracy": _accuracy(dealt, choice),
         "audit": [note for note in dealt.dataset.notes if not note.startswith(CARVED)],
     }  # fmt: skip
 

@@ -126,7 +126,7 @@ def _build(config: Config, data: Data, undo: ExitStack) -> Built:
         with naming("the network", network.backbone):
             torch.set_num_threads(config.threads or threads_for(network, (channels, height, width), rows))
     if config.early_size is not None and config.early_size >= min(data.manifest["image_shape"][:2]):
-        raise ConfigError(f"early-size must be less than the images' {data.manifest['image_shape'][0]} pixels")
+        raise ConfigError(f"early-size must be less than the images' {min(data.manifest['image_shape'][:2])} pixels")
     model = initial_network(network, train, data.own_images, config.weights)
     freeze(model, config.train, next(train.evenly(2)))
     feature_dim = model.backbone.feature_dim
@@ -229,8 +229,8 @@ def rate_of(config: Config, steps: int, epoch: int) -> Callable[[int], float]:
 
 
 def size_at(config: Config, epoch: int) -> int | None:
-    """Return the side that an epoch's training images are shrunk to, or None."""
-    return config.early_size if epoch < round(config.early_frac * config.epochs) else None
+    """Return the side that an epoch's training images are shrunk to, or None; the last epoch is never among them."""
+    return config.early_size if epoch < min(round(config.early_frac * config.epochs), config.epochs - 1) else None
 
 
 def load_encoder(file: str, data: Data, *, allow_overlap: bool = False) -> Encoder:

@@ -91,10 +91,12 @@ def views(
 
 
 def shrunk(images: Float[Tensor, "B ch H W"], size: int | None) -> Float[Tensor, "B ch H2 W2"]:
-    """Return images with ``size`` pixels a side, each new one a weighted mean of those it covers; None leaves them."""
+    """Return images with ``size`` pixels on the shorter side, each the mean of what it covers; None leaves them."""
     if size is None:
         return images
-    return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
+    shorter = min(images.shape[-2:])
+    sides = [round(side * size / shorter) for side in images.shape[-2:]]
+    return torch.nn.functional.interpolate(images, sides, mode="bilinear", antialias=True)
 
 
 def train_epoch(
@@ -128,7 +130,7 @@ def train_epoch(
         epoch: Epoch from 0.
         epochs: Epochs of the whole training.
         bf16: Run the backbone under bfloat16 autocast; head and loss stay in float32.
-        size: Side in pixels that the network sees images at, smaller than theirs; None leaves them.
+        size: Pixels of the shorter side that the network sees images at, fewer than theirs; None leaves them.
         monitor: A latent monitor, or None.
         watch: Called with every batch's images and target after mixing (a common encoder's monitor), or None.
         after_step: Called after every step; if it returns True, the epoch stops there.

@@ -14,9 +14,10 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-model, *named = sys.argv[1:] or ["--help"]
-if model in ("-h", "--help") or not named:
-    sys.exit(__doc__)
+model, *named = sys.argv[1:] or [""]
+if not named:
+    print(__doc__)
+    sys.exit(0 if model in ("-h", "--help") else 2)
 told = json.loads(Path(f"{model}.json").read_text(encoding="utf-8"))
 bounds, classes = told["decision"]["thresholds"], told["classes"]
 known = Image.registered_extensions()

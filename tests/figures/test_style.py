@@ -47,7 +47,7 @@ def confusions(n):
 
 
 def draw_run(folder, rows, manifest):
-    for name, draw in figures_of(rows, manifest, confusions(len(manifest["class_names"]))).items():
+    for name, draw in figures_of(rows, manifest, lambda: confusions(len(manifest["class_names"]))).items():
         draw(folder / name)
 
 

@@ -131,6 +131,16 @@ def test_muon_moves_kernels_by_hand_and_everything_else_as_sgd(nesterov):
         assert torch.allclose(ours["w"], theirs["w"], atol=1e-6) and torch.allclose(ours["b"], theirs["b"], atol=1e-6)
 
 
+def test_a_kernel_of_zeros_is_moved_and_stays_finite():
+    kernel = torch.nn.Parameter(torch.zeros(3, 2, 3, 3))
+    optimizer = OPTIM.build(
+        "muon", facts={"parameters": [{"params": [kernel]}], "lr": 0.1, "momentum": 0.9, "nesterov": True}
+    )
+    kernel.grad = torch.ones_like(kernel)
+    optimizer.step()
+    assert torch.isfinite(kernel).all() and (kernel < 0).all()
+
+
 def test_muon_refuses_a_gain_that_makes_no_sense():
     with pytest.raises(ValueError, match="gain must be > 0, got 0"):
         OPTIM.build("muon", facts={"parameters": [], "lr": 0.1, "momentum": 0.9, "nesterov": True}, gain=0.0)

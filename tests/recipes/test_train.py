@@ -256,7 +256,7 @@ def test_the_exported_model_agrees_without_divaug_or_torch(model, cells, tmp_pat
     ).stdout  # a folder: its images, not the CSV beside them
     assert len(below.splitlines()) == 1 + len(files) and ".csv" not in below
     usage = subprocess.run(command[:2], capture_output=True, text=True, check=False)
-    assert usage.returncode == 1 and "MODEL.onnx IMAGES" in usage.stderr
+    assert usage.returncode == 2 and "MODEL.onnx IMAGES" in usage.stdout
     assert described["classes"] == [f"kind {c}" for c in range(4)]
     assert {path.name for path in tmp_path.glob("*cells*")} == {"cells.onnx", "cells.onnx.json"}  # nothing half-written
 
@@ -375,3 +375,17 @@ def test_the_image_that_alone_sets_a_threshold_is_named(model, tmp_path, capsys)
     table.to_csv(copy / "out_of_fold.csv", index=False)
     assert threshold.main([str(copy), "--class", "kind 0", "--sensitivity", "0.93"]) == 0
     assert f"one image sets it: without {table['path'][own[7]]} it would be 0.4" in capsys.readouterr().out
+
+
+def test_an_image_without_which_nothing_could_be_promised_is_not_blamed(model, tmp_path, capsys):
+    """35 images keep a promise of 0.9 only if all are found: with 34 none can be made, whatever the image's label."""
+    copy = tmp_path / "copy"
+    shutil.copytree(model, copy)
+    table = pd.read_csv(copy / "out_of_fold.csv").head(100)
+    table["label"] = np.where(np.arange(100) < 35, "kind 0", "kind 1")
+    table["p_kind 0"] = np.where(table["label"] == "kind 0", 0.3, 0.0)
+    table.loc[0, "p_kind 0"] = 0.001
+    table.to_csv(copy / "out_of_fold.csv", index=False)
+    assert threshold.main([str(copy), "--class", "kind 0", "--sensitivity", "0.9"]) == 0
+    said = capsys.readouterr().out
+    assert "kind 0 from a probability of 0.001" in said and "one image sets it" not in said

@@ -116,3 +116,14 @@ def test_the_gain_of_a_class_has_an_interval_of_its_own():
     assert gains[:2].tolist() == [[0, 0, 0]] * 2 and gains[2, 0] == pytest.approx(30)
     half = 1.96 * 100 * np.sqrt(0.3 * 0.7 / 100)  # of the mean of 100 differences that are 0 or 1
     assert gains[2, 1:].tolist() == pytest.approx([30 - half, 30 + half], abs=1.5)
+
+
+def test_resamples_without_any_judged_class_are_left_out():
+    """24 images of the only judged class in two of six groups: one resample in eleven holds neither."""
+    labels = np.repeat([0, 1, 2], (24, 12, 12))
+    groups = np.concatenate([np.repeat([0, 1], 12), np.repeat([2, 3], 6), np.repeat([4, 5], 6)])
+    base, other = 5.0 * np.eye(3)[labels], 5.0 * np.eye(3)[np.where(np.arange(48) < 3, 1, labels)]
+    found = choose({"erm": base, "other": other}, labels, groups, CLASSES)
+    assert found.judged.tolist() == [True, False, False]
+    assert np.isfinite(found.candidates[1].difference).all() and "nan" not in found.conclusion
+    assert np.isfinite(found.candidates[1].gains[0]).all()

@@ -19,6 +19,7 @@ from divaug.models.network import Network
 from divaug.models.whitened_cnn import WhitenedCNN
 from divaug.pixel.none import NoPixel
 from divaug.samplers.uniform import Uniform
+from divaug.train.build import size_at
 from divaug.train.epoch import shrunk, train_epoch
 from divaug.train.step import Stage, Totals
 
@@ -101,6 +102,16 @@ def test_the_first_epochs_are_trained_at_the_early_size(monkeypatch, tmp_path):
     epoch = len(trained) // 5
     assert trained == [6] * (2 * epoch) + [8] * (3 * epoch)
     assert {size for training, size in seen if not training} == {8}
+
+
+@pytest.mark.parametrize(("frac", "epochs", "early"), [(0.5, 4, 2), (0.95, 10, 9), (0.75, 2, 1), (0.9, 1, 0)])
+def test_the_last_epoch_is_never_at_the_early_size(frac, epochs, early):
+    config = configure(dataset="digits", early_size=6, early_frac=frac, epochs=epochs)
+    assert [size_at(config, epoch) for epoch in range(epochs)] == [6] * early + [None] * (epochs - early)
+
+
+def test_images_that_are_not_square_keep_their_shape():
+    assert shrunk(torch.zeros(1, 3, 32, 64), 16).shape == (1, 3, 16, 32)
 
 
 @pytest.mark.parametrize(
