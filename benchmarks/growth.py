@@ -45,7 +45,7 @@ def main() -> None:
     records = [
         exponent("draws, N", (10**5, 10**6, 10**7), draws),
         exponent("data path, N", (4_000, 16_000, 64_000), data_path),
-        exponent("cut, N", (10**4, 10**5, 10**6), cut),
+        exponent("cut, N", (10**5, 10**6, 10**7), cut),
         exponent("near copies, N", (10**4, 10**5, 10**6), near_copies),
         exponent("monitor, C", (10, 1000, 8142), lambda c: monitor(c, 256)),
         exponent("monitor, D", (64, 512, 2048), lambda d: monitor(100, d)),
