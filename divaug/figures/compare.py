@@ -112,7 +112,8 @@ def _growth(path: Path, series: list[Series], m: int, ceiling: int) -> None:
 
 
 def _diversity(path: Path, series: list[Series], counts: np.ndarray, m: int, ceiling: int) -> None:
-    made, axis = figure(6.4, 4.4)
+    lines = sum(1 + wrapped(s.label).count("\n") for s in series)
+    made, axis = figure(6.4, max(4.4, 0.16 * lines + 0.8))  # the legend beside it has a line for every method
     sizes = 15 + 75 * (np.log(counts) - np.log(counts.min())) / max(1e-9, np.log(counts.max() / counts.min()))
     many = len(counts) > 100
     for index, s in enumerate(series):

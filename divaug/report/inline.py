@@ -49,7 +49,7 @@ def show(paths: Paths) -> Shown:
         ...     run = divaug.run(divaug.configure(**keys, output_dir=folder))
         ...     shown = divaug.show(run)
         >>> sorted(shown.figures), "recall %" in shown.text
-        (['growth.png', 'recall.png'], True)
+        (['confusion.png', 'growth.png', 'recall.png', 'taken_for.png'], True)
     """
     comparisons = compare(runs_at(paths))
     if len(comparisons) > 1:

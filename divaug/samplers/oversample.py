@@ -10,7 +10,7 @@ from divaug.config.registry import SAMPLERS
 
 @SAMPLERS.register("oversample")
 class Oversample:
-    """Draw every class equally often, or small ones as if they had more images, with replacement (over-sampling).
+    """Draw every class equally often, images with replacement (random over-sampling, "class-balanced").
 
     Args:
         labels: Class of every image of the training cut.

@@ -10,7 +10,7 @@ from divaug.config.registry import SAMPLERS
 
 @SAMPLERS.register("undersample")
 class Undersample:
-    """Keep at most some times as many images of a class as the smallest has, and repeat them through the epoch.
+    """Keep as many images of every class as the smallest class has, and repeat them through the epoch.
 
     The kept images are fixed for the run: drawing new ones each epoch would be over-sampling by another name.
 

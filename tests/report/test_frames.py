@@ -67,7 +67,7 @@ def test_what_is_not_finished_is_not_there(runs, tmp_path):
 def test_runs_are_shown_inline_alone_and_compared(runs, tmp_path):
     root, folders = runs
     alone = divaug.show(folders["erm", 0])
-    assert list(alone.figures) == ["recall.png"] and "recall %" in repr(alone)
+    assert list(alone.figures) == ["confusion.png", "recall.png", "taken_for.png"] and "recall %" in repr(alone)
     assert alone.figures["recall.png"] == (folders["erm", 0].figures / "recall.png").read_bytes()
     together = divaug.show(root)
     assert "ros against erm" in repr(together) and "recall_by_class.png" in together.figures
