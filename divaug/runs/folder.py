@@ -86,9 +86,12 @@ class RunFolder:
         return (self.path / "result.json").exists()
 
     def pace(self) -> tuple[float, float] | None:
-        """Return the seconds of all epochs and of those that are left, at the last one's pace; None before one ends."""
+        """Return the seconds of all epochs and of those that are left, at the last one's pace; None before two end.
+
+        The first is no measure: in short runs it can take three times as long as the others.
+        """
         rows = self.metrics.rows()
-        if not rows:
+        if len(rows) < 2:
             return None
         epochs, each = int(read_toml(self.path / "config.toml")["epochs"]), rows[-1]["metrics"]["train/epoch_seconds"]
         return epochs * each, (epochs - rows[-1]["epoch"] - 1) * each

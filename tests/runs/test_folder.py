@@ -355,4 +355,5 @@ def test_a_run_in_progress_tells_its_pace(tmp_path):
         row = {"epoch": epoch, "metrics": {"train/epoch_seconds": seconds}, "per_class": {}}
         with folder.metrics.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+        assert (folder.pace() is None) == (epoch == 0)
     assert folder.pace() == (30.0, 21.0)
