@@ -1,16 +1,12 @@
 from collections.abc import Callable
-from typing import Any
-
-import numpy as np
 
 from divaug.base.contracts import Head
 from divaug.config.registry import POSTHOC
-from divaug.latent.embeddings import Embeddings
-from divaug.posthoc._head import train_head
+from divaug.posthoc.none import NewHead
 
 
 @POSTHOC.register("crt")
-class RetrainedClassifier:
+class RetrainedClassifier(NewHead):
     """cRT: a new head, trained on embeddings of which every class is drawn equally often.
 
     Args:
@@ -26,18 +22,7 @@ class RetrainedClassifier:
     images in every epoch; batches of 128, no weight decay.
     """
 
-    def __init__(self, new_head: Callable[[], Head], seed: int, *, epochs: int = 10, lr: float = 0.1) -> None:
-        if epochs < 1:
-            raise ValueError(f"epochs must be >= 1, got {epochs}")
-        if lr <= 0:
-            raise ValueError(f"lr must be > 0, got {lr}")
-        self.new_head, self.seed, self.epochs, self.lr = new_head, seed, epochs, lr
-        self.notes: list[str] = []
+    balanced = True
 
-    def fit(self, embeddings: Embeddings, head: Head, rng: np.random.Generator) -> Head:
-        """Return the new head."""
-        new: Any = self.new_head()
-        train_head(
-            new, embeddings.features, embeddings.labels, epochs=self.epochs, lr=self.lr, seed=self.seed, balanced=True
-        )
-        return new
+    def __init__(self, new_head: Callable[[], Head], seed: int, *, epochs: int = 10, lr: float = 0.1) -> None:
+        super().__init__(new_head, seed, epochs=epochs, lr=lr)

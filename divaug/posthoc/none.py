@@ -25,6 +25,8 @@ class NewHead:
     Differs from the paper: nothing.
     """
 
+    balanced = False  # classes are drawn by their sizes
+
     def __init__(self, new_head: Callable[[], Head], seed: int, *, epochs: int = 10, lr: float = 0.1) -> None:
         if epochs < 1:
             raise ValueError(f"epochs must be >= 1, got {epochs}")
@@ -36,5 +38,8 @@ class NewHead:
     def fit(self, embeddings: Embeddings, head: Head, rng: np.random.Generator) -> Head:
         """Return the new head."""
         new: Any = self.new_head()
-        train_head(new, embeddings.features, embeddings.labels, epochs=self.epochs, lr=self.lr, seed=self.seed)
+        train_head(
+            new, embeddings.features, embeddings.labels, epochs=self.epochs, lr=self.lr, seed=self.seed,
+            balanced=self.balanced,
+        )  # fmt: skip
         return new
