@@ -26,7 +26,7 @@ CONSOLE = [
 
 
 def test_the_blocks_are_all_there():
-    assert (len(PYTHON), len(CONSOLE)) == (4, 36)
+    assert (len(PYTHON), len(CONSOLE)) == (4, 38)
 
 
 def run(code):
@@ -90,7 +90,11 @@ def test_from_a_table_of_images_to_predictions(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "line",
-    [line for line in CONSOLE if line.startswith("python") and "my_augs" not in line and line not in CHAIN],
+    [
+        line
+        for line in CONSOLE
+        if line.startswith("python") and "my_augs" not in line and line not in CHAIN and ".compare" not in line
+    ],
 )
 def test_commands_mean_what_they_say(line, monkeypatch, capsys):
     _, _, module, *argv = shlex.split(line)
@@ -106,6 +110,19 @@ def test_commands_mean_what_they_say(line, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["divaug", module.rsplit(".", 1)[1], *argv])
     assert recipes_main.main() == 0
     assert capsys.readouterr().out
+
+
+def test_the_comparison_is_of_the_experiment_with_what_is_asked(monkeypatch):
+    from divaug.recipes import compare as recipe
+    from divaug.report.compare import Asked
+
+    (line,) = [line for line in CONSOLE if ".compare" in line]
+    Path("runs/cifar10-exp100-fast").mkdir(parents=True)
+    seen = {}
+    monkeypatch.setattr("divaug.runs.folder.find_runs", lambda paths: seen.update(paths=paths) or [])
+    monkeypatch.setattr("divaug.report.compare.compare", lambda runs, asked: seen.update(asked=asked) or [])
+    assert recipe.main(shlex.split(line)[3:]) == 0
+    assert seen == {"paths": ["runs/cifar10-exp100-fast"], "asked": Asked("ros", ("cmo", "cutmix"), 0.5)}
 
 
 def test_guides_run_too(tmp_path):

@@ -27,7 +27,7 @@ from divaug.config.schema import (
 
 COMPONENT_FLAGS = ("model", "optim", *FAMILY_OF)
 _OWN = 3  # groups of a parser before the keys: positional arguments, options, what to run
-_SPECIAL = {"phases", "imports", "head", "method", "seed", "download", "monitor", "weights_digest", "threads"}
+_SPECIAL = {"phases", "imports", "head", "method", "seed", "download", "monitor", "weights_digest", "threads", "tuned"}
 
 
 @dataclass(frozen=True)
@@ -360,7 +360,11 @@ def _print_description(wanted: str) -> None:
                 entry = entries[name]
                 print(f"{each}/{name} ({entry.module})\n\n{entry.doc}\n")
                 for option, (annotation, default) in entry.options.items():
-                    print(f"  {option}: {annotation or 'any'}" + (f" = {default}" if default else " (required)"))
+                    print(
+                        f"  {option}: {annotation or 'any'}"
+                        + (f" = {default}" if default else " (required)")
+                        + (f"; --tune draws from {entry.ranges[option]}" if option in entry.ranges else "")
+                    )
     for kind in ("methods", "presets"):
         if family in ("", kind):
             every |= set(layers.names(kind))

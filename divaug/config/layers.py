@@ -325,7 +325,7 @@ def experiment_name(config: Config) -> str:
     """
     if config.experiment is not None:
         return config.experiment
-    factor = f"{config.imbalance_factor:g}" if config.profile in ("exp", "step", "balanced_small") else ""
+    factor = f"{config.imbalance_factor:g}" if config.profile in ("exp", "linear", "step", "balanced_small") else ""
     if config.profile == "custom":
         factor = f"-{digest(list(config.counts), 4)}"
     source = _plain_name(Path(config.path).stem) if config.path else config.dataset

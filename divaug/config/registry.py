@@ -50,9 +50,15 @@ class Registry:
         self.package = package
         self.variable = variable
         self._factories: dict[str, Callable[..., Any]] = {}
+        self._ranges: dict[str, Mapping[str, Any]] = {}
 
-    def register(self, name: str) -> Callable[[Factory], Factory]:
-        """Decorate a factory to make it buildable as ``name``; a name is never reused."""
+    def register(self, name: str, *, tune: Mapping[str, Any] | None = None) -> Callable[[Factory], Factory]:
+        """Decorate a factory to make it buildable as ``name``; a name is never reused.
+
+        Args:
+            name: What configurations call it.
+            tune: Hyperparameters that ``--tune`` draws, see ``Entry.ranges``; in a file it is read, so written out.
+        """
 
         def add(factory: Factory) -> Factory:
             known = self._factories.get(name)
@@ -62,6 +68,7 @@ class Registry:
             ):
                 raise ValueError(f"{self.family} {name!r} is already registered by {known.__module__}")
             self._factories[name] = finite = _finite(factory, f"{self.family} {name!r}")
+            self._ranges[name] = tune or {}
             return finite
 
         return add
@@ -79,7 +86,7 @@ class Registry:
                 found[name] = entry
         for name, factory in self._factories.items():
             if name not in found:
-                found[name] = entry_of(name, factory)
+                found[name] = entry_of(name, factory, self._ranges[name])
         return dict(sorted(found.items()))
 
     def entry(self, name: str) -> Entry:

@@ -2,13 +2,14 @@
 
 import ast
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from divaug.base.errors import ConfigError
 from divaug.config import user_files
 
 _CONSTRUCTORS = ("__init__", "__new__")
@@ -27,6 +28,8 @@ class Entry:
         facts: Positional parameters.
         options: Keyword-only parameters: name to (annotation, default), both as source text, None where absent.
         symbol: Name of the class in its module; "" for a function.
+        ranges: Hyperparameters that ``--tune`` draws, with what is sensible for them: (low, high), where two whole
+            numbers give whole numbers; (low, high, "log"), alike on a logarithmic scale; or a list of values.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Entry:
     facts: tuple[str, ...]
     options: dict[str, tuple[str | None, str | None]]
     symbol: str = ""
+    ranges: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -42,7 +46,7 @@ class Entry:
         return self.doc.strip().split("\n", 1)[0]
 
 
-def entry_of(name: str, factory: Callable[..., Any]) -> Entry:
+def entry_of(name: str, factory: Callable[..., Any], ranges: Mapping[str, Any] | None = None) -> Entry:
     """Describe a factory that was registered by hand, in a session or notebook."""
     facts, options = [], {}
     for parameter in inspect.signature(factory).parameters.values():
@@ -53,7 +57,7 @@ def entry_of(name: str, factory: Callable[..., Any]) -> Entry:
             options[parameter.name] = (annotation, default)
         elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):  # nn.Module's own constructor
             facts.append(parameter.name)
-    return Entry(name, inspect.getdoc(factory) or "", factory.__module__, tuple(facts), options)
+    return Entry(name, inspect.getdoc(factory) or "", factory.__module__, tuple(facts), options, ranges=ranges or {})
 
 
 @lru_cache
@@ -80,8 +84,23 @@ def scan_file(path: Path, module: str, variable: str) -> dict[str, Entry]:
                     case ast.Call(
                         func=ast.Attribute(attr="register", value=ast.Name(id=owner)),
                         args=[ast.Constant(value=str(name))],
+                        keywords=keywords,
                     ) if owner == variable:
-                        found[name] = _entry_from_source(name, module, node)
+                        ranges = {k: v for word in keywords for k, v in _literal(word, path).items()}
+                        found[name] = replace(_entry_from_source(name, module, node), ranges=ranges)
+    return found
+
+
+def _literal(keyword: ast.keyword, path: Path) -> dict[str, Any]:
+    """Return the ranges of ``register("name", tune={...})``, which are read and never run."""
+    try:
+        found = ast.literal_eval(keyword.value)
+    except ValueError:
+        found = None
+    if keyword.arg != "tune" or not isinstance(found, dict):
+        raise ConfigError(
+            f"{path}, line {keyword.value.lineno}: register takes a name and tune={{OPTION: (LOW, HIGH)}}, written out"
+        )
     return found
 
 

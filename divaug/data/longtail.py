@@ -9,7 +9,7 @@ import numpy as np
 from divaug.base.errors import ConfigError, DataError, suggestion
 from divaug.base.rng import stream
 
-PROFILES = ("exp", "step", "custom", "balanced", "balanced_small", "natural")
+PROFILES = ("exp", "linear", "step", "custom", "balanced", "balanced_small", "natural")
 SUBSETS = ("nested", "literature")
 
 
@@ -52,13 +52,14 @@ def class_ranks(num_classes: int, order: str) -> np.ndarray:
 def profile_counts(profile: str, available: np.ndarray, factor: float, ranks: np.ndarray) -> np.ndarray:
     """Return the number of images each class keeps.
 
-    ``exp``: n_max * factor ** (-rank / (C - 1)), rounded down; ``step``: the first C // 2 ranks keep n_max, the others
-    n_max / factor; ``balanced``: n_max each; ``balanced_small``: the ``exp`` cut's total divided equally; ``natural``:
-    all images. n_max is the size of the smallest class available, so that every rank can be filled.
+    ``exp``: n_max * factor ** (-rank / (C - 1)), rounded down; ``linear``: n_max less an equal step for every rank,
+    down to n_max / factor, rounded down; ``step``: the first C // 2 ranks keep n_max, the others n_max / factor;
+    ``balanced``: n_max each; ``balanced_small``: the ``exp`` cut's total divided equally; ``natural``: all images.
+    n_max is the size of the smallest class available, so that every rank can be filled.
 
     Reference:
         Cui et al., Class-Balanced Loss, CVPR 2019, arXiv:1901.05555 (exp); Buda et al., 2018, arXiv:1710.05381
-        (step).
+        (step, linear).
 
     Raises:
         DataError: A class would keep no image.
@@ -70,6 +71,9 @@ def profile_counts(profile: str, available: np.ndarray, factor: float, ranks: np
         return available.astype(np.int64)
     if profile == "step":
         by_rank = [largest if r < num_classes // 2 else int(largest * (1 / factor)) for r in range(num_classes)]
+    elif profile == "linear":
+        fall = largest * (1 - 1 / factor) / (num_classes - 1.0)
+        by_rank = [int(largest - fall * r + 1e-9) for r in range(num_classes)]  # 1e-9: 1000 / 10 is 100, not 99
     elif profile == "balanced":
         by_rank = [largest] * num_classes
     else:

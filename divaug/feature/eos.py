@@ -6,7 +6,7 @@ from divaug.config.registry import FEATURE
 from divaug.feature._memory import Synthetic
 
 
-@FEATURE.register("eos")
+@FEATURE.register("eos", tune={"rate": (0.1, 1.0), "neighbours": (3, 20)})
 class EOS(Synthetic):
     """Add synthetic embeddings of rare classes on the way to their nearest enemies (expansive over-sampling).
 

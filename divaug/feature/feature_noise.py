@@ -8,7 +8,7 @@ from divaug.base.rng import device_generator
 from divaug.config.registry import FEATURE
 
 
-@FEATURE.register("feature_noise")
+@FEATURE.register("feature_noise", tune={"std": (0.02, 0.5, "log")})
 class FeatureNoise(nn.Module):
     """Add normal noise to embeddings, scaled by the spread of each dimension.
 

@@ -6,7 +6,7 @@ from divaug.config.registry import FEATURE
 from divaug.feature._memory import Synthetic
 
 
-@FEATURE.register("feature_smote")
+@FEATURE.register("feature_smote", tune={"rate": (0.1, 1.0), "neighbours": (2, 10)})
 class FeatureSmote(Synthetic):
     """Add synthetic embeddings of rare classes, between a remembered embedding and one of its neighbours in the class.
 

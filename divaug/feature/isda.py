@@ -11,7 +11,7 @@ from divaug.feature._memory import FeatureMemory
 COVARIANCES = ("diagonal", "low_rank", "full")
 
 
-@FEATURE.register("isda")
+@FEATURE.register("isda", tune={"strength": (0.1, 1.0)})
 class ISDA(nn.Module):
     """Add noise with the covariance of its class to every embedding, more as training proceeds.
 

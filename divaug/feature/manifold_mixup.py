@@ -7,7 +7,7 @@ from divaug.base.labels import MixedLabels
 from divaug.config.registry import FEATURE
 
 
-@FEATURE.register("manifold_mixup")
+@FEATURE.register("manifold_mixup", tune={"alpha": (0.2, 4.0, "log"), "prob": (0.2, 1.0)})
 class ManifoldMixup(nn.Module):
     """Blend every embedding with another of the batch, and their labels by the same share.
 

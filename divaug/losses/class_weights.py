@@ -12,7 +12,7 @@ def no_weights(class_counts: Int[Tensor, "C"]) -> None:
     """Weigh all classes alike."""
 
 
-@CLASS_WEIGHTS.register("inverse_frequency")
+@CLASS_WEIGHTS.register("inverse_frequency", tune={"power": (0.25, 1.0)})
 def inverse_frequency(class_counts: Int[Tensor, "C"], *, power: float = 1.0) -> Float[Tensor, "C"]:
     """Weigh classes by n ** -power.
 
@@ -30,7 +30,7 @@ def inverse_frequency(class_counts: Int[Tensor, "C"], *, power: float = 1.0) -> 
     return _scaled(class_counts.double().pow(-power))
 
 
-@CLASS_WEIGHTS.register("effective_number")
+@CLASS_WEIGHTS.register("effective_number", tune={"beta": [0.9, 0.99, 0.999, 0.9999]})
 def effective_number(class_counts: Int[Tensor, "C"], *, beta: float = 0.9999) -> Float[Tensor, "C"]:
     """Weigh classes by (1 - beta) / (1 - beta ** n), the inverse of their effective number.
 

@@ -6,7 +6,7 @@ from divaug.config.registry import LOSSES
 from divaug.losses._logits import cross_entropy_rows
 
 
-@LOSSES.register("focal")
+@LOSSES.register("focal", tune={"gamma": (0.5, 5.0)})
 class Focal(nn.Module):
     """Scale cross-entropy by (1 - p) ** gamma, where p is the probability of the label.
 

@@ -11,7 +11,7 @@ from divaug.losses._logits import at_least_float32, positive_counts
 SHAPES = ("concave", "linear", "convex")
 
 
-@LOSSES.register("label_aware_smoothing")
+@LOSSES.register("label_aware_smoothing", tune={"head": (0.1, 0.5)})
 class LabelAwareSmoothing(nn.Module):
     """Cross-entropy with labels smoothed the more, the larger their class: networks are too sure of large classes.
 

@@ -6,7 +6,7 @@ from divaug.config.registry import LOSSES
 from divaug.losses._logits import at_least_float32
 
 
-@LOSSES.register("label_smoothing")
+@LOSSES.register("label_smoothing", tune={"smoothing": (0.02, 0.3, "log")})
 class LabelSmoothing(nn.Module):
     """Cross-entropy with a share of the label's mass spread over all classes.
 

@@ -6,7 +6,7 @@ from divaug.config.registry import LOSSES
 from divaug.losses._logits import at_least_float32, cross_entropy_rows, positive_counts
 
 
-@LOSSES.register("ldam")
+@LOSSES.register("ldam", tune={"max_m": (0.1, 0.8)})
 class LDAM(nn.Module):
     """Cross-entropy with a margin on the label's cosine, larger for rarer classes: m_c ~ n_c ** -1/4.
 

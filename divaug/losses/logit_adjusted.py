@@ -5,7 +5,7 @@ from divaug.config.registry import LOSSES
 from divaug.losses._logits import adjusted, cross_entropy_rows, positive_counts
 
 
-@LOSSES.register("logit_adjusted")
+@LOSSES.register("logit_adjusted", tune={"tau": (0.25, 2.0)})
 class LogitAdjusted(nn.Module):
     """Cross-entropy of logits + tau * log pi_c, where pi are the class shares of the training cut.
 

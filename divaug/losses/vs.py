@@ -6,7 +6,7 @@ from divaug.config.registry import LOSSES
 from divaug.losses._logits import adjusted, at_least_float32, cross_entropy_rows, positive_counts
 
 
-@LOSSES.register("vs")
+@LOSSES.register("vs", tune={"gamma": (0.05, 0.4), "tau": (0.25, 2.0)})
 class VectorScaling(nn.Module):
     """Cross-entropy of logits that are scaled by (n_c / n_max) ** gamma, plus tau * log pi_c.
 

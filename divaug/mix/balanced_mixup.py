@@ -20,7 +20,7 @@ class ResamplePlan:
     kept: float
 
 
-@MIX.register("balanced_mixup")
+@MIX.register("balanced_mixup", tune={"alpha": (0.05, 1.0, "log")})
 class BalancedMixup:
     """Mixup within a batch whose classes have been made equal: the REMIX of Bellinger et al.
 

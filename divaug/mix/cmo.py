@@ -8,7 +8,7 @@ from divaug.mix._mix import BoxMix
 from divaug.mix.partners.minority import Minority
 
 
-@MIX.register("cmo")
+@MIX.register("cmo", tune={"alpha": (0.2, 5.0, "log"), "prob": (0.2, 1.0)})
 class CMO(BoxMix):
     """Paste a box of a minority-weighted image, from the whole training set, into every image of the batch.
 

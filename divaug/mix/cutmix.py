@@ -3,7 +3,7 @@ from divaug.config.registry import MIX
 from divaug.mix._mix import BoxMix
 
 
-@MIX.register("cutmix")
+@MIX.register("cutmix", tune={"alpha": (0.2, 5.0, "log"), "prob": (0.2, 1.0)})
 class CutMix(BoxMix):
     """Paste a box of another image into every image; label weights are the shares of pixels.
 

@@ -7,7 +7,7 @@ from divaug.config.registry import MIX
 from divaug.mix._mix import BlendMix, BlendPlan, blend, mixed_rows, pair_labels
 
 
-@MIX.register("mixup")
+@MIX.register("mixup", tune={"alpha": (0.1, 2.0, "log"), "prob": (0.2, 1.0)})
 class Mixup(BlendMix):
     """Blend every image with a partner, and their labels by the same share.
 

@@ -8,7 +8,7 @@ from divaug.config.registry import MIX
 from divaug.mix._mix import BlendMix, BlendPlan, blend, mixed_rows, on
 
 
-@MIX.register("remix")
+@MIX.register("remix", tune={"alpha": (0.1, 2.0, "log"), "kappa": (1.5, 10.0, "log"), "tau": (0.2, 0.8)})
 class Remix(BlendMix):
     """Mixup whose label goes entirely to the rarer class when the two classes differ enough in size.
 

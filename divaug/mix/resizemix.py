@@ -9,7 +9,7 @@ from divaug.config.registry import MIX
 from divaug.mix._mix import BoxPlan, Mix, kept_of_boxes, mixed_rows, pair_labels
 
 
-@MIX.register("resizemix")
+@MIX.register("resizemix", tune={"largest": (0.4, 0.9), "prob": (0.2, 1.0)})
 class ResizeMix(Mix):
     """Shrink the whole partner into a box of the image, so that no label comes from a patch without its object.
 

@@ -30,7 +30,7 @@ class LinearHead(nn.Linear):
         return z, self.weight
 
 
-@HEADS.register("cosine")
+@HEADS.register("cosine", tune={"scale": (10.0, 60.0, "log")})
 class CosineHead(nn.Module):
     """Logits scale * cosine of z and each class's weight; no bias.
 

@@ -21,7 +21,7 @@ class CudaPlan:
     seeds: Int[np.ndarray, "B"]
 
 
-@PIXEL.register("cuda")
+@PIXEL.register("cuda", tune={"prob": (0.2, 0.8), "threshold": (0.4, 0.8)})
 class Cuda:
     """Augment each class as strongly as the network currently tolerates.
 

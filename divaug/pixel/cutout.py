@@ -6,7 +6,7 @@ from divaug.config.registry import PIXEL
 from divaug.pixel._erase import ErasePlan, erase, erase_one
 
 
-@PIXEL.register("cutout")
+@PIXEL.register("cutout", tune={"size_frac": (0.2, 0.6), "prob": (0.2, 1.0)})
 class Cutout:
     """Erase a square at a random place, partly outside the image at its border.
 

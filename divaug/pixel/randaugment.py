@@ -2,7 +2,7 @@ from divaug.config.registry import PIXEL
 from divaug.pixel._seeded import TorchvisionPixel
 
 
-@PIXEL.register("randaugment")
+@PIXEL.register("randaugment", tune={"num_ops": (1, 3), "magnitude": (4, 15)})
 class RandAugment(TorchvisionPixel):
     """Apply a few operations drawn at random, all at one magnitude (torchvision's version).
 

@@ -10,7 +10,7 @@ from divaug.pixel._erase import ErasePlan, erase, erase_one
 TRIES = 10
 
 
-@PIXEL.register("random_erasing")
+@PIXEL.register("random_erasing", tune={"prob": (0.1, 0.9)})
 class RandomErasing:
     """Replace a rectangle of random size and shape with noise.
 

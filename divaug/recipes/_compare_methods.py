@@ -1,5 +1,6 @@
 """What the training recipes share: train methods x seeds, then print the table and write the figures."""
 
+import argparse
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from divaug.base.errors import ConfigError
+from divaug.base.files import make_folder, write_text
 from divaug.base.progress import Progress
 from divaug.config import flags
-from divaug.config.jobs import Cluster, add_engine, add_jobs, engine_of, follows, share
+from divaug.config.jobs import Cluster, add_engine, add_jobs, engine_of, follows, processes, share
 from divaug.config.schema import FAMILY_OF
 from divaug.config.tables import dump
 from divaug.runs.folder import RunFolder
@@ -43,6 +45,8 @@ def train_and_compare(
     folders = [RunFolder.of(config) for config in request.configs]
     if request.resume_from is not None:
         folders = [RunFolder(request.resume_from)]
+    if k := request.extra["tune"]:
+        request, folders = _tuned(request, k, jobs)
     if request.dry_run:
         for config, folder in zip(request.configs[mine], folders[mine], strict=True):
             active = [getattr(config, slot) for slot in FAMILY_OF]
@@ -62,12 +66,46 @@ def train_and_compare(
     return 0
 
 
+def _tuned(request: flags.Request, k: int, jobs: int | Cluster) -> tuple[flags.Request, list[RunFolder]]:
+    """Choose every method's options on validation images; return the runs with them."""
+    if request.extra["shard"] is not None or request.resume_from is not None or processes() > 1:
+        raise ConfigError("--tune trains lists of runs of its own; give it without --shard, --resume RUN and torchrun")
+    from divaug.study.tune import trials_of, tune
+
+    first = [config for config in request.configs if config.seed == request.configs[0].seed]
+    if request.dry_run:
+        trials = [trial.config for config in first for trial in trials_of(config, k)]
+        return replace(request, configs=trials), [RunFolder.of(config) for config in trials]
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    chosen, trials = tune(request.configs, k, jobs)
+    folders = [RunFolder.of(config) for config in chosen]
+    file = make_folder(folders[0].path.parents[1]) / "tuning.csv"
+    write_text(file, trials.to_csv(index=False, float_format="%.4f"))
+    few = [f"{method} {n}" for method, n in trials["method"].value_counts(sort=False).items() if n < k]
+    print(f"every method had {k} configurations on the same validation images: {os.path.relpath(file)}")
+    if few:
+        print(f"fewer different ones, for want of options to draw: {', '.join(few)}")
+    print(trials[trials["chosen"]].drop(columns="chosen").to_string(index=False))
+    return replace(request, configs=chosen), folders
+
+
 def _flags(parser: Any) -> None:
     group = parser.add_argument_group("many runs")
     text = "CSV that gets one row per finished run; runs already in it are not trained again"
     group.add_argument("--results", metavar="CSV", help=text)
+    text = (
+        "give every method K configurations: its published defaults and draws from its components' ranges; each is "
+        "trained on the first seed, and validation images choose (--holdout, --val-frac, else a fifth)"
+    )
+    group.add_argument("--tune", type=_tries, default=0, metavar="K", help=text)
     add_jobs(group)
     add_engine(group)
+
+
+def _tries(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 2 to 1000, got {text!r}")
+    return int(text)
 
 
 def _train(request: flags.Request, folders: list[RunFolder], mine: slice, jobs: int | Cluster) -> None:
@@ -89,14 +127,14 @@ def _show(request: flags.Request, folders: list[RunFolder], show_classes: bool) 
     done = [folder for folder in folders if folder.finished]
     for comparison in compare(done) if done else []:
         report = next(iter(comparison.runs.values()))[0].path.parents[1] / "report"
-        figures = _write_report(report, comparison)
+        files = _write_report(report, comparison)
         print(f"\n{comparison.text}")
         if show_classes:
             for label, runs in comparison.runs.items():
                 seeds = "seeds" if len(runs) > 1 else "seed"
                 print(f"\n{label}, {len(runs)} {seeds}:\n{class_table(runs)}")
-        if figures:
-            print("\nfigures: " + "  ".join(os.path.relpath(file) for file in figures))
+        if files:
+            print("\nfiles: " + "  ".join(os.path.relpath(file) for file in files))
     uri = tracking_uri(request.configs[0], folders[0].output_dir)
     known = Note(folders[0].path).at(uri) if uri is not None else {}
     if uri is not None and known:  # nothing of a store that could not be reached
@@ -104,11 +142,18 @@ def _show(request: flags.Request, folders: list[RunFolder], show_classes: bool) 
 
 
 def _write_report(folder: Path, comparison: Any) -> list[Path]:
-    """Write the report and return its figures; a report that cannot be written costs a warning, not the results."""
-    from divaug.report.compare import write_report
+    """Write the report and mirror it; one that cannot be written costs a warning, not the results.
+
+    Returns:
+        The page and the figures.
+    """
+    from divaug.report.comparison_page import write_report
+    from divaug.runs.tracking import mirror_report
 
     try:
-        return [file for file in write_report(folder, comparison) if file.suffix == ".png"]
+        files = write_report(folder, comparison)
+        mirror_report(next(iter(comparison.runs.values()))[0], folder, files, Progress().warn)
+        return [file for file in files if file.suffix in (".png", ".html")]
     except Exception as error:
         command = shlex.join(["python", "-m", "divaug.recipes.compare", os.path.relpath(folder.parent)])
         said = f"no report in {folder} ({type(error).__name__}: {error}); the results are complete: {command}"

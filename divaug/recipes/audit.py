@@ -97,9 +97,7 @@ def _few(images: Any) -> str:
 
     counts = Counter(row.label for row in images.rows)
     few = [f"{name} {n}" for name, n in counts.most_common() if n < JUDGED]
-    return (
-        f"classes with fewer than {JUDGED} images, of which nothing can be concluded: {', '.join(few)}" if few else ""
-    )
+    return f"classes with fewer than {JUDGED} images, by which no method is chosen: {', '.join(few)}" if few else ""
 
 
 def _check_save(file: Path) -> None:

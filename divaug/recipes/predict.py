@@ -69,7 +69,8 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
     said = ", ".join(f"{n} {name or 'abstained'}" for name, n in counts.most_common())
     print(f"{sum(counts.values())} images, by decision: {said or 'none'}; {unreadable} unreadable", file=sys.stderr)
     if thresholds := list(model.decision.thresholds):
-        print(f"note: thresholds of {', '.join(thresholds)} were applied; the column label is without", file=sys.stderr)
+        said = "decision is by them, label is the most probable class"
+        print(f"note: thresholds of {', '.join(thresholds)} were applied; {said}", file=sys.stderr)
     if known:
         note = (
             f"note: the model was trained on {known} of these images (their files are identical): what it says of them "

@@ -109,7 +109,7 @@ def _show(path: Path, decision: Any, classes: Sequence[str]) -> int:
 
 
 def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], chosen: Any) -> None:
-    from divaug.report.operating import lines_of, scores_of, together
+    from divaug.report.operating import lines_of, promise, scores_of, together
     from divaug.runs.model_folder import decide
     from divaug.runs.threshold import for_costs, for_sensitivity, for_specificity
 
@@ -121,20 +121,18 @@ def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], ch
     holds = True
     if chosen.sensitivity is not None:
         point, holds = for_sensitivity(scores, positive, chosen.sensitivity)
-        promise = f"sensitivity {chosen.sensitivity:g}"
+        kind, share = "sensitivity", chosen.sensitivity
     elif chosen.specificity is not None:
         point, holds = for_specificity(scores, positive, chosen.specificity)
-        promise = f"specificity {chosen.specificity:g}"
+        kind, share = "specificity", chosen.specificity
     else:
         point = for_costs(scores, positive, chosen.cost_miss, chosen.cost_false)
-        promise = f"least cost at {chosen.cost_miss:g} a miss and {chosen.cost_false:g} a false call"
-    said = promise if holds else f"{promise} cannot be promised: too few images"
-    if not holds and not chosen.anyway:
-        false = round((1 - point.specificity[0]) * point.negatives)
-        raise DivaugError(
-            f"{promise} of {name} cannot be promised from {point.positives} tested images: nothing was set; --anyway "
-            f"sets a probability of {point.threshold:.4g}, with which {false} of {point.negatives} others are called so"
-        )
+        kind, share = f"least cost at {chosen.cost_miss:g} a miss and {chosen.cost_false:g} a false call", None
+    said = kind if share is None else promise(kind, share)
+    if share is not None and not holds:
+        if not chosen.anyway:
+            raise DivaugError(_refusal(kind, share, name, point, positive & (table["predicted"] == name).to_numpy()))
+        said = f"{kind} of {100 * share:g} % cannot be promised: too few images"
     thresholds, notes = {**decision.thresholds, name: point.threshold}, {**decision.notes, name: said}
     decided = decide(path, thresholds=thresholds, notes=notes)
     lines = lines_of(table, decided, classes, name)
@@ -145,6 +143,20 @@ def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], ch
         print("\n    ".join(["  all thresholds together:", *together(table, decided, classes)]))
     if exported := sorted(file.name for file in path.glob("*.onnx")):
         print(f"  {exported[0]}.json has it too; copies elsewhere have the thresholds that they were exported with")
+
+
+def _refusal(kind: str, share: float, name: str, point: Any, found: Any) -> str:
+    """Say why nothing is set, what would be enough, and what there is instead."""
+    from divaug.report.operating import fewest
+
+    own, right = point.positives, round(point.sensitivity[0] * point.positives)
+    false = round((1 - point.specificity[0]) * point.negatives)
+    needs = f"; it takes {fewest(share)} or more, if all are found" if kind == "sensitivity" else ""
+    return (
+        f"{kind} of {100 * share:g} % for {name} cannot be promised from {own} tested images{needs}. Nothing was set. "
+        f"Without a threshold {found.sum()} of {own} are found; --anyway sets a probability of {point.threshold:.4g}, "
+        f"which finds {right} of {own} and calls {false} of {point.negatives} others {name} too"
+    )
 
 
 def _set_by_one(table: Any, name: str, scores: Any, positive: Any, threshold: float, sensitivity: float) -> list[str]:

@@ -25,6 +25,7 @@ from divaug.base.errors import ConfigError
 from divaug.config import flags
 from divaug.config.command import main as run_main
 from divaug.config.jobs import add_jobs, jobs_of
+from divaug.config.layers import names
 
 CANDIDATES = ("erm", "logit_adjusted", "ros", "strong_tail")
 LAST = 10**6  # evaluate after the last epoch only: nothing is chosen on earlier ones
@@ -78,6 +79,9 @@ def _train(request: flags.Request) -> int:
     progress = Progress("none" if request.quiet else first.progress)
     for method in request.left_out:
         progress.say(f"{method} is left out: it changes images, and train head extracts features once")
+    known = names("methods")
+    for config in request.configs if len(request.configs) > 1 else ():
+        progress.say(f"to be compared: {config.method}" + (f", {told}" if (told := known.get(config.method)) else ""))
     configs = [replace(config, progress="none") for config in request.configs]
     asked = request.extra["jobs"]
     large = first.model.name.startswith("timm:") or (first.image_size or 0) > LARGE

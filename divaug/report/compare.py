@@ -1,46 +1,78 @@
 """Comparison of runs: the tidy per-class table of a run, and methods compared over seeds."""
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from divaug.base.errors import DivaugError
-from divaug.base.files import make_folder, write_text
-from divaug.base.groups import GROUPS, rank_groups
-from divaug.base.metrics import nanmean
 from divaug.base.record import TITLES
 from divaug.base.stats import wilson_interval
 from divaug.base.text import one_line
 from divaug.config.tables import protocol_fingerprint
 from divaug.latent.rarefaction import ceiling
-from divaug.report.conclusions import differences, helped_and_hurt, number, unfinished
+from divaug.report.contrasts import FEW, RECALL, baseline_of, contrasts, helped_and_hurt, lines_of, unfinished
 from divaug.runs.folder import RunFolder
 
-_COLUMNS = {title: f"final/{key}" for key, title in TITLES.items()}
+_RAREFIED = re.compile(r"_rarefied_(\d+)_")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How methods are compared.
+
+    Attributes:
+        baseline: The method that others are compared with; None is erm, or the first where there is no erm.
+        named: The methods whose differences are tested, with one correction over them; none are all.
+        margin: The largest difference, in points, that does not matter.
+    """
+
+    baseline: str | None = None
+    named: tuple[str, ...] = ()
+    margin: float = 1.0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Finished runs of one protocol.
+    """Finished runs of one protocol and data set.
 
     Attributes:
-        runs: Method label to its runs, by seed.
-        text: The table, as printed.
+        name: Protocol and data: two comparisons differ in it.
+        head: What they have in common.
+        table: One row per run: ``method``, ``seed``, final metrics as shares, ``recall_<class>``.
+        contrasts: Differences from the baseline, as ``report.contrasts`` gives them.
+        notes: What the numbers are and what they show.
+        runs: Method label to its runs, by seed; none where only rows are known.
+        asked: How they were compared.
     """
 
+    name: str
+    head: str
+    table: Any
+    contrasts: Any
+    notes: list[str]
     runs: dict[str, list[RunFolder]]
-    text: str
+    asked: Asked
+
+    @property
+    def text(self) -> str:
+        """The comparison as printed."""
+        return "\n".join([self.head, "", *_lines(self.table), "", *self.notes])
 
 
-def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
+def compare(folders: Sequence[RunFolder], asked: Asked = Asked()) -> list[Comparison]:
     """Compare finished runs, one comparison per protocol and data set: neither is ever mixed.
 
+    Args:
+        folders: Runs; unfinished ones are left out.
+        asked: How.
+
     Raises:
-        DivaugError: No run is finished.
+        ConfigError: A method that is named has no run in any comparison.
+        DivaugError: No run is finished, or one seed of a method is there twice.
     """
     by_protocol: dict[tuple[str, str], list[RunFolder]] = {}
     for folder in folders:
@@ -68,10 +100,64 @@ def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
             f"train {span(counts)}, test {sum(manifest['test_counts'])} images, "
             f"{len(manifest['counts'])} classes of {max(manifest['counts'])} to {min(manifest['counts'])}"
         )
-        if config.profile not in ("exp", "step", "balanced_small"):
+        if config.profile not in ("exp", "linear", "step", "balanced_small"):
             head = head.replace(f", imbalance factor {config.imbalance_factor:g}", "")
-        comparisons.append(Comparison(runs, f"{head}\n\n{_table(runs)}"))
+        comparisons.append(_compared(f"{fingerprint}-{data}", head, frame_of(runs), asked, runs))
     return comparisons
+
+
+def compare_rows(rows: Any, asked: Asked = Asked()) -> list[Comparison]:
+    """Compare the rows of a CSV that ``--results`` wrote, as ``compare`` does; there are no figures.
+
+    Args:
+        rows: What ``results.read`` returned.
+        asked: How.
+    """
+    comparisons, keys = [], ["experiment", "protocol", "data"]
+    for (experiment, protocol, data), members in rows.groupby(keys, sort=False):
+        table = members.drop_duplicates(["method", "seed"], keep="last").dropna(axis=1, how="all")
+        epochs = f"{span(table['epochs'].tolist())} epochs; " if "epochs" in table else ""
+        head = f"{experiment}; {epochs}protocol {protocol}, data {data}"
+        name = "-".join([experiment, *([] if protocol in experiment else [protocol]), data])
+        comparisons.append(_compared(name, head, table.reset_index(drop=True), asked, {}))
+    return comparisons
+
+
+def frame_of(runs: Mapping[str, Sequence[RunFolder]]) -> Any:
+    """Return runs as a DataFrame: ``method``, ``seed``, the final metrics, ``recall_<class>``; NaN where undefined.
+
+    Of the rarefied numbers it has those of one m, see ``rarefied_size``.
+    """
+    import pandas as pd
+
+    m, rows = rarefied_size(next(iter(runs.values()))[0].manifest), []
+    for label, folders in runs.items():
+        for folder in folders:
+            known = {k.removeprefix("final/"): math.nan if v is None else v for k, v in folder.result.items()}
+            final = {k: v for k, v in known.items() if (found := _RAREFIED.search(k)) is None or int(found[1]) == m}
+            recall = folder.metrics.rows()[-1]["per_class"]["test/recall"]
+            of_class = {f"{RECALL}{name}": r for name, r in zip(folder.manifest["class_names"], recall, strict=True)}
+            rows.append(
+                {
+                    "method": label,
+                    "seed": folder.config.seed,
+                    **final,
+                    **of_class,
+                    "top_k": folder.config.top_k,
+                    "tuned": folder.config.tuned,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _compared(name: str, head: str, table: Any, asked: Asked, runs: dict[str, list[RunFolder]]) -> Comparison:
+    found = contrasts(table, baseline=asked.baseline, named=asked.named, margin=asked.margin)
+    base = baseline_of(list(dict.fromkeys(table["method"])), asked.baseline)
+    notes = [*_meaning(table), *lines_of(found)]
+    if table["method"].nunique() <= FEW + 1:  # of more methods they are in the report
+        notes += helped_and_hurt(table, base)
+    notes += unfinished(table)
+    return Comparison(name, head, table, found, notes, runs, asked)
 
 
 def span(numbers: Sequence[int]) -> str:
@@ -100,47 +186,80 @@ def rarefied_size(manifest: dict[str, Any]) -> int:
     return smallest if smallest in (3, 4) else 5
 
 
-def _table(runs: dict[str, list[RunFolder]]) -> str:
-    first = next(iter(runs.values()))[0]
-    m = rarefied_size(first.manifest)
-    diverse = f"final/train_clean_rarefied_{m}_tail"
-    top = _ceiling(first, m)
-    common = f"final/encoder_views_rarefied_{m}_tail"
-    judged = any(common in f.result for folders in runs.values() for f in folders)
-    rows = [["method", "seeds", *_COLUMNS, f"top-K tail m={m}", *([f"common m={m}"] if judged else []), "seconds"]]
-    for label, folders in runs.items():
-        cells = [mean_sd([number(f, key) for f in folders]) for key in _COLUMNS.values()]
-        latent = mean_sd([number(f, diverse) for f in folders], scale=1.0)
-        seconds = mean_sd([number(f, "final/train_seconds") for f in folders], scale=1.0, digits=0)
-        encoded = [mean_sd([number(f, common) for f in folders], scale=1.0)] if judged else []
-        rows.append([label, str(len(folders)), *cells, latent, *encoded, seconds])
+def rarefied_at(table: Any, space: str) -> int | None:
+    """Return the m of a table's rarefied numbers of the tail in a space: the largest that it has, None without any."""
+    for m in (20, 5, 4, 3):
+        if (column := f"{space}_rarefied_{m}_tail") in table and table[column].notna().any():
+            return m
+    return None
+
+
+def columns_of(table: Any) -> dict[str, tuple[str, float]]:
+    """Return the columns that a comparison shows: title to key, and what it is multiplied by."""
+    shown = {title: (key, 100.0) for key, title in TITLES.items() if key in table}
+    for space, title in (("train_clean", "top-K tail"), ("encoder_views", "common")):
+        if (m := rarefied_at(table, space)) is not None:
+            shown[f"{title} m={m}"] = f"{space}_rarefied_{m}_tail", 1.0
+    return shown | ({"seconds": ("train_seconds", 1.0)} if "train_seconds" in table else {})
+
+
+def _lines(table: Any) -> list[str]:
+    """Return the table of methods as lines of text: mean ± sd over seeds."""
+    shown = columns_of(table)
+    rows = [["method", "seeds", *shown]]
+    for method, runs in table.groupby("method", sort=False):
+        cells = [
+            mean_sd(runs[key].astype(float).tolist(), scale, digits=0 if title == "seconds" else 1)
+            for title, (key, scale) in shown.items()
+        ]
+        rows.append([method, str(len(runs)), *cells])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)])
         for row in rows
     ]
     lines.insert(1, "  ".join("-" * w for w in widths))
+    return lines
+
+
+def _meaning(table: Any) -> list[str]:
+    """Return what the columns are."""
     notes = [
         "Test recall in %, last epoch, mean ± sd over seeds.",
         "prior-corr.: balanced accuracy after a cross-fitted correction of the class priors.",
     ]
-    if top:
+    notes += _tuning(table)
+    k, width = (table[key].dropna().tolist() if key in table else [] for key in ("top_k", "feature_dim"))
+    top = f"top-{int(k[0])}" if k else "top-K"
+    if (m := rarefied_at(table, "train_clean")) is not None:
+        most = f"; ceiling {ceiling(int(width[0]), m, int(k[0]))}" if k and width else ""
         notes.append(
-            f"top-K tail: distinct top-{first.config.top_k} CE expected in {m} clean training images of a tail "
-            f"class; ceiling {top}; classes with fewer images are left out."
+            f"top-K tail: distinct {top} CE expected in {m} clean training images of a tail class{most}; classes with "
+            "fewer images are left out."
         )
-    if judged:
+    if (m := rarefied_at(table, "encoder_views")) is not None:
         notes.append(
-            f"common: distinct top-{first.config.top_k} FE expected in {m} plain views of a tail class's last epoch, in"
-            " the common encoder's space."
+            f"common: distinct {top} FE expected in {m} plain views of a tail class's last epoch, in the common "
+            "encoder's space."
         )
-    notes += [*differences(runs), *helped_and_hurt(runs), *unfinished(runs)]
-    return "\n".join([*lines, "", *notes])
+    return notes
 
 
-def _ceiling(folder: RunFolder, m: int) -> int:
-    config = folder.config
-    return ceiling(int(number(folder, "final/feature_dim")), m, config.top_k) if config.monitor else 0
+def _tuning(table: Any) -> list[str]:
+    """Say how the options of methods were chosen: one that was tuned more than another has an advantage."""
+    trials = table["tuned"].fillna(0).astype(int) if "tuned" in table else table["seed"] * 0
+    tuned = trials.groupby(table["method"], sort=False).max()
+    if not tuned.any():
+        named = any("+" in method for method in tuned.index)
+        return ["Published defaults: no option was tuned" + (", and changes stand in names." if named else ".")]
+    if tuned.nunique() == 1 and trials.nunique() == 1:
+        said = (
+            f"Tuned alike: {tuned.iloc[0]} configurations of every method (fewer where it has fewer options), drawn "
+            "from its components' ranges and chosen on validation images; what was chosen stands in its name."
+        )
+        return [said]
+    shown = ", ".join(f"{method} {k}" if k else f"{method} none" for method, k in tuned.items())
+    return [f"NOT TUNED ALIKE, configurations tried: {shown}. Differences may be of tuning."]
 
 
 def class_table(folders: Sequence[RunFolder]) -> str:
@@ -176,56 +295,3 @@ def _mean_known(values: np.ndarray) -> np.ndarray:
     """Return the means of columns over what is known in them, NaN where nothing is."""
     known = ~np.isnan(values)
     return np.where(known.any(0), np.nansum(values, axis=0) / np.maximum(known.sum(0), 1), np.nan)
-
-
-def write_report(folder: Path, comparison: Comparison) -> list[Path]:
-    """Write the table and the figures of a comparison; return the files."""
-    from divaug.figures.compare import Series, draw_comparison
-
-    make_folder(folder)
-    table = folder / "table.txt"
-    first = next(iter(comparison.runs.values()))[0]
-    notes = "".join(f"\n- {note}" for note in first.manifest.get("notes", ()))
-    write_text(table, comparison.text + "\n" + (f"\nNoticed in the data:{notes}\n" if notes else ""))
-    m = rarefied_size(first.manifest)
-    manifests = {id(f): f.manifest for folders in comparison.runs.values() for f in folders}
-    # Where seeds give the classes other sizes, a class is no axis: its rank by size is.
-    ranked = len({manifest.get("class_order") for manifest in manifests.values()}) > 1
-    orders = {key: np.argsort(-np.array(manifest["counts"]), kind="stable") for key, manifest in manifests.items()}
-    series = []
-    for label, folders in comparison.runs.items():
-        logs = [f.metrics.rows() for f in folders]
-        last = [log[-1]["per_class"] for log in logs]
-        where = [orders[id(f)] if ranked else slice(None) for f in folders]
-        recall = np.array([np.array(row["test/recall"], dtype=float)[w] for row, w in zip(last, where, strict=True)])
-        rarefied = None
-        if all(f"train_clean/rarefied_{m}" in row for row in last):
-            values = [np.array(row[f"train_clean/rarefied_{m}"], dtype=float) for row in last]
-            rarefied = np.array([of_run[w] for of_run, w in zip(values, where, strict=True)])
-        groups = [rank_groups(np.array(manifests[id(f)]["group_counts"])) for f in folders]
-        growth = {
-            name: _growth_of(logs, [of_run[name] for of_run in groups], f"rarefied_{m}")
-            for name in GROUPS if len(groups[0][name])
-        }  # fmt: skip
-        series.append(Series(label, recall, rarefied, growth))
-    counts = [
-        np.array(manifest["counts"])[orders[key] if ranked else slice(None)] for key, manifest in manifests.items()
-    ]
-    names = [f"rank {c + 1}" for c in range(len(counts[0]))] if ranked else first.manifest["class_names"]
-    mean = np.mean(counts, axis=0).round().astype(int)
-    return [table, *draw_comparison(folder, series, names, mean, m, _ceiling(first, m))]
-
-
-def _growth_of(logs: list[list[dict[str, Any]]], classes: list[np.ndarray], statistic: str) -> np.ndarray:
-    """Return a group's mean of a statistic by seed and epoch, over plain views or, without any, over mixed ones."""
-    curves = []
-    for log, members in zip(logs, classes, strict=True):
-        if f"views/{statistic}" not in log[-1]["per_class"]:
-            return np.empty((0, 0))
-        missing = [float("nan")] * len(log[-1]["per_class"][f"views/{statistic}"])
-        for name in (statistic, f"{statistic}_mixed"):
-            values = [np.array(row["per_class"].get(f"views/{name}", missing), dtype=float)[members] for row in log]
-            if not np.isnan(values).all():
-                break
-        curves.append([nanmean(value) for value in values])
-    return np.array(curves)

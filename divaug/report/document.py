@@ -23,8 +23,34 @@ div.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(150
 div.gallery figure { margin: 0.5rem 0; overflow-wrap: anywhere; }
 div.gallery img { width: 100%; image-rendering: pixelated; }
 figcaption { color: #444; font-size: 14px; }
+table.sortable td { white-space: nowrap; }
+table.sortable td:first-child, table.sortable th:first-child { position: sticky; left: 0; background: #fff; }
+th button { all: unset; cursor: pointer; font-weight: bold; }
+th button:focus-visible { outline: 2px solid #0072b2; }
+th[aria-sort=descending] button::after { content: " \25BE"; }
+th[aria-sort=ascending] button::after { content: " \25B4"; }
 code { background: #f2f2f2; padding: 1px 4px; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+"""
+
+
+# Numbers begin with the largest, words with the first; what is no number stands last. Without scripts nothing moves.
+_SORT = """
+for (const button of document.querySelectorAll("table.sortable th button")) button.onclick = () => {
+  const name = button.parentElement, now = name.getAttribute("aria-sort"), head = name.parentElement;
+  const column = [...head.children].indexOf(name);
+  const rows = [...head.parentElement.children].slice(1);
+  const text = row => row.children[column].textContent.trim();
+  const value = row => parseFloat(text(row));
+  const numbers = rows.some(row => !isNaN(value(row)));
+  const falls = now ? now !== "descending" : numbers;
+  const missing = row => numbers && isNaN(value(row));
+  rows.sort((a, b) => missing(a) - missing(b) ||
+    (falls ? -1 : 1) * (numbers ? value(a) - value(b) || 0 : text(a).localeCompare(text(b))));
+  for (const other of head.children) other.removeAttribute("aria-sort");
+  name.setAttribute("aria-sort", falls ? "descending" : "ascending");
+  head.parentElement.append(...rows);
+};
 """
 
 
@@ -55,9 +81,14 @@ class Document:
         """Add a command line."""
         self._blocks.append(("code", text))
 
-    def table(self, frame: Any) -> None:
-        """Add a DataFrame; numbers get three significant digits, NaN a dash."""
-        self._blocks.append(("table", frame))
+    def table(self, frame: Any, *, sortable: bool = False) -> None:
+        """Add a DataFrame; numbers get three significant digits, NaN a dash.
+
+        Args:
+            frame: The table.
+            sortable: On the page, a click on a column's name sorts by it.
+        """
+        self._blocks.append(("sortable" if sortable else "table", frame))
 
     def figure(self, path: Path, caption: str) -> None:
         """Add an image file."""
@@ -88,7 +119,7 @@ class Document:
                 for file, caption in content if kind == "gallery" else [content]:
                     path = file.relative_to(folder) if file.is_relative_to(folder) else file.name
                     parts.append(f"![{plain(caption)}]({path})\n\n{plain(caption)}")
-            elif kind == "table":
+            elif kind in ("table", "sortable"):
                 rows = [list(content.columns), *([show(v) for v in row] for row in content.itertuples(index=False))]
                 lines = ["| " + " | ".join(plain(str(cell)) for cell in row) + " |" for row in rows]
                 lines.insert(1, "|" + "---|" * len(content.columns))
@@ -110,14 +141,19 @@ class Document:
                 parts.append(_figure(*content))
             elif kind == "gallery":
                 parts.append('<div class="gallery">' + "".join(_figure(*each) for each in content) + "</div>")
-            elif kind == "table":
-                head = "".join(f"<th>{html.escape(str(c))}</th>" for c in content.columns)
+            elif kind in ("table", "sortable"):
+                sort = kind == "sortable"
+                name = "<th><button>{}</button></th>" if sort else "<th>{}</th>"
+                head = "".join(name.format(html.escape(str(c))) for c in content.columns)
                 body = "".join(
                     "<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in content.itertuples(index=False)
                 )
-                parts.append(f'<div class="table"><table><tr>{head}</tr>{body}</table></div>')
+                table = '<table class="sortable">' if sort else "<table>"
+                parts.append(f'<div class="table">{table}<tr>{head}</tr>{body}</table></div>')
             else:
                 parts.append(f"<p>{_inline(content)}</p>")
+        if any(kind == "sortable" for kind, _ in self._blocks):
+            parts.append(f"<script>{_SORT}</script>")
         return (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -1,5 +1,7 @@
 """What thresholds do on out-of-fold images, in words: each by itself, and all of them together."""
 
+import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,12 +32,31 @@ def lines_of(table: Any, decision: Decision, classes: Sequence[str], name: str) 
         name: The class.
     """
     point = operating_point(*scores_of(table, name), decision.thresholds[name])
-    note = f": {decision.notes[name]}" if name in decision.notes else ""
-    lines = [f"{name} from a probability of {point.threshold:.4g}{note}"]
-    rows = (("sensitivity", point.sensitivity, point.positives), ("specificity", point.specificity, point.negatives))
-    for title, share, n in rows:
-        lines.append(f"{title} {percent(share)} of {n} out-of-fold images")
-    return [*lines, _called(name, point)]
+    note = f"; {decision.notes[name]}" if name in decision.notes else ""
+    lines = [f"{name} from a probability of {point.threshold:.4g}{note}", _called(name, point)]
+    rows = (
+        ("sensitivity", point.sensitivity, point.positives, f"of {name} found"),
+        ("specificity", point.specificity, point.negatives, "others left alone"),
+    )
+    for title, share, n, what in rows:
+        lines.append(f"{title} {percent(share)}: {round(share[0] * n)} of {n} out-of-fold images {what}")
+    return lines
+
+
+def promise(kind: str, share: float) -> str:
+    """Return the words for a promise that out-of-fold images keep: "promised: sensitivity of 80 % or more"."""
+    return f"promised: {kind} of {100 * share:g} % or more"
+
+
+def _promised(decision: Decision, name: str) -> float | None:
+    """Return the sensitivity that was promised for a class, None if none was."""
+    found = re.match(r"promised: sensitivity of ([\d.]+) % or more$", decision.notes.get(name, ""))
+    return None if found is None else float(found[1]) / 100
+
+
+def fewest(share: float) -> int:
+    """Return the fewest images of a class from which a sensitivity can be promised: all of them must be found."""
+    return next(n for n in itertools.count(1) if wilson_interval(1.0, n)[0] >= share)
 
 
 def percent(share: tuple[float, float, float]) -> str:
@@ -47,12 +68,12 @@ def percent(share: tuple[float, float, float]) -> str:
 def _called(name: str, point: OperatingPoint) -> str:
     right = round(point.sensitivity[0] * point.positives)
     false = round((1 - point.specificity[0]) * point.negatives)
-    said = f"{false} others are called so"
+    said = f"{false} of {point.negatives} others are called {name} too"
     if called := right + false:
         precision = right / called, *wilson_interval(right / called, called)
         said += f": of {called} called {name}, {percent(precision)} are"
         if false > right:
-            said += "; most are something else"
+            said = f"MOST ARE SOMETHING ELSE: {said}"
     return said
 
 
@@ -65,7 +86,13 @@ def together(table: Any, decision: Decision, classes: Sequence[str]) -> list[str
         right = int((called & own).sum())
         alone = int((table.loc[own, f"p_{name}"] >= decision.thresholds[name]).sum())
         lost = f" ({alone} alone: other thresholds take {alone - right})" if right < alone else ""
-        lines.append(f"{name}: finds {right} of {own.sum()}{lost}; {called.sum() - right} others are called so")
+        lines.append(f"{name}: finds {right} of {own.sum()}{lost}; {called.sum() - right} others are called {name} too")
+        share = _promised(decision, name)
+        if share is not None and own.any() and wilson_interval(right / own.sum(), int(own.sum()))[0] < share:
+            lines.append(
+                f"NOT KEPT together with the other thresholds: sensitivity of {100 * share:g} % for {name}; look at "
+                "classes one by one in the columns p_*, or set fewer thresholds"
+            )
     if decision.abstain:
         lines.append(
             f"no decision on {(made == ABSTAINED).sum()} of {len(made)} images: no class reaches its threshold, or "

@@ -9,6 +9,7 @@ import numpy as np
 
 from divaug.base.errors import DivaugError
 from divaug.base.files import make_folder
+from divaug.config import layers
 from divaug.figures import own_images as plots
 from divaug.figures.confusion import confusion
 from divaug.report.document import Document, plain
@@ -124,7 +125,8 @@ def _methods(document: Document, card: Mapping[str, Any]) -> None:
     import pandas as pd
 
     first, *others = card["methods"]
-    base = plain(first["method"])
+    base, known = plain(first["method"]), layers.names("methods")
+    document.bullets([plain(f"{row['method']}: {known.get(row['method'], 'your own')}") for row in card["methods"]])
     document.text(f"Mean recall of the classes that count, and its difference from {base}, in points.")
     document.table(pd.DataFrame({
         "method": [row["method"] for row in card["methods"]],

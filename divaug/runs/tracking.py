@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from divaug.base.errors import ConfigError, DivaugError
 from divaug.config.schema import Config, keys_of_kind
 from divaug.config.tables import protocol_fingerprint, to_table
 from divaug.runs.folder import RunFolder
-from divaug.runs.trackers.mlflow import MlflowTracker, NoTracker, is_mirrored
+from divaug.runs.trackers.mlflow import MlflowTracker, Note, NoTracker, is_mirrored
 from divaug.runs.trackers.store import store_uri
 
 MOST_CLASSES = 100  # whose recalls are logged one by one: MLflow draws a chart for every name
@@ -60,9 +61,35 @@ def open_tracker(config: Config, folder: RunFolder, say: Callable[[str], None]) 
     )
 
 
+def mirror_report(run: RunFolder, folder: Path, files: Sequence[Path], say: Callable[[str], None]) -> None:
+    """Put a comparison's files into the experiment of its runs: artifacts of one MLflow run named ``comparison``.
+
+    The same folder always has the same MLflow run, whose files are replaced. It is no parent of the methods' runs:
+    MLflow would fold them away below it, and its table could no longer be sorted.
+
+    Args:
+        run: One of the runs; without a store that has it nothing is done.
+        folder: The report's folder, which notes its MLflow run.
+        files: What it holds.
+        say: Takes one line for the user.
+    """
+    uri = tracking_uri(run.config, run.output_dir)
+    if uri is None or not Note(run.path).at(uri):
+        return
+    tags = {"divaug.protocol": protocol_fingerprint(run.config), "divaug.data": run.manifest["data"]}
+    tracker = MlflowTracker(
+        uri, output_dir=run.output_dir, experiment=run.experiment, run_name="comparison", folder=folder, params={},
+        tags=tags | {"divaug.kind": "comparison"}, description=_description(run.config, run), say=say,
+        again="python -m divaug.recipes.compare " + shlex.quote(str(run.path.parents[1])),
+    )  # fmt: skip
+    with tracker:
+        for file in files:
+            tracker.artifact(file)
+
+
 def _description(config: Config, folder: RunFolder) -> str:
     """Return what an experiment is, for whoever opens it in MLflow."""
-    factor = f", imbalance factor {config.imbalance_factor:g}" if config.profile in ("exp", "step") else ""
+    factor = f", imbalance factor {config.imbalance_factor:g}" if config.profile in ("exp", "linear", "step") else ""
     source = Path(config.path).name if config.path else config.dataset
     return (
         f"{source}, profile {config.profile}{factor}; preset {config.preset}, {config.model.name}. One run per method "

@@ -7,7 +7,7 @@ from divaug.base.rng import ClassDraw
 from divaug.config.registry import SAMPLERS
 
 
-@SAMPLERS.register("class_balanced_effective")
+@SAMPLERS.register("class_balanced_effective", tune={"beta": [0.9, 0.99, 0.999, 0.9999]})
 class ClassBalancedEffective:
     """Draw each image with probability inverse to its class's effective number.
 

@@ -8,7 +8,7 @@ from divaug.base.rng import ClassDraw
 from divaug.config.registry import SAMPLERS
 
 
-@SAMPLERS.register("square_root")
+@SAMPLERS.register("square_root", tune={"power": (0.0, 1.0)})
 class SquareRoot:
     """Draw classes with probability proportional to a power of their size; the square root by default.
 

@@ -8,7 +8,7 @@ from divaug.base.rng import stream
 from divaug.config.registry import SAMPLERS
 
 
-@SAMPLERS.register("undersample")
+@SAMPLERS.register("undersample", tune={"ratio": (1.0, 10.0, "log")})
 class Undersample:
     """Keep as many images of every class as the smallest class has, and repeat them through the epoch.
 

@@ -1,6 +1,7 @@
 """From one's own images to a model folder: candidates in folds, a conclusion, one model of all images, a page."""
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -82,6 +83,7 @@ def train_model(
     _draw_views(folder / "report" / "augmentation.png", run.config, data)
     write_page(folder)
     write_json(folder / "folds.json", {"folds": dealt.folds, "data": dealt.identity})
+    say(f"the folds' runs are in {os.path.relpath(run.path.parents[1])} and may be deleted")
     return choice
 
 
@@ -127,7 +129,14 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
     notes = []
     few = [classes[c] for c in np.flatnonzero(~choice.judged)]
     if few:
-        notes.append(f"fewer than {JUDGED} tested images, reported and not concluded from: {', '.join(few)}")
+        notes.append(f"fewer than {JUDGED} tested images, so no method is chosen by them: {', '.join(few)}")
+        rare = int(choice.candidates[0].matrix[~choice.judged].sum())
+        found = {one.name: int(np.diag(one.matrix)[~choice.judged].sum()) for one in choice.candidates}
+        spans = {name: wilson_interval(right / rare, rare) for name, right in found.items()} if rare else {}
+        each = (f"{name} {found[name]} [{100 * low:.0f}, {100 * high:.0f} %]" for name, (low, high) in spans.items())
+        shown = ", ".join(each)
+        if shown:
+            notes.append(f"of the {rare} tested images of these classes together are found, by method: {shown}")
     never = int((dealt.fold < 0).sum())
     if never:
         notes.append(f"{never} images are in every fold's training part: their class or group allows no other")
@@ -269,5 +278,6 @@ def _card_text(name: str, card: dict[str, Any]) -> str:
             precision += f" ({row['precision_low']:.1f} to {row['precision_high']:.1f})"
         lines.append(f"| {row['class']} | {row['images']} | {row['tested']} | {recall} | {span} | {precision} |")
     lines += ["", *(f"- {note}" for note in card["notes"])]
-    lines += ["", f"Data {card['data']}; temperature {card['temperature']:.3g}."]
+    lines += ["", f"Probabilities are of logits divided by {card['temperature']:.3g}, which makes them fit the folds."]
+    lines += [f"Data {card['data']}: a digest of images and labels."]
     return "\n".join(lines) + "\n"

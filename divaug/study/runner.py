@@ -6,15 +6,15 @@ Finished runs are known by their row or folder, so the same command resumes a st
 
 import os
 import pickle
-import queue
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 from typing import Any
 
 from divaug.base.errors import DivaugError, Interrupted
@@ -54,8 +54,8 @@ def run_tasks(
 
     Args:
         tasks: In order.
-        jobs: Processes, >= 1. With 1 everything is done in this process. With more each task has a process of its own
-            with one thread, however many tasks there are: results equal those of one job with one thread
+        jobs: Processes, >= 1. With 1 everything is done in this process. With more they are done in as many processes
+            with one thread each, however many tasks there are: results equal those of one job with one thread
             (``OMP_NUM_THREADS=1``). Or a Ray cluster.
         after: Similar tasks that the caller does when these are done, one after another: the time left has them too.
         say: Called with a line for every task as it begins, with the time left once a task has ended; before that once
@@ -94,7 +94,8 @@ def run_tasks(
                 whole, left = pace
                 each = max(whole, time.monotonic() - since + left)  # it may have begun long ago, and been stopped
                 every = each * (-(-len(tasks) // at_once) + after)
-                return f"about {clock(every)} for {total} runs, {clock(each)} each"
+                together = f", {at_once} at a time" if at_once > 1 else ""
+                return f"about {clock(every)} for {total} runs{together}, {clock(each)} each"
         return None
 
     with _said_once(estimate, say):
@@ -126,6 +127,42 @@ def _said_once(find: Callable[[], str | None], say: Callable[[str], None]) -> It
         watcher.join()
 
 
+class _Worker:
+    """A process that does tasks one after another, so that what they import is imported once."""
+
+    def __init__(self, context: Any) -> None:
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, os.getpid()))
+        self.process.start()
+        theirs.close()  # so that the pipe ends with the process
+
+    def give(self, number: int, do: Callable[[], Any]) -> None:
+        with suppress(BrokenPipeError):  # it has died, which ``ended`` finds
+            self.pipe.send((number, do))
+
+    def ended(self, number: int) -> tuple[bool, Any] | None:
+        """Return whether the task that it has succeeded, and its result or error; None while it goes on."""
+        dead = self.process.exitcode is not None  # before the pipe is read
+        try:
+            if self.pipe.poll():
+                ok, packed = self.pipe.recv()
+                return ok, pickle.loads(packed)
+        except (EOFError, OSError):
+            dead = True
+        if not dead:
+            return None
+        self.process.join()
+        code = self.process.exitcode
+        if code in (-signal.SIGTERM, -signal.SIGINT):
+            return False, Interrupted(-code)
+        return False, DivaugError(f"the process of task {number + 1} died ({code})")
+
+    def close(self) -> None:
+        """Let it end."""
+        self.pipe.close()
+        self.process.join()
+
+
 def _in_processes(
     tasks: Sequence[Task],
     jobs: int,
@@ -134,43 +171,44 @@ def _in_processes(
     say: Callable[[str], None],
 ) -> None:
     context = get_context("spawn")  # a fork would inherit torch's threads and this process's locks
-    told: Any = context.Queue()
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(
         dict.fromkeys(_THREADS, "1")
     )  # read when numpy and torch are imported, so set before a child starts
-    waiting, workers, asked = list(range(len(tasks))), dict[int, Any](), set[int]()
+    waiting, busy, idle, asked = list(range(len(tasks))), dict[int, _Worker](), list[_Worker](), set[int]()
     failure: Exception | None = None
     try:
         with StopRequest() as stop:
-            while workers or (waiting and failure is None and not stop()):
-                while waiting and len(workers) < jobs and failure is None and not stop():
+            while busy or (waiting and failure is None and not stop()):
+                while waiting and len(busy) < jobs and failure is None and not stop():
                     number = waiting.pop(0)
                     announce(number)
-                    workers[number] = context.Process(target=_work, args=(number, tasks[number].do, told, os.getpid()))
-                    workers[number].start()
-                for number in (
-                    workers.keys() - asked if stop() else ()
-                ):  # once each: a second signal would stop them at once
+                    busy[number] = idle.pop() if idle else _Worker(context)
+                    busy[number].give(number, tasks[number].do)
+                for number in busy.keys() - asked if stop() else ():  # once each: a second would stop them at once
                     asked.add(number)
-                    workers[number].terminate()
-                ended = _next(told, workers)
-                if ended is None:
-                    continue
-                number, ok, result = ended
-                workers.pop(number).join()
-                if ok:
-                    finished(number, result)
-                elif isinstance(result, Interrupted) and not stop():  # a signal to this process alone
-                    failure = failure or DivaugError(f"the process of {tasks[number].name} was stopped: {result}")
-                elif failure is None and not isinstance(result, Interrupted):
-                    failure = result
-                elif not isinstance(result, Interrupted):
-                    say(f"{tasks[number].name}: {result}")  # one failure is raised, none is lost
+                    busy[number].process.terminate()
+                wait([one for worker in busy.values() for one in (worker.pipe, worker.process.sentinel)], _POLL)
+                for number, worker in list(busy.items()):
+                    if (ended := worker.ended(number)) is None:
+                        continue
+                    del busy[number]
+                    if worker.process.exitcode is None:
+                        idle.append(worker)
+                    ok, result = ended
+                    if ok:
+                        finished(number, result)
+                    elif isinstance(result, Interrupted) and not stop():  # a signal to this process alone
+                        failure = failure or DivaugError(f"the process of {tasks[number].name} was stopped: {result}")
+                    elif failure is None and not isinstance(result, Interrupted):
+                        failure = result
+                    elif not isinstance(result, Interrupted):
+                        say(f"{tasks[number].name}: {result}")  # one failure is raised, none is lost
     finally:
-        for worker in workers.values():  # only if this process itself fails
-            worker.terminate()
-            worker.join()
+        for worker in busy.values():  # only if this process itself fails
+            worker.process.terminate()
+        for worker in (*busy.values(), *idle):
+            worker.close()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     if failure is not None:
@@ -179,37 +217,25 @@ def _in_processes(
         raise Interrupted(stop.signal_number or signal.SIGINT, "stopped; the same command resumes it")
 
 
-def _next(told: Any, workers: dict[int, Any]) -> tuple[int, bool, Any] | None:
-    """Return the number of a task that has ended, whether it succeeded, and its result or error; None on timeout."""
-    dead = [number for number, worker in workers.items() if worker.exitcode is not None]  # before the queue is read
-    try:
-        number, ok, packed = told.get(timeout=_POLL)
-        return number, ok, pickle.loads(packed)
-    except queue.Empty:
-        for number in dead:  # it has said nothing
-            code = workers[number].exitcode
-            if code in (-signal.SIGTERM, -signal.SIGINT):
-                return number, False, Interrupted(-code)
-            return number, False, DivaugError(f"the process of task {number + 1} died ({code})")
-        return None
-
-
-def _work(number: int, do: Callable[[], Any], told: Any, parent: int) -> None:
-    """Do one task in its own process and report how it ended."""
+def _work(pipe: Any, parent: int) -> None:
+    """Do the tasks that come through a pipe, each told when it ends, until it is closed."""
     os.setpgid(0, 0)  # Ctrl-C reaches only the parent, which asks once
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has closed it, or is gone
+        while True:
+            number, do = pipe.recv()
+            pipe.send(_done(number, do))
+
+
+def _done(number: int, do: Callable[[], Any]) -> tuple[bool, bytes]:
     try:
-        ended = number, True, pickle.dumps(do())  # here, since the queue's own thread would lose the error
+        return True, pickle.dumps(do())
     except DivaugError as error:
-        ended = number, False, pickle.dumps(_with_trace(error))
+        return False, pickle.dumps(_with_trace(error))
     except KeyboardInterrupt:
-        ended = number, False, pickle.dumps(Interrupted(signal.SIGINT))
+        return False, pickle.dumps(Interrupted(signal.SIGINT))
     except Exception as error:
-        known = DivaugError(f"task {number + 1}: {type(error).__name__}: {error}")
-        ended = number, False, pickle.dumps(_with_trace(known))
-    told.put(ended)
-    told.close()
-    told.join_thread()
+        return False, pickle.dumps(_with_trace(DivaugError(f"task {number + 1}: {type(error).__name__}: {error}")))
 
 
 def _with_trace(error: DivaugError) -> DivaugError:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, permutation_test
+from scipy.stats import binomtest, permutation_test, ttest_1samp
 
-from divaug.base.stats import holm, sign_flip_p, wilson_interval
+from divaug.base.stats import equivalence_p, holm, sign_flip_interval, sign_flip_p, t_p, wilson_interval
 
 
 @settings(max_examples=30, deadline=None)
@@ -55,3 +55,47 @@ def test_holm_against_its_definition():
     ps = [0.01, 0.04, 0.03, 0.005]
     assert holm(ps) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, float("nan"), 0.9])[0] == 1 and np.isnan(holm([float("nan")])[0])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-5, 5, width=16), min_size=6, max_size=9, unique=True), st.sampled_from([0.9, 0.95]))
+def test_the_sign_flip_interval_holds_what_the_test_does_not_reject(values, confidence):
+    low, high = sign_flip_interval([*values, float("nan")], confidence=confidence)
+    assert low <= np.mean(values) <= high
+    step = 1e-6
+    for end, outside in ((low, -step), (high, step)):
+        assert sign_flip_p([v - end - outside for v in values]) <= 1 - confidence + 1e-12
+        assert sign_flip_p([v - end + outside for v in values]) > 1 - confidence
+
+
+def test_sign_flip_intervals_of_few_and_of_many():
+    assert sign_flip_interval([1.0, 2.0, 3.0, 4.0, 5.0]) == (-np.inf, np.inf)  # the smallest p of five is 0.0625
+    assert sign_flip_interval([1.0, 2.0, 3.0, 4.0, 5.0, 9.0]) == (1.0, 9.0)
+    assert all(np.isnan(v) for v in sign_flip_interval([]))
+    values = np.random.default_rng(0).normal(1.0, 1.0, 40)
+    test = ttest_1samp(values, 0.0).confidence_interval()
+    # Normal values: both intervals estimate the same; sampled ends lie within a tenth of their half width.
+    assert sign_flip_interval(values.tolist()) == pytest.approx(tuple(test), abs=0.1 * (test.high - test.low) / 2)
+
+
+def test_sign_flip_intervals_cover_where_values_are_symmetric():
+    # Uniform values, n = 8: exact coverage is 1 - 2 * floor(0.025 * 256) / 256 = 0.953; 600 draws, four standard errors.
+    rng = np.random.default_rng(2)
+    ends = np.array([sign_flip_interval(rng.uniform(-1, 1, 8).tolist()) for _ in range(600)])
+    covered = ((ends[:, 0] <= 0) & (ends[:, 1] >= 0)).mean()
+    assert abs(covered - (1 - 12 / 256)) <= 4 * np.sqrt(0.047 * 0.953 / 600)
+
+
+def test_t_and_equivalence_against_scipy():
+    values = [0.3, -0.2, 0.5, 0.1, 0.0]
+    assert t_p([*values, float("nan")]) == pytest.approx(ttest_1samp(values, 0.0).pvalue)
+    both = [ttest_1samp(values, m, alternative=a).pvalue for m, a in ((-0.6, "greater"), (0.6, "less"))]
+    assert equivalence_p(values, 0.6) == pytest.approx(max(both))
+    low, high = ttest_1samp(values, 0.0).confidence_interval(0.9)
+    for margin in (high - 1e-6, high + 1e-6):  # at 0.05 it is the interval of 90 %, here with the farther end high
+        assert high > -low and (equivalence_p(values, margin) < 0.05) == (margin > high)
+    assert all(
+        np.isnan(f) for f in (t_p([1.0]), t_p([1.0, 1.0]), equivalence_p([1.0], 1.0), equivalence_p([0.0, 0.0], 1.0))
+    )
+    with pytest.raises(ValueError, match="margin must be above 0"):
+        equivalence_p(values, 0.0)

@@ -140,7 +140,7 @@ def test_the_console_script(capsys, monkeypatch):
     assert recipes_main.main() == 0
     shown = capsys.readouterr().out
     assert {
-        "audit", "check", "cifar_lt", "compare", "digits_lt", "encoder", "export", "folder_lt", "fragility", "gallery", "posthoc", "predict", "study",
+        "audit", "buda", "check", "cifar_lt", "compare", "digits_lt", "encoder", "export", "folder_lt", "fragility", "gallery", "posthoc", "predict", "study",
         "threshold", "train", "upload",
     } == set(recipes_main.recipes())  # fmt: skip
     assert "cifar_lt" in shown and "_compare_methods" not in shown
@@ -227,7 +227,7 @@ def test_a_wrong_value_is_a_usage_error_whoever_sees_it(capsys):
         ("posthoc", ["x", "--head-epoch", "3"], "--head-epochs"), ("study", ["run", "x", "--desing", "y"], "--design"),
         ("train", ["x", "--fold", "3"], "--folds"), ("predict", ["m", "x", "--outptu", "y"], "--output"),
         ("threshold", ["m", "--sensitivty", "0.9"], "--sensitivity"), ("export", ["m", "--outptu", "x"], "--output"),
-            ("upload", ["x", "--track", "off"], "--tracking"),
+            ("upload", ["x", "--track", "off"], "--tracking"), ("buda", ["--seedz", "0"], "--seeds"),
     ],
 )  # fmt: skip
 def test_every_recipe_names_the_flag_that_was_meant(recipe, argv, meant, capsys):
@@ -236,7 +236,7 @@ def test_every_recipe_names_the_flag_that_was_meant(recipe, argv, meant, capsys)
     said = capsys.readouterr().err
     assert f"did you mean '{meant}'" in said or f"did you mean {meant}" in said
     assert {path.stem for path in Path(module.__file__).parent.glob("[!_]*.py")} == {
-        "cifar_lt", "folder_lt", "digits_lt", "encoder", "check", "gallery", "fragility", "compare", "posthoc", "study", "upload",
+        "cifar_lt", "folder_lt", "digits_lt", "encoder", "check", "gallery", "fragility", "compare", "posthoc", "study", "upload", "buda",
         "train", "predict", "threshold", "export",
             "audit",
     }  # fmt: skip

@@ -23,6 +23,9 @@ def test_exp_profile_is_the_literatures():
 def test_other_profiles():
     available, ranks = np.full(4, 40), np.arange(4)
     assert profile_counts("step", available, 10.0, ranks).tolist() == [40, 40, 4, 4]
+    assert profile_counts("linear", available, 10.0, ranks).tolist() == [40, 28, 16, 4]  # a step of 36 / 3
+    ten = profile_counts("linear", np.full(10, 1000), 10.0, np.arange(10))
+    assert ten.tolist() == list(range(1000, 0, -100))
     assert profile_counts("balanced", available, 10.0, ranks).tolist() == [40] * 4
     assert profile_counts("exp", available, 10.0, ranks).tolist() == [40, 18, 8, 4]
     assert profile_counts("balanced_small", available, 10.0, ranks).tolist() == [17] * 4

@@ -75,7 +75,15 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
             own = labels == int(row["class"].removeprefix("kind "))
             assert row[method] == pytest.approx(100 * (logits.argmax(1) == labels)[own].mean())
     assert [row["class"] for row in card["recalls"]] == [row["class"] for row in card["classes"]]
-    assert any("kind 3" in note and "not concluded" in note for note in card["notes"])
+    assert any(note.endswith("so no method is chosen by them: kind 3") for note in card["notes"])
+    found = {
+        method: sum(int((f["logits"].argmax(1) == f["labels"])[f["labels"] == 3].sum()) for f in folds)
+        for method, folds in pooled.items()
+    }
+    assert any(
+        "of the 8 tested images" in note and all(f"{method} {n} [" in note for method, n in found.items())
+        for note in card["notes"]
+    )
     page = (model / "report" / "index.html").read_text()
     assert card["conclusion"].split(" (")[0] in page and page.count("data:image/png") >= 2 and "kind 3" in page
     assert "tested on nothing" in (model / "card.md").read_text()
@@ -139,7 +147,8 @@ def test_a_threshold_is_promised_where_there_are_enough_images_and_applied(model
     shutil.copytree(model, path)
     assert threshold.main([str(path), "--class", "kind 0", "--sensitivity", "0.5"]) == 0
     said = capsys.readouterr().out
-    assert "kind 0 from a probability of" in said and "sensitivity 0.5" in said and "of 60 out-of-fold images" in said
+    assert "kind 0 from a probability of" in said and "; promised: sensitivity of 50 % or more" in said
+    assert "of 60 out-of-fold images of kind 0 found" in said and "of 73 out-of-fold images others left alone" in said
     decision = json.loads((path / "model.json").read_text())["decision"]
     bound = decision["thresholds"]["kind 0"]
     table = pd.read_csv(path / "out_of_fold.csv")
@@ -149,7 +158,11 @@ def test_a_threshold_is_promised_where_there_are_enough_images_and_applied(model
     rare = [str(path), "--class", "kind 3", "--sensitivity", "0.9"]
     assert threshold.main(rare) == 1
     refused = capsys.readouterr().err
-    assert "sensitivity 0.9 of kind 3 cannot be promised from 8 tested images: nothing was set; --anyway" in refused
+    # n / (n + 1.96^2) is Wilson's lower bound of n of n: 0.9 takes 35
+    enough = "cannot be promised from 8 tested images; it takes 35 or more, if all are found. Nothing was set. "
+    plain = ((table["label"] == "kind 3") & (table["predicted"] == "kind 3")).sum()
+    assert f"sensitivity of 90 % for kind 3 {enough}Without a threshold {plain} of 8 are found; --anyway" in refused
+    assert "which finds 8 of 8 and calls" in refused
     assert (path / "model.json").read_text() == before
     (path / "model.onnx").touch()
     (path / "model.onnx.json").write_text('{"classes": [], "decision": {}}')
@@ -166,16 +179,19 @@ def test_a_threshold_is_promised_where_there_are_enough_images_and_applied(model
         found = (own & called).sum()
         lost = f" ({alone} alone: other thresholds take {alone - found})" if found < alone else ""
         finds = (
-            f"kind {c}: finds {(own & called).sum()} of {own.sum()}{lost}; {(called & ~own).sum()} others are called so"
+            f"kind {c}: finds {(own & called).sum()} of {own.sum()}{lost}; {(called & ~own).sum()} others are called "
+            f"kind {c} too"
         )
         assert finds in told
     scores, own = table["p_kind 3"], table["label"] == "kind 3"
     false = ((scores >= set_to["kind 3"]) & ~own).sum()
-    assert f"  {false} others are called so: of {false + 8} called kind 3, " in told
-    assert ("most are something else" in told) == (false > 8)
+    assert f"{false} of 125 others are called kind 3 too: of {false + 8} called kind 3, " in told
+    assert ("MOST ARE SOMETHING ELSE: " in told.split("all thresholds")[0]) == (false > 8)
     assert threshold.main([str(path)]) == 0
     shown = capsys.readouterr().out
-    assert all(line.strip() in shown for line in told.splitlines() if "called so" in line or "of 8 out-of" in line)
+    assert all(
+        line.strip() in shown for line in told.splitlines() if "others are called" in line or "of 8 out-of" in line
+    )
     assert threshold.main([str(path), "--abstain", "0.1"]) == 0
     after = json.loads((path / "model.json").read_text())["decision"]
     assert set(after["thresholds"]) == {"kind 0", "kind 3"} and after["abstain"] > 0
@@ -355,7 +371,7 @@ def test_the_page_follows_thresholds_and_needs_no_images(model, cells, tmp_path,
     assert f"page: {page}" in capsys.readouterr().out
     bound = json.loads((copy / "model.json").read_text())["decision"]["thresholds"]["kind 1"]
     own, called = table["label"] == "kind 1", table["p_kind 1"] >= bound
-    shares = f"sensitivity {100 * called[own].mean():.1f} % [", f", specificity {100 * (~called)[~own].mean():.1f} % ["
+    shares = f"sensitivity {100 * called[own].mean():.1f} % [", f"specificity {100 * (~called)[~own].mean():.1f} % ["
     assert all(f in page.read_text() for f in ("kind 1 from a probability of", *shares))
     assert threshold.main([str(copy), "--clear"]) == 0
     assert "from a probability of" not in page.read_text()
@@ -389,3 +405,23 @@ def test_an_image_without_which_nothing_could_be_promised_is_not_blamed(model, t
     assert threshold.main([str(copy), "--class", "kind 0", "--sensitivity", "0.9"]) == 0
     said = capsys.readouterr().out
     assert "kind 0 from a probability of 0.001" in said and "one image sets it" not in said
+
+
+def test_a_promise_that_another_threshold_breaks_is_said_to_be_broken(model, tmp_path, capsys):
+    """Forty images of kind 0 at 0.4, all of which kind 1's threshold takes: alone all are found, together none."""
+    copy = tmp_path / "copy"
+    shutil.copytree(model, copy)
+    table = pd.read_csv(copy / "out_of_fold.csv").head(100)
+    table["label"] = np.where(np.arange(100) < 40, "kind 0", "kind 1")
+    for name in ("kind 2", "kind 3"):
+        table[f"p_{name}"] = 0.0
+    table["p_kind 0"] = np.where(table["label"] == "kind 0", 0.4, 0.1)
+    table["p_kind 1"] = np.where(table["label"] == "kind 0", 0.39, 0.3)
+    table.to_csv(copy / "out_of_fold.csv", index=False)
+    assert threshold.main([str(copy), "--class", "kind 0", "--sensitivity", "0.9"]) == 0
+    assert "NOT KEPT" not in capsys.readouterr().out
+    assert threshold.main([str(copy), "--class", "kind 1", "--sensitivity", "0.9"]) == 0
+    said = capsys.readouterr().out
+    assert "kind 0: finds 0 of 40 (40 alone: other thresholds take 40)" in said
+    assert "NOT KEPT together with the other thresholds: sensitivity of 90 % for kind 0" in said
+    assert "of 90 % for kind 1" not in said and "NOT KEPT" in (copy / "report" / "index.html").read_text()

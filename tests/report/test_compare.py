@@ -4,13 +4,16 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from divaug.base.errors import DivaugError
 from divaug.base.stats import wilson_interval
 from divaug.config.layers import configure
 from divaug.config.tables import dump
-from divaug.report.compare import class_table, compare, mean_sd, write_report
+from divaug.report import results
+from divaug.report.compare import Asked, class_table, compare, compare_rows, mean_sd
+from divaug.report.comparison_page import write_report
 from divaug.runs.folder import RunFolder
 
 NAMES = ["ant", "bee", "cat"]
@@ -38,7 +41,8 @@ def made(root, method, seed, **more):
     (folder.path / "config.toml").write_text(dump(config))
     (folder.path / "manifest.json").write_text(json.dumps(manifest))
     rows = [
-        {"epoch": e, "metrics": {}, "per_class": {"test/recall": r}} for e, r in ((0, [0.0, 0.0, 0.0]), (1, recall))
+        {"epoch": e, "metrics": {}, "per_class": {"test/recall": r, "test/prior_corrected_recall": r}}
+        for e, r in ((0, [0.0, 0.0, 0.0]), (1, recall))
     ]
     (folder.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = {
@@ -147,3 +151,45 @@ def test_where_seeds_permute_the_classes_figures_are_by_rank(tmp_path, monkeypat
     assert series.growth["tail"].tolist() == [[30.0, 30.0], [10.0, 20.0]]
     table = [line.split() for line in class_table(folders).splitlines()]
     assert table[1][:7] == ["ant", "9", "to", "90", "50", "85.0", table[1][6]]
+
+
+def test_the_page_the_tables_and_the_csvs_say_what_is_printed(folders, tmp_path):
+    (comparison,) = compare(folders, Asked(baseline="cmo", margin=90.0))
+    files = {file.name: file for file in write_report(tmp_path / "report", comparison)}
+    assert {"table.txt", "comparison.html", "comparison.md", "methods.csv", "contrasts.csv"} < set(files)
+    methods = pd.read_csv(files["methods.csv"]).set_index(["method", "metric"])
+    # balanced: 53.3 and 60.0 for erm, so 56.7 with a t interval of 12.706 * 4.714 / sqrt(2) = 42.4 to either side
+    assert methods.loc[("erm", "bal"), ["runs", "mean"]].tolist() == pytest.approx([2, 56.667], rel=1e-4)
+    assert methods.loc[("erm", "bal"), ["low", "high"]].tolist() == pytest.approx([14.31, 99.02], abs=0.01)
+    assert methods.loc[("cmo", "seconds"), "mean"] == 12  # not times a hundred
+    tests = pd.read_csv(files["contrasts.csv"])
+    assert tests["baseline"].tolist() == ["cmo", "cmo"] and tests["difference"].tolist() == [-5.0, 0.0]
+    page = files["comparison.html"].read_text()
+    assert "56.7 [14.3, 99.0]" in page and "-5.0 [-89.7, +79.7]" in page and "Differences from cmo" in page
+    assert page.count('<table class="sortable">') == 2 and "p within 90" in page and "no ends" in page
+    assert "erm -5.0" in page and "Published defaults: no option was tuned." in comparison.text
+    assert "Differences from cmo in points" in files["table.txt"].read_text()
+
+
+def test_rows_of_a_csv_are_compared_as_runs_are(folders, tmp_path):
+    file = tmp_path / "rows.csv"
+    for folder in folders:
+        results.add(file, folder.config, folder)
+    (rows,), (runs,) = compare_rows(results.read(file)), compare(folders)
+    shared = [column for column in runs.contrasts if column not in ("helped", "hurt")]
+    pd.testing.assert_frame_equal(rows.contrasts[shared], runs.contrasts[shared], check_dtype=False, rtol=1e-4)
+    assert rows.notes[-2:] == runs.notes[-2:] and not rows.runs
+    files = write_report(tmp_path / "report", rows)
+    assert "contrasts.csv" in {file.name for file in files} and not any(file.suffix == ".png" for file in files)
+    other = results.read(file).assign(protocol="00000000")
+    assert len(compare_rows(pd.concat([results.read(file), other]))) == 2  # protocols are apart
+
+
+def test_methods_that_were_tuned_and_methods_that_were_not_are_told_apart(folders, tmp_path):
+    assert any(note.startswith("Published defaults") for note in compare(folders)[0].notes)
+    both = [made(tmp_path / "t", *key, tuned=4) for key in (("erm", 0), ("cmo", 0))]
+    assert any(note.startswith("Tuned alike: 4 configurations") for note in compare(both)[0].notes)
+    mixed = [both[1], folders[0]]
+    assert any(
+        note.startswith("NOT TUNED ALIKE, configurations tried: cmo 4, erm none") for note in compare(mixed)[0].notes
+    )

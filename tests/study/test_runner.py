@@ -17,9 +17,14 @@ from divaug.study import runner
 from divaug.study.runner import Task, run_tasks
 
 
-def square(number, folder):
+def square(number, folder, seconds=0.0):
+    time.sleep(seconds)
     Path(folder, f"{number}.txt").write_text(str(os.getpid()))
     return number**2
+
+
+def told_threads(number, folder):
+    Path(folder, str(number)).write_text(os.environ["OMP_NUM_THREADS"])
 
 
 def fail(kind):
@@ -39,8 +44,8 @@ def stopped_alone():
     time.sleep(30)
 
 
-def squares(tmp_path, count=3):
-    return [Task(f"square {n}", partial(square, n, str(tmp_path))) for n in range(count)]
+def squares(tmp_path, count=3, seconds=0.0):
+    return [Task(f"square {n}", partial(square, n, str(tmp_path), seconds)) for n in range(count)]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -125,8 +130,18 @@ def test_threads_of_this_process_are_as_before(tmp_path, monkeypatch):
 def test_what_fails_is_raised_and_what_has_begun_is_finished(tmp_path, do, kind, said):
     found = {}
     with pytest.raises(kind, match=said):
-        run_tasks([Task("bad", do), *squares(tmp_path, 4)], jobs=2, finished=found.__setitem__)
+        run_tasks([Task("bad", do), *squares(tmp_path, 4, 1.5)], jobs=2, finished=found.__setitem__)
     assert found.get(1) == 0 and len(found) < 4
+
+
+def test_a_process_does_one_task_after_another(tmp_path):
+    """What it imports is imported once: a run's own imports take seconds."""
+    run_tasks(squares(tmp_path, 6, 0.1), jobs=2)
+    assert len({path.read_text() for path in tmp_path.glob("*.txt")}) <= 2
+    threads = tmp_path / "threads"
+    threads.mkdir()
+    run_tasks([Task(str(n), partial(told_threads, n, str(threads))) for n in range(3)], jobs=2)
+    assert {path.read_text() for path in threads.iterdir()} == {"1"}
 
 
 def test_one_task_has_its_own_process_too_if_jobs_were_asked_for(tmp_path):

@@ -98,6 +98,7 @@ class MlflowTracker:
         tags: Further values to filter by.
         description: Of the experiment, in Markdown.
         say: Takes one line for the user.
+        again: Command that mirrors it afterwards; "" is upload's.
     """
 
     def __init__(
@@ -112,7 +113,9 @@ class MlflowTracker:
         tags: Mapping[str, str],
         description: str,
         say: Callable[[str], None],
+        again: str = "",
     ) -> None:
+        self.again = again or f"python -m divaug.recipes.upload {shlex.quote(str(folder))}"
         self.uri, self.output_dir, self.experiment, self.run_name = uri, output_dir, experiment, run_name
         self.folder, self.params, self.tags, self.description, self.say = folder, params, tags, description, say
         self.note = Note(folder)
@@ -155,7 +158,7 @@ class MlflowTracker:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             self.say(
                 f"tracking failed ({without_password(first)}); training continues and the run folder is complete. "
-                f"Mirror it afterwards with: python -m divaug.recipes.upload {shlex.quote(str(self.folder))}"
+                f"Mirror it afterwards with: {self.again}"
             )
             return None
 

@@ -1,0 +1,206 @@
+"""What a comparison may conclude: differences from a baseline, classes helped and hurt, and what is no result."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from divaug.base.errors import ConfigError, suggestion
+from divaug.base.metrics import nanmean
+from divaug.base.stats import equivalence_p, holm, runs_needed, sign_flip_interval, sign_flip_p, t_interval, t_p
+from divaug.base.text import one_line
+
+METRICS = {"test_bal_acc": "bal", "test_prior_corrected_bal_acc": "prior-corr."}
+RECALL = "recall_"  # columns of classes
+LEVEL = 0.05
+FEW = 8  # methods of which each gets lines of its own
+FITTED = 90.0  # % of its own tail's training images that a network should recognise before methods are compared
+
+
+def baseline_of(methods: Sequence[str], asked: str | None = None) -> str:
+    """Return the method that others are compared with: the one asked for, else erm, else the first.
+
+    Raises:
+        ConfigError: There is no such method.
+    """
+    if asked is None:
+        return "erm" if "erm" in methods else methods[0]
+    if asked not in methods:
+        raise ConfigError(f"--baseline {asked}: no run of it; {suggestion(asked, methods)}")
+    return asked
+
+
+def contrasts(table: Any, *, baseline: str | None = None, named: Sequence[str] = (), margin: float = 1.0) -> Any:
+    """Return a DataFrame with a row for every metric and method that is compared with the baseline.
+
+    A run is paired with the baseline's of the same seed, which has the same cut. All numbers are in points.
+
+    Args:
+        table: One row per run: ``method``, ``seed``, the metrics as shares, and ``recall_<class>``.
+        baseline: A method; None is erm, or the first where there is no erm.
+        named: The methods whose differences are tested; none are all. Holm's correction is over these, for each metric.
+        margin: The largest difference, in points, that does not matter.
+
+    Returns:
+        Columns ``metric``, ``method``, ``baseline``, ``n`` (pairs), ``difference`` (mean), ``low`` and ``high`` (95 % t
+        interval, each alone), ``flip_low`` and ``flip_high`` (sign-flip interval, infinite below six pairs), ``p`` (t
+        test), ``p_flip``, ``p_holm`` (of ``p``), ``p_equivalence`` (two one-sided t tests at the margin), ``runs_1``
+        and ``runs_2`` (pairs that find a difference of 1 and 2 points in four of five cases), ``helped`` and ``hurt``
+        (classes whose recall's own t interval lies above or below 0), ``verdict``.
+
+    Raises:
+        ConfigError: A method has no run, or the margin is not above 0.
+
+    Example:
+        >>> import pandas as pd
+        >>> from divaug.report.contrasts import contrasts
+        >>> runs = [("erm", 0, 0.60), ("erm", 1, 0.62), ("cmo", 0, 0.65), ("cmo", 1, 0.68)]
+        >>> table = pd.DataFrame(runs, columns=["method", "seed", "test_bal_acc"])
+        >>> found = contrasts(table)
+        >>> found[["method", "n", "difference", "verdict"]].values.tolist()
+        [['cmo', 2, 5.5, 'better']]
+    """
+    import pandas as pd
+
+    if not (margin > 0 and math.isfinite(margin)):
+        raise ConfigError(f"--margin must be above 0, in points, got {margin:g}")
+    methods = list(dict.fromkeys(table["method"]))
+    base = baseline_of(methods, baseline)
+    for name in named:
+        if name not in methods or name == base:
+            others = [method for method in methods if method != base]
+            raise ConfigError(f"--contrasts {name}: no run of it beside {base}; {suggestion(name, others)}")
+    classes = [column for column in table if column.startswith(RECALL)]
+    rows = []
+    for metric in [metric for metric in METRICS if metric in table]:
+        found = []
+        for method in named or [method for method in methods if method != base]:
+            paired = paired_differences(table, metric, method, base)
+            low, high = t_interval(paired)
+            flip_low, flip_high = sign_flip_interval(paired)
+            sd = float(np.std(paired, ddof=1)) if len(paired) > 1 else math.nan
+            runs = [runs_needed(sd, points) if sd > 0 else math.nan for points in (1.0, 2.0)]
+            moved = [t_interval(paired_differences(table, column, method, base)) for column in classes]
+            found.append({
+                "metric": metric, "method": method, "baseline": base, "n": len(paired),
+                "difference": float(np.mean(paired)) if paired else math.nan, "low": low, "high": high,
+                "flip_low": flip_low, "flip_high": flip_high, "p": t_p(paired), "p_flip": sign_flip_p(paired),
+                "p_holm": math.nan, "p_equivalence": equivalence_p(paired, margin),
+                "runs_1": runs[0], "runs_2": runs[1],
+                "helped": sum(low > 0 for low, _ in moved), "hurt": sum(high < 0 for _, high in moved),
+            })  # fmt: skip
+        for row, p in zip(found, holm([row["p"] for row in found]), strict=True):
+            row["p_holm"] = p
+            row["verdict"] = _verdict(row, margin)
+        rows += found
+    return pd.DataFrame(rows)
+
+
+def paired_differences(table: Any, column: str, method: str, base: str) -> list[float]:
+    """Return the differences of a column in points over the seeds that both methods have, by seed; NaN are left out."""
+    methods, seeds, values = (table[key].to_numpy() for key in ("method", "seed", column))
+    ours, theirs = (dict(zip(seeds[methods == name], values[methods == name], strict=True)) for name in (method, base))
+    paired = [100 * (float(ours[seed]) - float(theirs[seed])) for seed in sorted(ours.keys() & theirs.keys())]
+    return [value for value in paired if not math.isnan(value)]
+
+
+def _verdict(row: dict[str, Any], margin: float) -> str:
+    """Return what a difference shows, in words that need no number beside them."""
+    small = row["p_equivalence"] < LEVEL
+    if row["p_holm"] < LEVEL:
+        return ("better" if row["difference"] > 0 else "worse") + (f", by less than {margin:g}" if small else "")
+    return f"within {margin:g} of it" if small else "these runs cannot tell"
+
+
+def lines_of(found: Any) -> list[str]:
+    """Return the differences as lines of text.
+
+    Args:
+        found: What ``contrasts`` returned.
+    """
+    if not len(found):
+        return []
+    tests = found["method"].nunique()
+    over = f"by t tests corrected for {tests} methods (Holm)" if tests > 1 else "by a t test"
+    base = found["baseline"].iloc[0]
+    if tests > FEW:
+        lines = [f"Differences from {base} in points over seeds; verdicts {over}. Intervals are in the report."]
+        return lines + [f"  {line}" for line in by_verdict(found)]
+    lines = [f"Differences from {base} in points, with 95 % t intervals over seeds, each alone; verdicts {over}:"]
+    return lines + [f"  {row.method}, {METRICS[row.metric]}: {_line(row)}" for row in found.itertuples()]
+
+
+def by_verdict(found: Any) -> list[str]:
+    """Return a line for every metric and verdict, with its methods from the best difference to the worst."""
+    lines = []
+    for metric, rows in found.groupby("metric", sort=False):
+        for verdict, members in rows.groupby("verdict", sort=True):
+            ordered = members.sort_values("difference", ascending=False).itertuples()
+            each = ", ".join(f"{row.method} {row.difference:+.1f}" for row in ordered)
+            lines.append(f"{METRICS[metric]}, {verdict.replace('within', 'surely within')}: {each}")
+    return lines
+
+
+def _line(row: Any) -> str:
+    if not row.n:
+        return "no seed in common: these runs cannot tell"
+    mean = f"{row.difference:+.1f}"
+    if row.n < 2:
+        return f"{mean} in one run each: these runs cannot tell; give --seeds 0-4"
+    if math.isnan(row.p):  # networks that learned nothing, most often
+        return f"{mean} in all {row.n} runs, without any spread: these runs cannot tell"
+    needed = " and ".join(f"{n:,.0f}" if n < 10_000 else "10,000 or more" for n in (row.runs_1, row.runs_2))
+    alone = f" (alone p = {row.p:.2g}, corrected {row.p_holm:.2g})" if row.p < LEVEL <= row.p_holm else ""
+    return (
+        f"{mean} [{row.low:+.1f}, {row.high:+.1f}], n = {row.n}: {row.verdict}{alone}; "
+        f"1 and 2 points need about {needed} runs"
+    )
+
+
+def helped_and_hurt(table: Any, base: str, shown: int = 3) -> list[str]:
+    """Say for every method which classes have a higher or lower mean recall than with the baseline, in points.
+
+    Args:
+        table: As for ``contrasts``.
+        base: The baseline.
+        shown: Classes that are named, those that moved most.
+    """
+    classes = [column for column in table if column.startswith(RECALL)]
+    lines = []
+    for method in [method for method in dict.fromkeys(table["method"]) if method != base]:
+        paired = {column: paired_differences(table, column, method, base) for column in classes}
+        change = {one_line(column.removeprefix(RECALL)): np.mean(values) for column, values in paired.items() if values}
+        if not change:
+            continue
+        parts = []
+        for word, sign in (("better", 1), ("worse", -1)):
+            moved = sorted(
+                (name for name in change if sign * change[name] > 0.05), key=lambda name: -sign * change[name]
+            )
+            most = ", ".join(f"{name} {change[name]:+.1f}" for name in moved[:shown])
+            parts.append(f"{word} in {len(moved)}" + (f" ({most})" if most else ""))
+        lines.append(f"{method} against {base}, classes by test recall: {'; '.join(parts)}.")
+    return lines
+
+
+def unfinished(table: Any) -> list[str]:
+    """Say which networks are no result: they predict one class, or have not learned their own tail."""
+    notes, low = [], {}
+    classes = [column for column in table if column.startswith(RECALL)]
+    if "test_predicted_classes" in table:
+        for _, run in table[table["test_predicted_classes"] == 1].iterrows():
+            name = one_line(max(classes, key=lambda column: np.nan_to_num(run[column], nan=-1.0)).removeprefix(RECALL))
+            notes.append(f"{run['method']}, seed {run['seed']}, predicts one class ({name}): that is no result.")
+    if "train_clean_acc_tail" in table:
+        for method, runs in table.groupby("method", sort=False):
+            share = 100 * nanmean(runs["train_clean_acc_tail"].to_numpy(dtype=float))
+            if share < FITTED:
+                low[method] = share
+    if low:
+        shown = ", ".join(f"{method} {share:.0f}" for method, share in low.items())
+        notes.append(
+            f"Not trained to the end: the recall on their own training images of the tail is below {FITTED:.0f} % "
+            f"({shown}). More --epochs can change the order."
+        )
+    return notes
