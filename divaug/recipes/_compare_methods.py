@@ -152,7 +152,8 @@ def _write_report(folder: Path, comparison: Any) -> list[Path]:
 
     try:
         files = write_report(folder, comparison)
-        mirror_report(next(iter(comparison.runs.values()))[0], folder, files, Progress().warn)
+        if len(comparison.runs) > 1:  # one method is no comparison
+            mirror_report(next(iter(comparison.runs.values()))[0], folder, files, Progress().warn)
         return [file for file in files if file.suffix in (".png", ".html")]
     except Exception as error:
         command = shlex.join(["python", "-m", "divaug.recipes.compare", os.path.relpath(folder.parent)])

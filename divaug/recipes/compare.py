@@ -112,7 +112,7 @@ def _show(comparisons: list[Any], report: Path | None, encoder: str | None, allo
             files.append(folder / "common_space.csv")
             table.to_csv(files[-1], index=False, float_format="%.5g")
             print(f"\nin the space of {os.path.basename(encoder)}\n{summary(table)}")
-        if first is not None:
+        if first is not None and len(comparison.runs) > 1:
             mirror_report(first, folder, files, Progress().warn)
         print("\nfiles: " + "  ".join(os.path.relpath(file) for file in files) + "\n")
 

@@ -177,3 +177,46 @@ def test_the_log_survives_a_torn_last_line(tmp_path):
     log.path.write_text("{broken\n" + '{"epoch": 1}\n')
     with pytest.raises(DivaugError, match="line 1 is damaged"):
         log.rows()
+
+
+def test_the_comparison_of_several_methods_is_one_run_of_the_experiment(store, capsys):
+    """Its page and tables are artifacts; doing it again replaces them, and a store that is off has nothing."""
+    from divaug.recipes import compare
+
+    methods = [*TINY[:-1], "erm,ros", "--epochs", "1", "--output-dir", str(store)]
+    methods[methods.index("--method")] = "--methods"
+    assert digits_lt.main(methods) == 0
+    found = client(store).get_experiment_by_name("tiny")
+
+    def comparisons():
+        runs = client(store).search_runs([found.experiment_id], "tags.`divaug.kind` = 'comparison'")
+        assert len(client(store).search_runs([found.experiment_id])) == 2 + len(runs)
+        return runs
+
+    (run,) = comparisons()
+    assert run.info.run_name == "comparison" and run.info.status == "FINISHED"
+    folder = RunFolder(store / "tiny" / "erm" / "seed0")
+    assert run.data.tags["divaug.data"] == folder.manifest["data"] and "divaug.protocol" in run.data.tags
+    files = {file.path for file in client(store).list_artifacts(run.info.run_id)}
+    assert {"comparison.html", "comparison.md", "methods.csv", "contrasts.csv", "table.txt"} < files
+    assert not (store / "tiny" / "erm" / "seed0" / "report").exists()
+    assert compare.main([str(store / "tiny"), "--baseline", "ros"]) == 0
+    (again,) = comparisons()
+    assert again.info.run_id == run.info.run_id
+    page = Path(client(store).download_artifacts(run.info.run_id, "comparison.html")).read_text()
+    assert "Differences from ros" in page
+    assert "comparison.html" in capsys.readouterr().out
+
+
+def test_a_comparison_that_cannot_be_mirrored_is_complete_and_names_its_command(store, capsys, monkeypatch):
+    from divaug.recipes import compare
+
+    methods = [*TINY[:-1], "erm,ros", "--epochs", "1", "--output-dir", str(store)]
+    methods[methods.index("--method")] = "--methods"
+    assert digits_lt.main(methods) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(MlflowTracker, "_open_run", lambda *a: (_ for _ in ()).throw(ConnectionError("gone")))
+    assert compare.main([str(store / "tiny")]) == 0
+    streams = capsys.readouterr()
+    assert "tracking failed (gone)" in streams.err and "recipes.compare " in streams.err
+    assert (store / "tiny" / "report" / "comparison.html").exists() and "erm" in streams.out
