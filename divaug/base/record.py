@@ -167,6 +167,7 @@ def _latent() -> Iterator[Latent]:
 
 _RESULTS = (
     Metric("final/feature_dim", "width D of the embeddings", "features"),
+    Metric("final/trained_parameters", "numbers that training changes: weights and biases, without what is frozen"),
     Metric("final/train_seconds", "time for the training of all epochs", "s"),
     Metric("final/total_seconds", "time for all epochs, evaluation and measurement included", "s"),
     Metric("best_on_test/acc", "largest test accuracy of any epoch: selected on the test set", "share"),

@@ -234,7 +234,8 @@ def _train(
     if data.val is not None and held_out is not None:
         folder.write_outputs("val", held_out.logits, data.val)
     folder.write_outputs("test", outputs.logits, data.test)
-    result = measure.final_result(folder.metrics.rows(), outputs.embeddings.shape[1])
+    trained = sum(p.numel() for p in built.model.parameters() if p.requires_grad)
+    result = measure.final_result(folder.metrics.rows(), outputs.embeddings.shape[1], trained)
     write_json(folder.path / "result.json", result)  # its presence says that the run is finished
 
 

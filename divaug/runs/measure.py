@@ -216,7 +216,7 @@ def add_common_space(row: Row, built: Built, group_counts: np.ndarray) -> None:
     built.space.monitor.reset()
 
 
-def final_result(rows: list[Row], feature_dim: int) -> dict[str, float]:
+def final_result(rows: list[Row], feature_dim: int, trained_parameters: int) -> dict[str, float]:
     """Return a run's result: the last epoch's numbers.
 
     Nothing is selected on the test part; ``best_on_test/bal_acc`` is included because papers report it.
@@ -226,6 +226,7 @@ def final_result(rows: list[Row], feature_dim: int) -> dict[str, float]:
     return checked({
         **{f"final/{name.replace('/', '_')}": value for name, value in last.items()},
         "final/feature_dim": feature_dim,
+        "final/trained_parameters": trained_parameters,
         "best_on_test/acc": max(row["test/acc"] for row in evaluated),
         "best_on_test/bal_acc": max(row["test/bal_acc"] for row in evaluated),
         "final/train_seconds": sum(row["metrics"]["train/seconds"] for row in rows),

@@ -409,6 +409,8 @@ def test_the_result_is_the_last_epoch_with_corrected_priors(done):
         "final/test_prior_corrected_bal_acc": np.nanmean(corrected),
         "final/test_prior_corrected_tau": tau,
         "final/feature_dim": 12,
+        # the whitening's biases (its weights are frozen), two convolutions with normalisation, the classifier
+        "final/trained_parameters": 8 + (12 * 8 * 9 + 24) + (12 * 12 * 9 + 24) + (12 + 1) * len(cut),
     }
     wanted |= {
         "final/train_seconds": sum(r["metrics"]["train/seconds"] for r in done.rows),

@@ -1,0 +1,85 @@
+"""Every committed row of results is whole, so that others can contribute theirs: this says what is wrong with one."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from divaug.base.record import TITLES
+from divaug.config import layers
+from divaug.config.registry import POSTHOC
+from divaug.report import results
+
+ROOT = Path(__file__).parents[2] / "recipes"
+FILES = sorted(
+    file
+    for file in ROOT.rglob("*.csv")
+    if set(results.KEYS) <= set(file.read_text(encoding="utf-8").split("\n")[0].split(","))
+)
+OLD = {"augmentation/cifar10.csv", "augmentation/blood_cells.csv", "fast/sprint.csv"}  # before parameters were written
+
+
+def wrong_with(file, table):
+    """Return what is wrong with rows of results, in words; an empty list if nothing is."""
+    said = []
+    keys = list(results.KEYS)
+    for key, pattern in (("protocol", "[0-9a-f]{8}"), ("data", "[0-9a-f]{8}")):
+        said += [f"{key} {value!r}" for value in table[key].unique() if not re.fullmatch(pattern, value)]
+    said += [f"the run {row} twice" for row in table[table.duplicated(keys)][keys].to_numpy().tolist()]
+    known, heads = layers.names("methods"), set(POSTHOC.entries())
+    for label in table["method"].unique():
+        name, *changes = label.split("+")
+        if name not in known:
+            said.append(f"the method {name!r}, which --list methods has not")
+        said += [
+            f"the new head {c!r}" for c in changes if c.startswith("posthoc=") and c.partition("=")[2] not in heads
+        ]
+    trained = table[~table["method"].str.contains("posthoc=")]
+    needed = {"epochs", "preset", "test_bal_acc", "test_prior_corrected_bal_acc", "train_seconds"}
+    needed |= set() if file in OLD else {"trained_parameters", "vary"}
+    for column in sorted(needed):
+        if column not in trained or trained[column].isna().any():
+            said.append(f"a row without {column}")
+    for column in [c for c in table if c in TITLES or c.startswith(("recall_", "prior_corrected_recall_"))]:
+        values = table[column].dropna()
+        if not values.between(0, 1).all():
+            said.append(f"{column} outside 0 to 1 (shares, not percent)")
+    classes = [c for c in table if c.startswith("recall_")]
+    if classes:
+        mean = np.nanmean(table[classes].to_numpy(dtype=float), axis=1)
+        if np.abs(mean - table["test_bal_acc"]).max() > 1e-3:  # written with five digits
+            said.append("test_bal_acc is not the mean of its classes' recalls")
+    return said
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_committed_rows_are_whole(file):
+    assert wrong_with(str(file.relative_to(ROOT)), results.read(file)) == []
+
+
+def test_there_are_such_files():
+    assert {"augmentation/cifar10.csv", "fast/sprint.csv"} <= {str(file.relative_to(ROOT)) for file in FILES}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.assign(protocol="b1f048b"), "protocol 'b1f048b'"),
+        (lambda t: t.assign(data="c:\\data"), "data 'c"),
+        (lambda t: t.assign(method="magic"), "the method 'magic'"),
+        (lambda t: t.assign(method="erm+posthoc=magic"), "the new head 'posthoc=magic'"),
+        (lambda t: t.assign(seed=0), "twice"),
+        (lambda t: t.drop(columns="epochs"), "without epochs"),
+        (lambda t: t.assign(preset=float("nan")), "without preset"),
+        (lambda t: t.assign(test_bal_acc=100 * t["test_bal_acc"]), "test_bal_acc outside 0 to 1"),
+        (lambda t: t.assign(recall_cat=t["recall_cat"] / 2), "not the mean of its classes"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_said(change, said):
+    table = results.read(ROOT / "fast/sprint.csv")
+    assert not wrong_with("fast/sprint.csv", table)
+    assert any(said in one for one in wrong_with("fast/sprint.csv", change(table))), wrong_with(
+        "fast/sprint.csv", change(table)
+    )
+    assert wrong_with("a new file.csv", table) == ["a row without trained_parameters"]
