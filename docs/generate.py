@@ -213,7 +213,7 @@ def command_line() -> str:
     for name in recipes():
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-            importlib.import_module(f"divaug.recipes.{name}").main(["--help"])
+            importlib.import_module(f"divaug.recipes.{name}").main(["--help-all" if name == "train" else "--help"])
         parts += [f"## {name}", f"```text\n{out.getvalue().strip()}\n```"]
     return "\n\n".join(parts) + "\n"
 

@@ -72,6 +72,7 @@ def parse(
     smoke: Mapping[str, Any] | None = None,
     positional: tuple[str, str] | None = None,
     own_flags: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+    brief: Sequence[str] = (),
 ) -> Request | None:
     """Read a command line; return None if it only asked for information, which is printed.
 
@@ -84,6 +85,7 @@ def parse(
         smoke: Values that --smoke sets.
         positional: Key and help of a positional argument.
         own_flags: Adds the recipe's own flags, whose values come back in ``Request.extra``.
+        brief: What --help shows of the shared flags, for readers who need few of them; --help-all shows all. None: all.
 
     Raises:
         ConfigError: Anything unknown, wrong or contradictory.
@@ -95,6 +97,8 @@ def parse(
     own_flags(parser)
     groups = parser._action_groups  # a recipe's own flags come before the hundred keys that all recipes have
     groups[_OWN:_OWN], groups[shown:] = groups[shown:], []
+    if brief:
+        _shorten(parser, shared - set(brief), argv)
     known = parser.read(argv)
     given = {key: value for key, value in vars(known).items() if value is not None}
     if "imports" in given:  # absolute, so that the run's own record of them works from anywhere
@@ -293,6 +297,17 @@ def _build_parser(
     groups["latent monitor"].add_argument("--no-monitor", action="store_false", dest="monitor", default=None,
                                           help="do not measure latent diversity")  # fmt: skip
     return parser
+
+
+def _shorten(parser: Parser, others: set[str], argv: Sequence[str]) -> None:
+    """Leave out of --help what few readers need; --help-all has it."""
+    parser.add_argument("--help-all", action="help", help="show every flag")
+    if "--help-all" in argv:
+        return
+    left_out = [action for action in parser._actions if action.dest in others - {"help"}]
+    for action in left_out:
+        action.help = argparse.SUPPRESS
+    parser.epilog = f"{len(left_out)} more flags: --help-all"
 
 
 def _add_flag(group: Any, key: str, metadata: Mapping[str, Any], default: Any) -> None:

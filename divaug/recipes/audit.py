@@ -1,7 +1,7 @@
 """Look for what is wrong with your own images before training: one pass over the files, worst findings first.
 
-    python -m divaug.recipes.audit my_images
-    python -m divaug.recipes.audit cells.csv --image-size 64 --save findings.csv
+    divaug audit my_images
+    divaug audit cells.csv --image-size 64 --save findings.csv
 
 PATH is a folder of class folders, of train/, val/ and test/ with class folders in each, a CSV, or a list file. Found
 are files that cannot be read, identical and nearly identical images (across parts and classes too), sizes and formats
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe; see the module's docstring."""
 
     def work(arguments: list[str]) -> int:
-        parser = Parser("divaug.recipes.audit", __doc__)
+        parser = Parser("divaug audit", __doc__)
         parser.add_argument("path", metavar="PATH", help="folder of class folders, CSV, or list file")
         parser.add_argument("--image-size", type=int, default=32, metavar="N", help="side to train at (default: 32)")
         for key in KEYS:

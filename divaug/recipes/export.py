@@ -1,7 +1,7 @@
 """Write a model for other runtimes: ONNX, normalisation and softmax inside.
 
-    python -m divaug.recipes.export models/cells --to onnx
-    python -m divaug.recipes.export runs/cells-fast/erm/seed0 --to onnx -o cells.onnx
+    divaug export models/cells --to onnx
+    divaug export runs/cells-fast/erm/seed0 --to onnx -o cells.onnx
 
 MODEL is a model folder or a run. The ONNX file takes uint8 images (N, H, W, ch) of the network's size and returns
 logits and probabilities; the JSON file beside it has classes, size and thresholds. Needs pip install 'divaug[export]'.
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe; see the module's docstring."""
 
     def work(arguments: list[str]) -> int:
-        parser = Parser("divaug.recipes.export", __doc__)
+        parser = Parser("divaug export", __doc__)
         parser.add_argument("model", metavar="MODEL", help="model folder or run")
         parser.add_argument("--to", choices=FORMATS, default="onnx", help="format (default: %(default)s)")
         parser.add_argument("-o", "--output", metavar="FILE", help="output file (default: MODEL/model.onnx)")

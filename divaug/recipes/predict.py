@@ -1,7 +1,7 @@
 """Predict new images with a trained model: one row per image in a CSV.
 
-    python -m divaug.recipes.predict models/cells new_images/ -o predictions.csv
-    python -m divaug.recipes.predict models/cells a.jpg b.png list.csv
+    divaug predict models/cells new_images/ -o predictions.csv
+    divaug predict models/cells a.jpg b.png list.csv
 
 MODEL is a model folder or a run. IMAGES are files, folders (with what lies below them), or CSVs with a column path
 (relative to the CSV). Columns: path, label, probability, second, decision, unreadable, p_<class>. decision applies the
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe; see the module's docstring."""
 
     def work(arguments: list[str]) -> int:
-        parser = Parser("divaug.recipes.predict", __doc__)
+        parser = Parser("divaug predict", __doc__)
         parser.add_argument("model", metavar="MODEL", help="model folder or run")
         parser.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders, or CSVs with a column path")
         parser.add_argument("-o", "--output", metavar="CSV", help="where rows go (default: standard output)")

@@ -1,10 +1,10 @@
 """Set a class's threshold in a model folder: for a promised sensitivity or specificity, or for the least cost.
 
-    python -m divaug.recipes.threshold models/cells --class eosinophil --sensitivity 0.9
-    python -m divaug.recipes.threshold models/cells --class eosinophil --cost-miss 10 --cost-false 1
-    python -m divaug.recipes.threshold models/cells --abstain 0.05
-    python -m divaug.recipes.threshold models/cells             # what is set, and what it does
-    python -m divaug.recipes.threshold models/cells --clear
+    divaug threshold models/cells --class eosinophil --sensitivity 0.9
+    divaug threshold models/cells --class eosinophil --cost-miss 10 --cost-false 1
+    divaug threshold models/cells --abstain 0.05
+    divaug threshold models/cells             # what is set, and what it does
+    divaug threshold models/cells --clear
 
 It is chosen on out-of-fold probabilities, so that the lower Wilson bound keeps the promise; where there are too few
 images for that, nothing is set without --anyway. divaug predict applies thresholds in the column decision: an image
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe; see the module's docstring."""
 
     def work(arguments: list[str]) -> int:
-        parser = Parser("divaug.recipes.threshold", __doc__)
+        parser = Parser("divaug threshold", __doc__)
         parser.add_argument("model", metavar="MODEL", help="model folder")
         parser.add_argument("--class", dest="name", metavar="NAME", help="the class")
         parser.add_argument("--sensitivity", type=float, metavar="S", help="share of the class to find, in (0, 1)")

@@ -1,14 +1,15 @@
 """From your own images to a model that you can use: candidates compared on folds, one model of all images.
 
-    python -m divaug.recipes.train cells.csv
-    python -m divaug.recipes.train my_images --folds 10 --jobs 1 --name cells
+    divaug train cells.csv
+    divaug train my_images --folds 10 --jobs 1 --name cells
 
 PATH is a folder of class folders, or a CSV (path, label, optionally group). Four fixed candidates are compared on the
-folds: erm, logit_adjusted, ros and strong_tail (stronger augmentation of rare classes). No group is on both sides of a
-fold. The winner, or erm where it is too close to call, is trained on all images and written to models/NAME with a card
-and report/index.html; divaug predict, threshold and export take that folder.
+folds: erm (plain training), logit_adjusted (scores shifted by class size), ros (rare classes drawn more often) and
+strong_tail (stronger augmentation of rare classes). No group is on both sides of a fold. The winner, or erm where it is
+too close to call, is trained on all images and written to models/NAME with a card and report/index.html; divaug
+predict, threshold and export take that folder.
 
-    python -m divaug.recipes.train cells.csv --model timm:resnet18 --weights resnet18.safetensors --train head
+    divaug train cells.csv --model timm:resnet18 --weights resnet18.safetensors --train head
 
 Pretrained weights come from a file and must fit the network; --train says what is trained: full, last:N blocks, or head
 on features that are extracted once, without augmentation.
@@ -31,6 +32,11 @@ CANDIDATES = ("erm", "logit_adjusted", "ros", "strong_tail")
 LAST = 10**6  # evaluate after the last epoch only: nothing is chosen on earlier ones
 RECIPE = {"tracking": "off", "profile": "natural", "monitor": False, "eval_every": LAST}
 SMOKE = {"epochs": 2}
+BRIEF = (
+    "path", "methods", "smoke", "dry_run", "quiet", "verbose", "path_column", "label_column", "group_column",
+    "image_size", "resize", "data_root", "allow_leaks", "model", "weights", "train", "epochs", "batch_size", "lr",
+    "device", "output_dir", "threads", "seed", "list", "describe",
+)  # fmt: skip
 LARGE = 64  # pixels a side; the memory that --jobs auto reckons with is of small networks on small images
 
 
@@ -39,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work(arguments: list[str]) -> int:
         request = flags.parse(
-            "divaug.recipes.train", __doc__ or "", arguments, RECIPE, methods=CANDIDATES, smoke=SMOKE,
+            "divaug train", __doc__ or "", arguments, RECIPE, methods=CANDIDATES, smoke=SMOKE,
             positional=("path", "folder of class folders, or a CSV"), own_flags=_flags,
+            brief=BRIEF,
         )  # fmt: skip
         if request is None:
             return 0

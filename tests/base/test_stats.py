@@ -90,7 +90,8 @@ def test_t_and_equivalence_against_scipy():
     values = [0.3, -0.2, 0.5, 0.1, 0.0]
     assert t_p([*values, float("nan")]) == pytest.approx(ttest_1samp(values, 0.0).pvalue)
     both = [ttest_1samp(values, m, alternative=a).pvalue for m, a in ((-0.6, "greater"), (0.6, "less"))]
-    assert equivalence_p(values, 0.6) == pytest.approx(max(both))
+    assert equivalence_p(values, 0.6) == pytest.approx(max(both)) == equivalence_p([-v for v in values], 0.6)
+    assert equivalence_p([-v for v in (5.0, 5.1, 5.2)], 1.0) > 0.99  # far on the other side
     low, high = ttest_1samp(values, 0.0).confidence_interval(0.9)
     for margin in (high - 1e-6, high + 1e-6):  # at 0.05 it is the interval of 90 %, here with the farther end high
         assert high > -low and (equivalence_p(values, margin) < 0.05) == (margin > high)

@@ -253,6 +253,22 @@ def test_help_shows_the_values_that_hold_for_the_recipe(capsys):
         assert all(value in text for value in known) and "all runs (default: runs)" in text
 
 
+def test_a_practitioners_help_is_short_and_all_of_it_can_be_asked_for(capsys):
+    shown = {}
+    train = importlib.import_module("divaug.recipes.train")
+    for flag in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            train.main([flag])
+        shown[flag] = capsys.readouterr().out
+    brief, whole = shown["--help"], shown["--help-all"]
+    assert "--more-top-k" in whole and "--more-top-k" not in brief and "--more-top-k" not in brief.split("[PATH]")[0]
+    assert all(flag in brief for flag in ("--folds", "--methods", "--image-size", "--jobs", "--epochs", "--help-all"))
+    assert len(brief.splitlines()) < 100 < len(whole.splitlines())
+    missing = whole.count("\n  --") - brief.count("\n  --")
+    assert f"{missing} more flags: --help-all" in " ".join(brief.split())
+    assert train.main(["x", "--more-topk", "3"]) == 2 and "--more-top-k" in capsys.readouterr().err
+
+
 def test_a_recipes_own_flags_come_before_the_keys_that_all_recipes_have(capsys):
     for argv in (["train"], ["fragility"], ["cifar_lt"]):
         with pytest.raises(SystemExit):
