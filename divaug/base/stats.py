@@ -41,6 +41,17 @@ def sign_flip_p(differences: Sequence[float], *, seed: int = 0, samples: int = 2
     return float((reached.sum() + extra) / (len(signs) + extra))
 
 
+def spread(values: Sequence[float]) -> float:
+    """Return the standard deviation of a sample, exactly 0 where it is only what rounding leaves of equal values.
+
+    NaN for fewer than two values.
+    """
+    if len(values) < 2:
+        return float("nan")
+    sd = float(np.std(values, ddof=1))
+    return sd if sd > 1e-9 * max(1.0, float(np.abs(values).max())) else 0.0
+
+
 def sign_flip_interval(
     differences: Sequence[float], *, confidence: float = 0.95, seed: int = 0, samples: int = 2**EXACT
 ) -> tuple[float, float]:
@@ -83,7 +94,7 @@ def t_p(values: Sequence[float]) -> float:
     from scipy.stats import t
 
     known = np.array([v for v in values if not np.isnan(v)])
-    if len(known) < 2 or not known.std():
+    if len(known) < 2 or not spread(known.tolist()):
         return float("nan")
     return float(2 * t.sf(abs(known.mean()) * sqrt(len(known)) / known.std(ddof=1), len(known) - 1))
 
@@ -111,7 +122,7 @@ def equivalence_p(differences: Sequence[float], margin: float) -> float:
     if not margin > 0:
         raise ValueError(f"the margin must be above 0, got {margin}")
     known = np.array([d for d in differences if not np.isnan(d)])
-    if len(known) < 2 or not known.std():
+    if len(known) < 2 or not spread(known.tolist()):
         return float("nan")
     room = (margin - abs(known.mean())) * sqrt(len(known)) / known.std(ddof=1)
     return float(t.sf(room, len(known) - 1))

@@ -27,7 +27,7 @@ from divaug.config.schema import (
 
 COMPONENT_FLAGS = ("model", "optim", *FAMILY_OF)
 _OWN = 3  # groups of a parser before the keys: positional arguments, options, what to run
-_SPECIAL = {"phases", "imports", "head", "method", "seed", "download", "monitor", "weights_digest", "threads", "tuned"}
+_SPECIAL = {"phases", "imports", "head", "method", "seed", "download", "monitor", "weights_digest", "threads"}
 
 
 @dataclass(frozen=True)

@@ -165,8 +165,6 @@ class Config:
     phases: tuple[Phase, ...] = _key("method", "[[phase]] tables (TOML only)", (), kind="method")
     head: Component = _key("method", "classifier (linear, cosine)", Component("linear"), kind="method")
 
-    tuned: int = _key("method", "configurations that --tune chose this one from; divaug sets it", 0, kind="where")
-
     extra_train: str | None = _key(
         "method", "CSV (path, label, source) of extra training images; every method runs without and with them",
         None, kind="method",
@@ -247,7 +245,6 @@ class Config:
             ("imbalance_factor", self.imbalance_factor >= 1, "must be >= 1"),
             ("val_frac", 0 <= self.val_frac < 1, "must lie in [0, 1)"),
             ("holdout", self.holdout >= 0, "must be >= 0"),
-            ("tuned", self.tuned >= 0, "must be >= 0"),
             ("holdout", not (self.holdout and self.val_frac), "and val-frac both make the validation part: give one"),
             ("test_frac", 0 < self.test_frac < 1, "must lie in (0, 1)"),
             ("image_size", self.image_size is None or self.image_size >= 4, "must be >= 4"),

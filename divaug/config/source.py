@@ -57,7 +57,14 @@ def entry_of(name: str, factory: Callable[..., Any], ranges: Mapping[str, Any] |
             options[parameter.name] = (annotation, default)
         elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):  # nn.Module's own constructor
             facts.append(parameter.name)
-    return Entry(name, inspect.getdoc(factory) or "", factory.__module__, tuple(facts), options, ranges=ranges or {})
+    return Entry(
+        name,
+        inspect.getdoc(factory) or "",
+        factory.__module__,
+        tuple(facts),
+        options,
+        ranges=_checked(ranges or {}, options, name),
+    )
 
 
 @lru_cache
@@ -86,9 +93,24 @@ def scan_file(path: Path, module: str, variable: str) -> dict[str, Entry]:
                         args=[ast.Constant(value=str(name))],
                         keywords=keywords,
                     ) if owner == variable:
+                        entry = _entry_from_source(name, module, node)
                         ranges = {k: v for word in keywords for k, v in _literal(word, path).items()}
-                        found[name] = replace(_entry_from_source(name, module, node), ranges=ranges)
+                        found[name] = replace(entry, ranges=_checked(ranges, entry.options, f"{path}: {name!r}"))
     return found
+
+
+def _checked(ranges: Mapping[str, Any], options: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Return ranges after making sure that they are of options, and ranges."""
+    for option, limits in ranges.items():
+        low, high, *scale = limits if isinstance(limits, tuple) and len(limits) in (2, 3) else (1, 0)
+        numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high))
+        ok = numbers and low < high and (not scale or (scale == ["log"] and low > 0))
+        if option not in options or not (ok or (isinstance(limits, list) and limits)):
+            raise ConfigError(
+                f"{where}: tune gives {option} {limits!r}; it takes options ({', '.join(options) or 'none'}) with "
+                '(LOW, HIGH), (LOW, HIGH, "log") or a list of values'
+            )
+    return ranges
 
 
 def _literal(keyword: ast.keyword, path: Path) -> dict[str, Any]:

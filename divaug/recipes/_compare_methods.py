@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from divaug.base.errors import ConfigError
-from divaug.base.files import make_folder, write_text
 from divaug.base.progress import Progress
 from divaug.config import flags
 from divaug.config.jobs import Cluster, add_engine, add_jobs, engine_of, follows, processes, share
@@ -46,7 +45,7 @@ def train_and_compare(
     if request.resume_from is not None:
         folders = [RunFolder(request.resume_from)]
     if k := request.extra["tune"]:
-        request, folders = _tuned(request, k, jobs)
+        request, folders = _tuned(request, k)
     if request.dry_run:
         for config, folder in zip(request.configs[mine], folders[mine], strict=True):
             active = [getattr(config, slot) for slot in FAMILY_OF]
@@ -66,7 +65,7 @@ def train_and_compare(
     return 0
 
 
-def _tuned(request: flags.Request, k: int, jobs: int | Cluster) -> tuple[flags.Request, list[RunFolder]]:
+def _tuned(request: flags.Request, k: int) -> tuple[flags.Request, list[RunFolder]]:
     """Choose every method's options on validation images; return the runs with them."""
     if request.extra["shard"] is not None or request.resume_from is not None or processes() > 1:
         raise ConfigError("--tune trains lists of runs of its own; give it without --shard, --resume RUN and torchrun")
@@ -76,16 +75,23 @@ def _tuned(request: flags.Request, k: int, jobs: int | Cluster) -> tuple[flags.R
     if request.dry_run:
         trials = [trial.config for config in first for trial in trials_of(config, k)]
         return replace(request, configs=trials), [RunFolder.of(config) for config in trials]
+    from divaug.report.compare import TUNING
+    from divaug.study.tune import keep
+
     os.environ.setdefault("MPLBACKEND", "Agg")
-    chosen, trials = tune(request.configs, k, jobs)
+    jobs = engine_of(request.extra, k * len(first), first[0].threads)  # there are more trials than runs
+    quiet = {"progress": "none"} if request.quiet else {}
+    chosen, trials = tune([replace(config, **quiet) for config in request.configs], k, jobs)
     folders = [RunFolder.of(config) for config in chosen]
-    file = make_folder(folders[0].path.parents[1]) / "tuning.csv"
-    write_text(file, trials.to_csv(index=False, float_format="%.4f"))
+    file = folders[0].path.parents[1] / TUNING
+    keep(file, trials)
+    if request.extra["results"]:
+        keep(Path(request.extra["results"]).with_suffix(f".{TUNING}"), trials)
     few = [f"{method} {n}" for method, n in trials["method"].value_counts(sort=False).items() if n < k]
-    print(f"every method had {k} configurations on the same validation images: {os.path.relpath(file)}")
+    print(f"up to {k} configurations of every method on the same validation images: {os.path.relpath(file)}")
     if few:
         print(f"fewer different ones, for want of options to draw: {', '.join(few)}")
-    print(trials[trials["chosen"]].drop(columns="chosen").to_string(index=False))
+    print(trials[trials["chosen"]].drop(columns=["chosen", "k"]).to_string(index=False))
     return replace(request, configs=chosen), folders
 
 

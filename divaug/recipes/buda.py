@@ -73,7 +73,7 @@ def _work(chosen: Any, command: str) -> int:
         raise DivaugError(f"{rows} has no row of these runs; leave out --report to train them")
     contrasts, claims = judge(scores)
     print("\n".join(lines_of(contrasts, claims)))
-    files = write_report(rows.with_suffix(""), scores, contrasts, claims, command)
+    files = write_report(rows.parent / f"{rows.stem}_report", scores, contrasts, claims, command)
     print("report: " + "  ".join(map(str, files)))
     return 0
 

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = parser.read(arguments)
         os.environ.setdefault("MPLBACKEND", "Agg")
 
-        from divaug.report.compare import Asked, compare, compare_rows
+        from divaug.report.compare import TUNING, Asked, compare, compare_rows, read_tuning
         from divaug.runs.folder import find_runs
 
         tables = [run for run in chosen.runs if run.lower().endswith(".csv")]
@@ -57,13 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         named = tuple(name.strip() for name in chosen.contrasts.split(",") if name.strip())
         asked = Asked(chosen.baseline, named, chosen.margin)
         folder = None if chosen.report is None else Path(chosen.report)
+        comparisons = []
         for file in tables:
             rows = _rows(file)
-            _show(compare_rows(rows, asked), folder, None, False)
+            comparisons += compare_rows(rows, asked, read_tuning(Path(file).with_suffix(f".{TUNING}")))
             if chosen.cards is not None:
                 _write_cards(rows, file, chosen.cards)
         if runs := [_place(run) for run in chosen.runs if run not in tables]:
-            _show(compare(find_runs(runs), asked), folder, chosen.encoder, chosen.allow_overlap)
+            comparisons += compare(find_runs(runs), asked)
+        _show(comparisons, folder, chosen.encoder, chosen.allow_overlap)
         return 0
 
     return run_main("compare", argv, work)
@@ -105,7 +107,8 @@ def _show(comparisons: list[Any], report: Path | None, encoder: str | None, allo
         if folder is None:
             print()
             continue
-        folder = folder / comparison.name if len(comparisons) > 1 else folder
+        if len(comparisons) > 1:
+            folder /= comparison.name
         files = write_report(folder, comparison)
         if first is not None and encoder is not None:
             table = common_space(comparison.runs, encoder, allow_overlap)

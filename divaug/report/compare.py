@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,19 @@ from divaug.base.stats import wilson_interval
 from divaug.base.text import one_line
 from divaug.config.tables import protocol_fingerprint
 from divaug.latent.rarefaction import ceiling
-from divaug.report.contrasts import FEW, RECALL, baseline_of, contrasts, helped_and_hurt, lines_of, unfinished
+from divaug.report.contrasts import (
+    FEW,
+    RECALL,
+    baseline_of,
+    check_named,
+    contrasts,
+    helped_and_hurt,
+    lines_of,
+    unfinished,
+)
 from divaug.runs.folder import RunFolder
 
+TUNING = "tuning.csv"  # in an experiment's folder: what --tune tried
 _RAREFIED = re.compile(r"_rarefied_(\d+)_")
 
 
@@ -81,7 +92,7 @@ def compare(folders: Sequence[RunFolder], asked: Asked = Asked()) -> list[Compar
             by_protocol.setdefault(same, []).append(folder)
     if not by_protocol:
         raise DivaugError("no finished run to compare")
-    comparisons = []
+    parts = []
     for (fingerprint, data), members in by_protocol.items():
         runs: dict[str, list[RunFolder]] = {}
         for folder in members:
@@ -102,25 +113,30 @@ def compare(folders: Sequence[RunFolder], asked: Asked = Asked()) -> list[Compar
         )
         if config.profile not in ("exp", "linear", "step", "balanced_small"):
             head = head.replace(f", imbalance factor {config.imbalance_factor:g}", "")
-        comparisons.append(_compared(f"{fingerprint}-{data}", head, frame_of(runs), asked, runs))
-    return comparisons
+        tuning = read_tuning(members[0].path.parents[1] / TUNING)
+        parts.append(_Part(f"{fingerprint}-{data}", head, frame_of(runs), runs, tuning))
+    return _compared(parts, asked)
 
 
-def compare_rows(rows: Any, asked: Asked = Asked()) -> list[Comparison]:
+def compare_rows(rows: Any, asked: Asked = Asked(), tuning: Any = None) -> list[Comparison]:
     """Compare the rows of a CSV that ``--results`` wrote, as ``compare`` does; there are no figures.
 
     Args:
         rows: What ``results.read`` returned.
         asked: How.
+        tuning: What ``read_tuning`` returned of the file beside the CSV.
+
+    Raises:
+        ConfigError: A method that is named has no run in any comparison.
     """
-    comparisons, keys = [], ["experiment", "protocol", "data"]
+    parts, keys = [], ["experiment", "protocol", "data"]
     for (experiment, protocol, data), members in rows.groupby(keys, sort=False):
         table = members.drop_duplicates(["method", "seed"], keep="last").dropna(axis=1, how="all")
         epochs = f"{span(table['epochs'].tolist())} epochs; " if "epochs" in table else ""
         head = f"{experiment}; {epochs}protocol {protocol}, data {data}"
         name = "-".join([experiment, *([] if protocol in experiment else [protocol]), data])
-        comparisons.append(_compared(name, head, table.reset_index(drop=True), asked, {}))
-    return comparisons
+        parts.append(_Part(name, head, table.reset_index(drop=True), {}, tuning))
+    return _compared(parts, asked)
 
 
 def frame_of(runs: Mapping[str, Sequence[RunFolder]]) -> Any:
@@ -137,27 +153,42 @@ def frame_of(runs: Mapping[str, Sequence[RunFolder]]) -> Any:
             final = {k: v for k, v in known.items() if (found := _RAREFIED.search(k)) is None or int(found[1]) == m}
             recall = folder.metrics.rows()[-1]["per_class"]["test/recall"]
             of_class = {f"{RECALL}{name}": r for name, r in zip(folder.manifest["class_names"], recall, strict=True)}
-            rows.append(
-                {
-                    "method": label,
-                    "seed": folder.config.seed,
-                    **final,
-                    **of_class,
-                    "top_k": folder.config.top_k,
-                    "tuned": folder.config.tuned,
-                }
-            )
+            own = {"method": label, "seed": folder.config.seed, "top_k": folder.config.top_k}
+            rows.append({**own, **final, **of_class})
     return pd.DataFrame(rows)
 
 
-def _compared(name: str, head: str, table: Any, asked: Asked, runs: dict[str, list[RunFolder]]) -> Comparison:
-    found = contrasts(table, baseline=asked.baseline, named=asked.named, margin=asked.margin)
-    base = baseline_of(list(dict.fromkeys(table["method"])), asked.baseline)
-    notes = [*_meaning(table), *lines_of(found)]
-    if table["method"].nunique() <= FEW + 1:  # of more methods they are in the report
-        notes += helped_and_hurt(table, base)
-    notes += unfinished(table)
-    return Comparison(name, head, table, found, notes, runs, asked)
+@dataclass(frozen=True)
+class _Part:
+    name: str
+    head: str
+    table: Any
+    runs: dict[str, list[RunFolder]]
+    tuning: Any
+
+
+def _compared(parts: Sequence[_Part], asked: Asked) -> list[Comparison]:
+    every = list(dict.fromkeys(method for part in parts for method in part.table["method"]))
+    base = baseline_of(every, asked.baseline)
+    check_named(every, asked.named, base)
+    comparisons = []
+    for part in parts:
+        here = list(dict.fromkeys(part.table["method"]))
+        named = tuple(name for name in asked.named if name in here)
+        notes = [*_meaning(part.table), *_tuning(here, part.tuning)]
+        if asked.baseline in (None, *here) and (named or not asked.named):
+            base = baseline_of(here, asked.baseline)
+            found = contrasts(part.table, baseline=base, named=named, margin=asked.margin)
+            notes += lines_of(found)
+            if len(here) <= FEW + 1:  # of more methods they are in the report
+                notes += helped_and_hurt(part.table, base)
+        else:
+            found = contrasts(part.table[:0], margin=asked.margin)
+            missing = asked.baseline if asked.baseline not in (None, *here) else ", ".join(asked.named)
+            notes.append(f"No run of {missing}: nothing is tested.")
+        notes += unfinished(part.table)
+        comparisons.append(Comparison(part.name, part.head, part.table, found, notes, part.runs, asked))
+    return comparisons
 
 
 def span(numbers: Sequence[int]) -> str:
@@ -228,7 +259,6 @@ def _meaning(table: Any) -> list[str]:
         "Test recall in %, last epoch, mean ± sd over seeds.",
         "prior-corr.: balanced accuracy after a cross-fitted correction of the class priors.",
     ]
-    notes += _tuning(table)
     k, width = (table[key].dropna().tolist() if key in table else [] for key in ("top_k", "feature_dim"))
     top = f"top-{int(k[0])}" if k else "top-K"
     if (m := rarefied_at(table, "train_clean")) is not None:
@@ -245,21 +275,30 @@ def _meaning(table: Any) -> list[str]:
     return notes
 
 
-def _tuning(table: Any) -> list[str]:
+def read_tuning(file: Path) -> Any:
+    """Return what ``--tune`` tried, or None where it was not used; see ``study.tune``."""
+    import pandas as pd
+
+    return pd.read_csv(file) if file.exists() else None
+
+
+def _tuning(methods: Sequence[str], tuning: Any) -> list[str]:
     """Say how the options of methods were chosen: one that was tuned more than another has an advantage."""
-    trials = table["tuned"].fillna(0).astype(int) if "tuned" in table else table["seed"] * 0
-    tuned = trials.groupby(table["method"], sort=False).max()
-    if not tuned.any():
-        named = any("+" in method for method in tuned.index)
-        return ["Published defaults: no option was tuned" + (", and changes stand in names." if named else ".")]
-    if tuned.nunique() == 1 and trials.nunique() == 1:
+    labels = {method: method.partition("+posthoc=")[0] for method in methods}
+    chosen = {} if tuning is None else dict(tuning.loc[tuning["chosen"], ["label", "k"]].itertuples(index=False))
+    tried = {method: int(chosen.get(label, 0)) for method, label in labels.items()}
+    if any(tried.values()) and len(set(tried.values())) == 1:
         said = (
-            f"Tuned alike: {tuned.iloc[0]} configurations of every method (fewer where it has fewer options), drawn "
-            "from its components' ranges and chosen on validation images; what was chosen stands in its name."
+            f"Tuned alike: {tried[methods[0]]} configurations of every method (fewer where it has fewer options), "
+            "drawn from its components' ranges and chosen on validation images; what was chosen stands in its name."
         )
         return [said]
-    shown = ", ".join(f"{method} {k}" if k else f"{method} none" for method, k in tuned.items())
-    return [f"NOT TUNED ALIKE, configurations tried: {shown}. Differences may be of tuning."]
+    if not any("+" in label for label in labels.values()):
+        return ["Published defaults: no option was tuned."]
+    if any("+" in label and tried[method] for method, label in labels.items()):
+        shown = ", ".join(f"{method} {k or 'none'}" for method, k in tried.items())
+        return [f"NOT TUNED ALIKE, configurations tried: {shown}. Differences may be of tuning."]
+    return ["Published defaults, but for changes that stand in names; --tune chose none of them."]
 
 
 def class_table(folders: Sequence[RunFolder]) -> str:

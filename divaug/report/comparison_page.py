@@ -89,9 +89,9 @@ def _write_page(document: Document, comparison: Comparison, noticed: list[str], 
             "In points, over runs of the same seed, which share their cut. The t interval is each method's alone; "
             "*sign-flip* assumes symmetry instead of a normal distribution and has no ends below six runs. *corrected "
             f"p* is the t test's after Holm's correction for the {found['method'].nunique()} methods compared. *p "
-            f"within {asked.margin:g}* is of two one-sided t tests: small where the difference is surely below "
-            f"{asked.margin:g} points, not corrected. *runs for 1 point* find a difference of one point in four of "
-            "five cases. *helped* and *hurt* count the classes whose recall's own t interval lies above or below 0."
+            f"within {asked.margin:g}*, likewise corrected, is of two one-sided t tests: small where the difference "
+            f"lies within {asked.margin:g} points. *runs for 1 point* find a difference of one point in four of five "
+            "cases. *helped* and *hurt* count the classes whose recall's own t interval lies above or below 0."
         )
         document.table(_tests(found, asked.margin), sortable=True)
         if lines := helped_and_hurt(comparison.table, base):
@@ -130,13 +130,19 @@ def _tests(found: Any, margin: float) -> Any:
         {
             "metric": METRICS[row.metric], "method": row.method, "runs": row.n,
             "difference": _interval(row.difference, row.low, row.high, signed=True),
-            "sign-flip": "no ends" if math.isinf(row.flip_low) else f"[{row.flip_low:+.1f}, {row.flip_high:+.1f}]",
-            "p": row.p, "corrected p": row.p_holm, f"p within {margin:g}": row.p_equivalence,
+            "sign-flip": _ends(row.flip_low, row.flip_high), "p": row.p, "corrected p": row.p_holm,
+            f"p within {margin:g}": row.p_equivalence_holm,
             "runs for 1 point": "-" if math.isnan(row.runs_1) else f"{row.runs_1:.0f}",
             "helped": row.helped, "hurt": row.hurt, "verdict": row.verdict,
         }
         for row in found.itertuples()
     ])  # fmt: skip
+
+
+def _ends(low: float, high: float) -> str:
+    if math.isnan(low):
+        return "-"
+    return "no ends" if math.isinf(low) else f"[{low:+.1f}, {high:+.1f}]"
 
 
 def _interval(mean: float, low: float, high: float, *, digits: int = 1, signed: bool = False) -> str:

@@ -8,7 +8,16 @@ import numpy as np
 
 from divaug.base.errors import ConfigError, suggestion
 from divaug.base.metrics import nanmean
-from divaug.base.stats import equivalence_p, holm, runs_needed, sign_flip_interval, sign_flip_p, t_interval, t_p
+from divaug.base.stats import (
+    equivalence_p,
+    holm,
+    runs_needed,
+    sign_flip_interval,
+    sign_flip_p,
+    spread,
+    t_interval,
+    t_p,
+)  # fmt: skip
 from divaug.base.text import one_line
 
 METRICS = {"test_bal_acc": "bal", "test_prior_corrected_bal_acc": "prior-corr."}
@@ -45,9 +54,10 @@ def contrasts(table: Any, *, baseline: str | None = None, named: Sequence[str] =
     Returns:
         Columns ``metric``, ``method``, ``baseline``, ``n`` (pairs), ``difference`` (mean), ``low`` and ``high`` (95 % t
         interval, each alone), ``flip_low`` and ``flip_high`` (sign-flip interval, infinite below six pairs), ``p`` (t
-        test), ``p_flip``, ``p_holm`` (of ``p``), ``p_equivalence`` (two one-sided t tests at the margin), ``runs_1``
-        and ``runs_2`` (pairs that find a difference of 1 and 2 points in four of five cases), ``helped`` and ``hurt``
-        (classes whose recall's own t interval lies above or below 0), ``verdict``.
+        test), ``p_flip``, ``p_holm`` (of ``p``), ``p_equivalence`` (two one-sided t tests at the margin),
+        ``p_equivalence_holm``, ``runs_1`` and ``runs_2`` (pairs that find a difference of 1 and 2 points in four of
+        five cases), ``helped`` and ``hurt`` (classes whose recall's own t interval lies above or below 0), ``verdict``
+        (of the corrected p).
 
     Raises:
         ConfigError: A method has no run, or the margin is not above 0.
@@ -66,35 +76,49 @@ def contrasts(table: Any, *, baseline: str | None = None, named: Sequence[str] =
     if not (margin > 0 and math.isfinite(margin)):
         raise ConfigError(f"--margin must be above 0, in points, got {margin:g}")
     methods = list(dict.fromkeys(table["method"]))
+    if not methods:
+        return pd.DataFrame()
     base = baseline_of(methods, baseline)
-    for name in named:
-        if name not in methods or name == base:
-            others = [method for method in methods if method != base]
-            raise ConfigError(f"--contrasts {name}: no run of it beside {base}; {suggestion(name, others)}")
+    check_named(methods, named, base)
     classes = [column for column in table if column.startswith(RECALL)]
     rows = []
     for metric in [metric for metric in METRICS if metric in table]:
         found = []
-        for method in named or [method for method in methods if method != base]:
+        for method in dict.fromkeys(named) or [method for method in methods if method != base]:
             paired = paired_differences(table, metric, method, base)
             low, high = t_interval(paired)
             flip_low, flip_high = sign_flip_interval(paired)
-            sd = float(np.std(paired, ddof=1)) if len(paired) > 1 else math.nan
+            sd = spread(paired)
             runs = [runs_needed(sd, points) if sd > 0 else math.nan for points in (1.0, 2.0)]
-            moved = [t_interval(paired_differences(table, column, method, base)) for column in classes]
+            by_class = [paired_differences(table, column, method, base) for column in classes]
+            moved = [t_interval(values) for values in by_class if spread(values) > 0]
             found.append({
                 "metric": metric, "method": method, "baseline": base, "n": len(paired),
                 "difference": float(np.mean(paired)) if paired else math.nan, "low": low, "high": high,
                 "flip_low": flip_low, "flip_high": flip_high, "p": t_p(paired), "p_flip": sign_flip_p(paired),
-                "p_holm": math.nan, "p_equivalence": equivalence_p(paired, margin),
+                "p_holm": math.nan, "p_equivalence": equivalence_p(paired, margin), "p_equivalence_holm": math.nan,
                 "runs_1": runs[0], "runs_2": runs[1],
                 "helped": sum(low > 0 for low, _ in moved), "hurt": sum(high < 0 for _, high in moved),
             })  # fmt: skip
-        for row, p in zip(found, holm([row["p"] for row in found]), strict=True):
-            row["p_holm"] = p
+        for name, corrected in (("p", "p_holm"), ("p_equivalence", "p_equivalence_holm")):
+            for row, p in zip(found, holm([row[name] for row in found]), strict=True):
+                row[corrected] = p
+        for row in found:
             row["verdict"] = _verdict(row, margin)
         rows += found
     return pd.DataFrame(rows)
+
+
+def check_named(methods: Sequence[str], named: Sequence[str], base: str) -> None:
+    """Make sure that there are runs of the methods whose differences are to be tested.
+
+    Raises:
+        ConfigError: There are none of one.
+    """
+    for name in named:
+        if name not in methods or name == base:
+            others = [method for method in methods if method != base]
+            raise ConfigError(f"--contrasts {name}: no run of it beside {base}; {suggestion(name, others)}")
 
 
 def paired_differences(table: Any, column: str, method: str, base: str) -> list[float]:
@@ -107,7 +131,7 @@ def paired_differences(table: Any, column: str, method: str, base: str) -> list[
 
 def _verdict(row: dict[str, Any], margin: float) -> str:
     """Return what a difference shows, in words that need no number beside them."""
-    small = row["p_equivalence"] < LEVEL
+    small = row["p_equivalence_holm"] < LEVEL
     if row["p_holm"] < LEVEL:
         return ("better" if row["difference"] > 0 else "worse") + (f", by less than {margin:g}" if small else "")
     return f"within {margin:g} of it" if small else "these runs cannot tell"
@@ -135,16 +159,16 @@ def by_verdict(found: Any) -> list[str]:
     """Return a line for every metric and verdict, with its methods from the best difference to the worst."""
     lines = []
     for metric, rows in found.groupby("metric", sort=False):
-        for verdict, members in rows.groupby("verdict", sort=True):
+        for verdict, members in rows[rows["n"] > 0].groupby("verdict", sort=True):
             ordered = members.sort_values("difference", ascending=False).itertuples()
             each = ", ".join(f"{row.method} {row.difference:+.1f}" for row in ordered)
-            lines.append(f"{METRICS[metric]}, {verdict.replace('within', 'surely within')}: {each}")
+            lines.append(f"{METRICS[metric]}, {verdict}: {each}")
     return lines
 
 
 def _line(row: Any) -> str:
     if not row.n:
-        return "no seed in common: these runs cannot tell"
+        return "no pair of runs with the same seed has this number: these runs cannot tell"
     mean = f"{row.difference:+.1f}"
     if row.n < 2:
         return f"{mean} in one run each: these runs cannot tell; give --seeds 0-4"

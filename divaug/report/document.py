@@ -41,7 +41,7 @@ for (const button of document.querySelectorAll("table.sortable th button")) butt
   const column = [...head.children].indexOf(name);
   const rows = [...head.parentElement.children].slice(1);
   const text = row => row.children[column].textContent.trim();
-  const value = row => parseFloat(text(row));
+  const value = row => parseFloat(row.children[column].dataset.value);
   const numbers = rows.some(row => !isNaN(value(row)));
   const falls = now ? now !== "descending" : numbers;
   const missing = row => numbers && isNaN(value(row));
@@ -145,8 +145,10 @@ class Document:
                 sort = kind == "sortable"
                 name = "<th><button>{}</button></th>" if sort else "<th>{}</th>"
                 head = "".join(name.format(html.escape(str(c))) for c in content.columns)
+                numbers = [sort and _is_numbers(content[column]) for column in content.columns]
                 body = "".join(
-                    "<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in content.itertuples(index=False)
+                    "<tr>" + "".join(_cell(v, keep) for v, keep in zip(row, numbers, strict=True)) + "</tr>"
+                    for row in content.itertuples(index=False)
                 )
                 table = '<table class="sortable">' if sort else "<table>"
                 parts.append(f'<div class="table">{table}<tr>{head}</tr>{body}</table></div>')
@@ -195,8 +197,26 @@ def _inline(text: str) -> str:
     return re.sub(r"\0(\d+);", lambda found: html.escape(chr(int(found[1]))), text)
 
 
-def _cell(value: Any) -> str:
+def _number_of(value: Any) -> float | None:
+    """Return the number that a cell begins with: of a mean, an interval, or the interval alone."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    found = re.match(r"\[?([-+]?\d[\d.]*)(?: [\[±].*|, .*\])?$", str(value))
+    return float(found[1]) if found else None
+
+
+def _is_numbers(column: Any) -> bool:
+    """Return whether a column is sorted by number: each of its cells begins with one, or says that there is none."""
+    values = [_number_of(value) for value in column if value not in ("-", "no ends")]
+    return bool(values) and None not in values
+
+
+def _cell(value: Any, sorted_by_number: bool = False) -> str:
     figure = isinstance(value, int | float) and not isinstance(value, bool)
     number = figure or (isinstance(value, str) and re.match(r"[-+]?[\d.]+ (±|\[)", value) is not None)
     kind = ' class="number"' if number else ""
+    if sorted_by_number and (key := _number_of(value)) is not None and not math.isnan(key):
+        kind += f' data-value="{key:g}"'
     return f"<td{kind}>{html.escape(show(value))}</td>"

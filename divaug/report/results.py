@@ -100,7 +100,6 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
     space = {} if config.encoder is None else {"encoder": Path(config.encoder).name}
     key = key_of(config, folder.manifest["data"])
     told = {"preset": config.preset, "vary": config.vary, "epochs": folder.config.epochs}
-    told |= {"tuned": config.tuned} if config.tuned else {}
     append(path, {**key, **told, **space, **numbers, **of_class})
 
 

@@ -28,9 +28,10 @@ def _contrast(row: Any) -> str:
     if math.isnan(row.difference):
         return f"{names[0]} - {names[1]}, {row.score}: not run"
     span = "" if math.isnan(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]"
+    p = "" if math.isnan(row.p_holm) else f", p = {row.p_holm:.2g}"
     return (
-        f"{names[0]} - {names[1]}, {row.score}: {row.difference:+.2f}{span} points, n = {row.n}, "
-        f"p = {row.p_holm:.2g}; cells for {row.cells_for}, against {row.cells_against}"
+        f"{names[0]} - {names[1]}, {row.score}: {row.difference:+.2f}{span} points, n = {row.n}{p}; "
+        f"of {row.cells} cells {row.cells_for} show it, {row.cells_against} the opposite"
     )
 
 
@@ -71,10 +72,11 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     files.append(draw_arms(folder / "cells.png", {score: tables[score] for score in SCORES}, _NAMES, _name))
     document.figure(files[-1], "Every arm in every cell: mean over cuts and t interval.")
-    low = scores[scores["fitted"] < FITTED].groupby(["cell", "arm"], sort=False)["fitted"].mean()
+    fitted = scores[scores["fitted"].notna()].groupby(["cell", "arm"], sort=False)["fitted"].mean()
+    low = fitted[fitted < FITTED]
     if len(low):
         document.heading("Not trained to the end")
-        document.text(f"Their smallest classes' own training images are recognised to less than {FITTED:.0f} %:")
+        document.text(f"Fewer than {FITTED:.0f} % of the training images of their smallest classes are recognised:")
         document.bullets([plain(f"{cell}, {_name(arm)}: {value:.0f} %") for (cell, arm), value in low.items()])
     document.heading("Again")
     document.code(command)

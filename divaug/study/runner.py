@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from typing import Any
@@ -23,6 +24,7 @@ from divaug.base.signals import StopRequest
 from divaug.config.jobs import Cluster
 
 _WATCH = 1.0  # seconds between looks at how far a task is
+_PATIENCE = 60.0  # seconds that a process has for its end, a checkpoint included, before it is killed
 _POLL = 0.2  # seconds between checks for processes that died silently
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -137,8 +139,12 @@ class _Worker:
         theirs.close()  # so that the pipe ends with the process
 
     def give(self, number: int, do: Callable[[], Any]) -> None:
+        try:
+            packed = pickle.dumps(do)
+        except Exception as error:  # pickle's own, or one of the task's
+            packed = pickle.dumps(partial(_refuse, f"task {number + 1} cannot be sent to a process: {error}"))
         with suppress(BrokenPipeError):  # it has died, which ``ended`` finds
-            self.pipe.send((number, do))
+            self.pipe.send((number, packed))
 
     def ended(self, number: int) -> tuple[bool, Any] | None:
         """Return whether the task that it has succeeded, and its result or error; None while it goes on."""
@@ -146,12 +152,15 @@ class _Worker:
         try:
             if self.pipe.poll():
                 ok, packed = self.pipe.recv()
-                return ok, pickle.loads(packed)
+                try:
+                    return ok, pickle.loads(packed)
+                except Exception as error:  # of a class that cannot be rebuilt here
+                    return False, DivaugError(f"what task {number + 1} gave back cannot be read: {error}")
         except (EOFError, OSError):
             dead = True
         if not dead:
             return None
-        self.process.join()
+        self._end()
         code = self.process.exitcode
         if code in (-signal.SIGTERM, -signal.SIGINT):
             return False, Interrupted(-code)
@@ -160,7 +169,13 @@ class _Worker:
     def close(self) -> None:
         """Let it end."""
         self.pipe.close()
-        self.process.join()
+        self._end()
+
+    def _end(self) -> None:
+        self.process.join(_PATIENCE)
+        if self.process.exitcode is None:  # a thread of the task's own holds it
+            self.process.kill()
+            self.process.join()
 
 
 def _in_processes(
@@ -223,13 +238,16 @@ def _work(pipe: Any, parent: int) -> None:
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has closed it, or is gone
         while True:
-            number, do = pipe.recv()
-            pipe.send(_done(number, do))
+            pipe.send(_done(*pipe.recv()))
 
 
-def _done(number: int, do: Callable[[], Any]) -> tuple[bool, bytes]:
+def _refuse(why: str) -> None:
+    raise DivaugError(why)
+
+
+def _done(number: int, packed: bytes) -> tuple[bool, bytes]:
     try:
-        return True, pickle.dumps(do())
+        return True, pickle.dumps(pickle.loads(packed)())
     except DivaugError as error:
         return False, pickle.dumps(_with_trace(error))
     except KeyboardInterrupt:

@@ -3,16 +3,20 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from divaug.base.errors import ConfigError
+from divaug.base.files import make_folder, write_text
 from divaug.base.rng import stream
 from divaug.config.jobs import Cluster
 from divaug.config.layers import experiment_name, method_label
 from divaug.config.registry import CHAIN, HEADS
 from divaug.config.schema import FAMILY_OF, Component, Config
+from divaug.data.load import dataset_of
+from divaug.report.compare import read_tuning
 from divaug.runs.folder import RunFolder
 from divaug.study.methods import train_methods
 
@@ -36,7 +40,7 @@ class Trial:
     config: Config
 
 
-def trials_of(config: Config, k: int, seed: int = 0) -> list[Trial]:
+def trials_of(config: Config, k: int, *, named_val: bool = False, seed: int = 0) -> list[Trial]:
     """Return a method's configurations: its published defaults, then draws from the ranges of its components.
 
     A component declares the ranges where it is registered; a value that the method itself states, or the command line,
@@ -46,13 +50,15 @@ def trials_of(config: Config, k: int, seed: int = 0) -> list[Trial]:
     Args:
         config: A method, of any seed.
         k: Configurations, >= 1. A method without a range has one.
+        named_val: Whether the data bring validation images; else a fifth of the cut is held out, where neither
+            ``holdout`` nor ``val_frac`` is given.
         seed: Seed of the draws.
 
     Returns:
         k trials or fewer: configurations that are the same are tried once.
     """
     plain = replace(config, experiment=f"{experiment_name(config)}-tune", tracking="off")
-    if not config.holdout and not config.val_frac:
+    if not config.holdout and not config.val_frac and not named_val:
         plain = replace(plain, val_frac=VAL_FRAC)
     found: dict[str, Trial] = {}
     for number in range(k):
@@ -113,10 +119,10 @@ def draw(limits: Any, rng: np.random.Generator) -> Any:
 def tune(configs: Sequence[Config], k: int, jobs: int | Cluster = 1) -> tuple[list[Config], Any]:
     """Choose every method's hyperparameters on validation images; return its runs with them, and what was tried.
 
-    Each configuration is trained once, on the first seed's cut without the validation images: the ``--holdout`` images
-    or ``--val-frac`` of the cut (a fifth of it by default). The highest mean recall of validation images at the last
-    epoch is chosen; of equals the first, so the published defaults. No test image is looked at. Finished trials are not
-    trained again.
+    Each configuration is trained once, on the first seed's cut without the validation images: those of the data, the
+    ``--holdout`` images or ``--val-frac`` of the cut (a fifth of it by default). The highest mean recall of validation
+    images at the last epoch is chosen; of equals the first, so the published defaults. No test result chooses. Finished
+    trials are not trained again.
 
     Args:
         configs: Methods x seeds.
@@ -125,18 +131,31 @@ def tune(configs: Sequence[Config], k: int, jobs: int | Cluster = 1) -> tuple[li
 
     Returns:
         The runs, in the order given, and a DataFrame with a row for every trial: ``method``, ``trial``, ``label`` (the
-        method with its changes), ``val_bal_acc``, ``chosen``.
+        method with its changes), ``val_bal_acc``, ``chosen``, ``k``.
+
+    Raises:
+        ConfigError: There are no validation images, or some are test images of another seed.
     """
     import pandas as pd
 
-    first = configs[0].seed
-    trials = [trial for config in configs if config.seed == first for trial in trials_of(config, k)]
+    first, dataset = configs[0].seed, dataset_of(configs[0], configs[0].split_seed)
+    if dataset.carved and configs[0].vary == "cut" and len({config.seed for config in configs}) > 1:
+        raise ConfigError(
+            "every seed carves other test images off these data, so one seed's validation images are another's test "
+            "images: give --test, or --vary init, or one seed with --tune"
+        )
+    trials = [
+        trial
+        for config in configs
+        if config.seed == first
+        for trial in trials_of(config, k, named_val=dataset.val is not None)
+    ]
     folders = [RunFolder.of(trial.config) for trial in trials]
     train_methods([trial.config for trial in trials], folders, jobs=jobs)
     rows, best = [], {}
     for trial, folder in zip(trials, folders, strict=True):
         score = folder.result.get(f"final/{SCORE}")
-        rows.append({"method": trial.method, "trial": trial.number, "label": folder.label, SCORE: score})
+        rows.append({"method": trial.method, "trial": trial.number, "label": folder.label, SCORE: score, "k": k})
         if score is not None and (trial.method not in best or score > best[trial.method][0]):
             best[trial.method] = score, trial
     if without := sorted({trial.method for trial in trials} - set(best)):
@@ -145,10 +164,19 @@ def tune(configs: Sequence[Config], k: int, jobs: int | Cluster = 1) -> tuple[li
         )
     for row in rows:
         row["chosen"] = best[row["method"]][1].number == row["trial"]
-    tuned = [_with(config, best[method_label(config)][1].config, k) for config in configs]
-    return tuned, pd.DataFrame(rows)
+    return [_with(config, best[method_label(config)][1].config) for config in configs], pd.DataFrame(rows)
 
 
-def _with(config: Config, chosen: Config, k: int) -> Config:
+def keep(file: Path, trials: Any) -> None:
+    """Write what was tried, beside earlier trials of other methods."""
+    import pandas as pd
+
+    if (before := read_tuning(file)) is not None:
+        trials = pd.concat([before[~before["method"].isin(trials["method"])], trials], ignore_index=True)
+    make_folder(file.parent)
+    write_text(file, trials.to_csv(index=False, float_format="%.4f"))
+
+
+def _with(config: Config, chosen: Config) -> Config:
     """Return a run with the components of the trial that was chosen."""
-    return replace(config, tuned=k, phases=chosen.phases, **{slot: getattr(chosen, slot) for slot in SLOTS})
+    return replace(config, phases=chosen.phases, **{slot: getattr(chosen, slot) for slot in SLOTS})

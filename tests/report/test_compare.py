@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from divaug.base.errors import DivaugError
+from divaug.base.errors import ConfigError, DivaugError
 from divaug.base.stats import wilson_interval
 from divaug.config.layers import configure
 from divaug.config.tables import dump
@@ -186,10 +186,37 @@ def test_rows_of_a_csv_are_compared_as_runs_are(folders, tmp_path):
 
 
 def test_methods_that_were_tuned_and_methods_that_were_not_are_told_apart(folders, tmp_path):
-    assert any(note.startswith("Published defaults") for note in compare(folders)[0].notes)
-    both = [made(tmp_path / "t", *key, tuned=4) for key in (("erm", 0), ("cmo", 0))]
-    assert any(note.startswith("Tuned alike: 4 configurations") for note in compare(both)[0].notes)
-    mixed = [both[1], folders[0]]
-    assert any(
-        note.startswith("NOT TUNED ALIKE, configurations tried: cmo 4, erm none") for note in compare(mixed)[0].notes
+    def said(runs):
+        return next(note for note in compare(runs)[0].notes if note.startswith(("Published", "Tuned", "NOT")))
+
+    assert said(folders) == "Published defaults: no option was tuned."
+    tried = pd.DataFrame({
+        "method": ["erm", "cmo", "cmo"], "trial": [0, 0, 1], "label": ["erm", "cmo", "cmo+mix.alpha=0.5"],
+        "val_bal_acc": [0.5, 0.4, 0.6], "chosen": [True, False, True], "k": [4, 4, 4],
+    })  # fmt: skip
+    tried.to_csv(tmp_path / "e" / "tuning.csv", index=False)
+    other = made(tmp_path, "cmo", 0, mix={"name": "cmo", "alpha": 0.5, "start": 0.02, "stop": 0.985})
+    assert other.label == "cmo+mix.alpha=0.5"
+    assert said([folders[0], other]).startswith("Tuned alike: 4 configurations of every method")
+    assert said(folders) == "Published defaults: no option was tuned."  # both as they are, whatever was tried
+    mixed = said([folders[0], folders[2], other])
+    assert mixed.startswith("NOT TUNED ALIKE, configurations tried: erm 4, cmo none, cmo+mix.alpha=0.5 4")
+    (tmp_path / "e" / "tuning.csv").unlink()
+    assert (
+        said([folders[0], other])
+        == "Published defaults, but for changes that stand in names; --tune chose none of them."
     )
+
+
+def test_a_comparison_without_the_methods_that_are_named_is_shown_and_not_tested(folders, tmp_path):
+    other = made(tmp_path / "other", "erm", 0, lr=0.01)
+    whole, alone = compare([*folders, other], Asked(baseline="cmo"))
+    assert len(whole.contrasts) == 2 and not len(alone.contrasts)
+    assert "No run of cmo: nothing is tested." in alone.text and "53.3" in alone.text
+    whole, alone = compare([*folders, other], Asked(named=("cmo", "cmo")))
+    assert whole.contrasts["method"].tolist() == ["cmo", "cmo"]  # two metrics, each once
+    assert "No run of cmo" in alone.text
+    assert write_report(tmp_path / "report", alone)
+    for asked in (Asked(baseline="ros"), Asked(named=("ros",))):
+        with pytest.raises(ConfigError, match="no run of it"):
+            compare([*folders, other], asked)

@@ -23,6 +23,14 @@ def square(number, folder, seconds=0.0):
     return number**2
 
 
+class CannotBeRebuilt(DivaugError):
+    def __init__(self, one, two="needed"):
+        if isinstance(two, str) and one != "on purpose":
+            raise TypeError
+        super().__init__(one, two)
+        self.args = (1,)
+
+
 def told_threads(number, folder):
     Path(folder, str(number)).write_text(os.environ["OMP_NUM_THREADS"])
 
@@ -125,9 +133,12 @@ def test_threads_of_this_process_are_as_before(tmp_path, monkeypatch):
         (partial(sys.exit, 0), DivaugError, r"the process of task 1 died \(0\)"),
         (unpicklable, DivaugError, "task 1: .*pickle"),
         (stopped_alone, DivaugError, "the process of bad was stopped"),
+        (lambda: None, DivaugError, "task 1 cannot be sent to a process: .*pickle"),
+        (partial(fail, CannotBeRebuilt), DivaugError, "what task 1 gave back cannot be read"),
     ],
 )
-def test_what_fails_is_raised_and_what_has_begun_is_finished(tmp_path, do, kind, said):
+def test_what_fails_is_raised_and_what_has_begun_is_finished(tmp_path, monkeypatch, do, kind, said):
+    monkeypatch.setattr(runner, "_PATIENCE", 1.0)
     found = {}
     with pytest.raises(kind, match=said):
         run_tasks([Task("bad", do), *squares(tmp_path, 4, 1.5)], jobs=2, finished=found.__setitem__)

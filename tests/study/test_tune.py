@@ -9,7 +9,7 @@ import pytest
 
 from divaug.config.layers import configure, method_label
 from divaug.config.registry import REGISTRIES
-from divaug.recipes import digits_lt
+from divaug.recipes import compare, digits_lt
 from divaug.runs.folder import RunFolder
 from divaug.study import tune as module
 from divaug.study.tune import draw, trials_of, tune
@@ -61,7 +61,8 @@ def test_what_a_method_or_the_command_line_states_is_kept():
 
 def test_trials_have_validation_images_and_lie_apart_from_the_runs():
     (trial,) = trials_of(config("erm"), 3)
-    assert trial.config.val_frac == 0.2 and trial.config.tracking == "off" and trial.config.tuned == 0
+    assert trial.config.val_frac == 0.2 and trial.config.tracking == "off"
+    assert trials_of(config("erm"), 2, named_val=True)[0].config.val_frac == 0.0  # the data bring one
     assert trials_of(config("erm", holdout=5), 2)[0].config.val_frac == 0.0  # it has a validation part
     assert trials_of(config("erm", val_frac=0.3), 2)[0].config.val_frac == 0.3
     run, tried = RunFolder.of(config("erm")).path, RunFolder.of(trial.config).path
@@ -85,7 +86,7 @@ def test_the_best_on_validation_is_chosen_and_the_first_of_equals(monkeypatch, t
     assert {c.seed for c in trained[0][0]} == {3}
     assert table["chosen"].tolist() == [False, True, False, True, False, False, True]
     assert table["val_bal_acc"].tolist() == [0.5, 0.7, 0.6, 0.6, 0.6, 0.5, 0.4]
-    assert [c.seed for c in chosen] == [3, 4] * 3 and {c.tuned for c in chosen} == {3}
+    assert [c.seed for c in chosen] == [3, 4] * 3 and set(table["k"]) == {3}
     assert [c.val_frac for c in chosen] == [0.0] * 6  # the runs have all images again
     assert chosen[0].mix == chosen[1].mix == trials["cutmix"][1].config.mix
     assert chosen[2].loss == config("focal").loss and method_label(chosen[4]) == "erm"
@@ -113,17 +114,64 @@ def test_the_command_tunes_alike_says_so_and_compares(tmp_path, capsys, monkeypa
     assert len(planned) == 4 and all("-tune" in line for line in planned)
     assert digits_lt.main(["--methods", "erm,cutmix", "--tune", "3", *keys]) == 0
     said = capsys.readouterr().out
-    assert "every method had 3 configurations on the same validation images" in said
+    assert "up to 3 configurations of every method on the same validation images" in said
     assert "for want of options to draw: erm 1" in said and "Tuned alike: 3 configurations" in said
     (file,) = tmp_path.glob("out/*/tuning.csv")
     table = pd.read_csv(file)
     assert len(table) == 4 and table.groupby("method")["chosen"].sum().tolist() == [1, 1]
     (label,) = table[table["chosen"] & (table["method"] == "cutmix")]["label"]
     assert sorted(p.name for p in (file.parent / label).iterdir()) == ["seed0", "seed1"]
-    assert RunFolder(file.parent / label / "seed0").config.tuned == 3
+    assert digits_lt.main(["--methods", "cutmix,focal", "--tune", "2", "--results", "rows.csv", *keys]) == 0
+    beside = pd.read_csv("rows.tuning.csv")
+    kept = pd.read_csv(file)  # of other methods nothing is lost
+    assert set(beside["method"]) == {"cutmix", "focal"} and set(kept["method"]) == {"erm", "cutmix", "focal"}
+    assert dict(zip(kept["method"], kept["k"], strict=True)) == {"erm": 3, "cutmix": 2, "focal": 2}
+    capsys.readouterr()
+    assert compare.main(["rows.csv"]) == 0 and "Tuned alike: 2" in capsys.readouterr().out
     for wrong, text in (
         (["--tune", "1"], "whole number from 2 to 1000"),
         (["--tune", "2", "--shard", "1/2"], "--tune"),
     ):
         assert digits_lt.main([*wrong, *keys]) == 2
         assert text in capsys.readouterr().err
+
+
+def test_validation_images_that_are_test_images_of_another_seed_are_refused(tmp_path, monkeypatch, capsys):
+    """Own images without a test part: every seed carves another one."""
+    from PIL import Image
+
+    from divaug.recipes import folder_lt
+
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for part in ("train", "val", "test"):
+        for name, level in (("bright", 160), ("dark", 20)):
+            (tmp_path / "own" / part / name).mkdir(parents=True)
+            for i in range(12 if part == "train" else 5):
+                image = rng.integers(level, level + 60, (12, 12, 3), dtype=np.uint8)
+                Image.fromarray(image).save(tmp_path / "own" / part / name / f"{i}.png")
+    keys = ["--methods", "erm,focal", "--tune", "2", "--epochs", "1", "--min-steps", "0", "--tracking", "off"]
+    keys += ["--progress", "none", "--image-size", "12", "--model.widths", "[12]", "--output-dir", "out"]
+    assert folder_lt.main([str(tmp_path / "own" / "train"), *keys, "--seeds", "0,1"]) == 2
+    assert "one seed's validation images are another's test images" in capsys.readouterr().err
+    assert folder_lt.main([str(tmp_path / "own"), *keys, "--seeds", "0,1"]) == 0, capsys.readouterr().err
+    assert "Tuned alike: 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("limits", ["0.5", "(10.0, 0.1)", "(0.0, 1.0, 'log')", "(0.1, 1.0, 'lin')", "[]", "('a', 'b')"])
+def test_a_range_that_is_none_is_refused_where_it_is_declared(limits, tmp_path):
+    from divaug.base.errors import ConfigError
+    from divaug.config.source import entry_of, scan_file
+
+    body = f"@MIX.register('mine', tune={{'alpha': {limits}}})\nclass Mine:\n    def __init__(self, *, alpha: float = 1.0): ...\n"
+    (tmp_path / "mine.py").write_text(body)
+    with pytest.raises(ConfigError, match=r"mine.*tune gives alpha"):
+        scan_file(tmp_path / "mine.py", "mine", "MIX")
+    (tmp_path / "other.py").write_text(body.replace(limits, "(0.1, 2.0)").replace("'alpha':", "'alhpa':"))
+    with pytest.raises(ConfigError, match=r"tune gives alhpa .* it takes options \(alpha\)"):
+        scan_file(tmp_path / "other.py", "other", "MIX")
+    with pytest.raises(ConfigError, match="tune gives alpha"):
+        entry_of("mine", lambda *, alpha=1.0: None, {"alpha": eval(limits)})
+    (tmp_path / "third.py").write_text("@MIX.register('mine', tune=RANGES)\nclass Mine: ...\n")
+    with pytest.raises(ConfigError, match="written out"):
+        scan_file(tmp_path / "third.py", "third", "MIX")

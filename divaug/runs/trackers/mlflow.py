@@ -98,7 +98,7 @@ class MlflowTracker:
         tags: Further values to filter by.
         description: Of the experiment, in Markdown.
         say: Takes one line for the user.
-        again: Command that mirrors it afterwards; "" is upload's.
+        again: Command that mirrors it afterwards, for what is no run; "" is upload's.
     """
 
     def __init__(
@@ -115,6 +115,7 @@ class MlflowTracker:
         say: Callable[[str], None],
         again: str = "",
     ) -> None:
+        self.kept = f"{folder} is complete" if again else "training continues and the run folder is complete"
         self.again = again or f"python -m divaug.recipes.upload {shlex.quote(str(folder))}"
         self.uri, self.output_dir, self.experiment, self.run_name = uri, output_dir, experiment, run_name
         self.folder, self.params, self.tags, self.description, self.say = folder, params, tags, description, say
@@ -157,8 +158,7 @@ class MlflowTracker:
             self._client = None
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             self.say(
-                f"tracking failed ({without_password(first)}); training continues and the run folder is complete. "
-                f"Mirror it afterwards with: {self.again}"
+                f"tracking failed ({without_password(first)}); {self.kept}. Mirror it afterwards with: {self.again}"
             )
             return None
 
