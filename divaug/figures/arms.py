@@ -9,6 +9,8 @@ import numpy as np
 from divaug.base.stats import t_interval
 from divaug.figures.style import figure, save
 
+MOST_COLUMNS = 4
+
 
 def draw_arms(
     path: Path, tables: Mapping[str, Any], titles: Mapping[str, str], name: Callable[[str], str] = str
@@ -23,13 +25,18 @@ def draw_arms(
     """
     cells = list(dict.fromkeys(cell for table in tables.values() for cell, _ in table.index))
     arms = list(dict.fromkeys(arm for table in tables.values() for _, arm in table.index))
+    columns = min(MOST_COLUMNS, len(cells))
+    rows = -(-len(cells) // columns)
     made, axes = figure(
-        2.0 + 2.1 * len(cells), 0.6 + (0.28 * len(arms) + 0.9) * len(tables), len(tables), len(cells),
+        2.2 + 2.3 * columns, 0.6 + (0.25 * len(arms) + 0.9) * rows * len(tables), rows * len(tables), columns,
         sharey=True, squeeze=False,
     )  # fmt: skip
-    for row, (score, table) in enumerate(tables.items()):
-        for column, cell in enumerate(cells):
-            axis = axes[row][column]
+    for axis in axes.flat:
+        axis.set_visible(False)
+    for block, (score, table) in enumerate(tables.items()):
+        for number, cell in enumerate(cells):
+            axis = axes[block * rows + number // columns][number % columns]
+            axis.set_visible(True)
             for place, arm in enumerate(arms):
                 if (cell, arm) not in table.index:
                     continue
@@ -39,7 +46,7 @@ def draw_arms(
                 if not np.isnan(low):
                     axis.plot([low, high], [place, place], color="#666666", linewidth=1.2)
                 axis.plot(mean, place, marker="o", color="#0072B2", markersize=5)
-            axis.set_title(cell if row == 0 else "", fontsize=9)
+            axis.set_title(cell, fontsize=9)
             axis.set_xlabel(f"{titles[score]} (%)", fontsize=8)
             axis.tick_params(labelsize=8)
             axis.set_yticks(range(len(arms)), [name(arm) for arm in arms])

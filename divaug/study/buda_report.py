@@ -56,7 +56,9 @@ def write_report(
     document.heading("Verdicts")
     document.table(pd.DataFrame([{"conclusion": claim.words, "here": verdict} for claim, verdict in claims]))
     document.heading("Contrasts")
-    document.bullets([plain(line.strip()) for line in lines_of(contrasts, claims)])
+    for number, (claim, verdict) in enumerate(claims, start=1):
+        document.text(f"*{claim.words}*: {verdict}")
+        document.bullets([plain(_contrast(row)) for row in contrasts[contrasts["claim"] == number].itertuples()])
     document.heading("Every cell")
     document.text("Mean and 95 % t interval over cuts.")
     files, tables = [], {}
@@ -67,7 +69,7 @@ def write_report(
             cell: {_name(arm): _interval(values) for (_, arm), values in rows.items()}
             for cell, rows in tables[score].groupby(level="cell", sort=False)
         }
-        document.text(f"{_NAMES[score].capitalize()}, in %:")
+        document.text(f"{_NAMES[score][0].upper()}{_NAMES[score][1:]}, in %:")
         document.table(pd.DataFrame(shown).T.rename_axis("cell").reset_index())
     folder.mkdir(parents=True, exist_ok=True)
     files.append(draw_arms(folder / "cells.png", {score: tables[score] for score in SCORES}, _NAMES, _name))
