@@ -139,7 +139,7 @@ def _unlike(group: list[Item]) -> tuple[Item, Item]:
     return first, next((i for i in others if (i.part, i.label) != (first.part, first.label)), others[0])
 
 
-def _counted(found: Sequence[Sequence[Item]], one: str, several: str, what: str) -> str:
+def _counted(found: Sequence[object], one: str, several: str, what: str) -> str:
     return f"{len(found)} {one if len(found) == 1 else several} {what}"
 
 
@@ -322,11 +322,14 @@ def _forms(items: list[Item], geometry: Geometry) -> list[Finding]:
     findings += _depths(items, geometry)
     flat = [item for item in items if item.scan.flat]
     if flat:
-        text = f"{len(flat)} images have one colour all over: {flat[0].path} ({_where(flat[0])}) is one"
+        text = (
+            f"{_counted(flat, 'image has', 'images have', 'one colour all over')}: {flat[0].path} ({_where(flat[0])})"
+        )
         findings.append(Finding("flat", text, tuple(item.path for item in flat)))
     several = [item for item in items if item.scan.frames > 1]
     if several:
-        text = f"{len(several)} files hold several images, of which the first is used: {several[0].path} is one"
+        said = _counted(several, "file holds", "files hold", "several images, of which the first is used")
+        text = f"{said}: {several[0].path}"
         findings.append(Finding("frames", text, tuple(item.path for item in several)))
     return findings
 
@@ -348,7 +351,8 @@ def _depths(items: list[Item], geometry: Geometry) -> list[Finding]:
             files = tuple(item.path for item in deep if item.label in dark)
             findings.append(Finding("depth", f"{text} {levels} are left, the dark ones; {way}", files))
         if clipped := [item for item in deep if grey and item.scan.peak >= 2**used]:
-            text = f"{len(clipped)} images have values above {2**used - 1:,}, which --bits {used} makes white"
+            what = f"values above {2**used - 1:,}, which --bits {used} makes white"
+            text = _counted(clipped, "image has", "images have", what)
             findings.append(Finding("depth", text, tuple(item.path for item in clipped)))
     return findings
 

@@ -61,9 +61,9 @@ def test_what_is_left_out_is_said(own):
     kinds = Images(Request(path=str(own), image_size=20)).findings()
     texts = [f.text for f in kinds if f.kind in ("loose", "left_out")]
     for part in (
-        "1 images lie beside",
-        "1 links that lead nowhere",
-        "1 linked folders that lead back",
+        "1 image lies beside",
+        "1 link that leads nowhere",
+        "1 linked folder that leads back",
         "1 .txt",
         "1 .heic",
     ):
@@ -205,7 +205,7 @@ def test_the_recipe_prints_saves_and_refuses(own, capsys):
     assert recipe.main([str(own), "--image-size", "20"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "16 images of 2 classes: cat 8, dog 8",
-        "note: classes with fewer than 20 images, of which nothing can be concluded: cat 8, dog 8",
+        "note: classes with fewer than 20 images, by which no method is chosen: cat 8, dog 8",
         f"nothing else was found; looked at: {recipe.CHECKED}",
         "not looked at: whether labels are right; after divaug train, the page shows the surest mistakes",
     ]
@@ -280,9 +280,9 @@ def test_deep_and_hidden_images_are_said(own):
     os.symlink("/nonexistent/fox", own / "fox")
     texts = " | ".join(f.text for f in Images(Request(path=str(own), image_size=20)).findings())
     for part in (
-        "4 images lie in folders below their class folder (cat/day1/0.png is one)", "1 hidden images: left out",
-        "1 hidden folders of own hold images", "files beside the folders of own are not read: 1 .zip",
-        "1 links in own lead nowhere",
+        "4 images lie in folders below the class folder (cat/day1/0.png)", "1 hidden image: left out",
+        "1 hidden folder holds images in own", "files beside the folders of own are not read: 1 .zip",
+        "1 link leads nowhere in own",
     ):  # fmt: skip
         assert part in texts, part
 

@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 from divaug.base.errors import DataError
@@ -90,7 +91,8 @@ def _deep(folder: Path, rows: list[Row], walks: list["Walk"]) -> list[Finding]:
     deep = [row for row in rows if len(row.path.relative_to(folder).parts) > 2]
     if not deep:
         return []
-    text = f"{len(deep)} images lie in folders below their class folder ({deep[0].path.relative_to(folder)} is one)"
+    lies = "image lies in a folder" if len(deep) == 1 else "images lie in folders"
+    text = f"{len(deep)} {lies} below the class folder ({deep[0].path.relative_to(folder)})"
     return [Finding("layout", f"{text}: the first folder below {folder.name} is taken for the class")]
 
 
@@ -159,12 +161,14 @@ def _beside(folder: Path) -> list[Finding]:
             others[path.suffix.lower() or "no suffix"] += 1
     findings = []
     for kind, paths, what in (
-        ("loose", loose, "images lie beside the folders of {}, in no class: left out"),
-        ("left_out", broken, "links in {} lead nowhere: left out"),
-        ("left_out", hidden, "hidden folders of {} hold images: left out"),
+        ("loose", loose, ("image lies", "images lie", "beside the folders of {}, in no class: left out")),
+        ("left_out", broken, ("link leads", "links lead", "nowhere in {}: left out")),
+        ("left_out", hidden, ("hidden folder holds", "hidden folders hold", "images in {}: left out")),
     ):
         if paths:
-            text = f"{len(paths)} {what.format(folder.name)} ({paths[0].name}, ...)"
+            one, several, where = what
+            shown = f"{paths[0].name}, ..." if len(paths) > 1 else paths[0].name
+            text = f"{len(paths)} {one if len(paths) == 1 else several} {where.format(folder.name)} ({shown})"
             findings.append(Finding(kind, text, tuple(paths)))
     if others:
         kinds = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(6))
@@ -174,14 +178,21 @@ def _beside(folder: Path) -> list[Finding]:
 
 def _left_out(walks: list["Walk"]) -> list[Finding]:
     findings = []
-    for what, paths in (
-        ("links that lead nowhere", [path for found in walks for path in found.broken_links]),
-        ("linked folders that lead back to a folder above them", [path for found in walks for path in found.loops]),
-        ("hidden images", [path for found in walks for path in found.hidden]),
-        ("folders that cannot be read", [path for found in walks for path in found.closed]),
+    broken, loops, hidden, closed = (
+        [path for found in walks for path in kept(found)]
+        for kept in map(attrgetter, ("broken_links", "loops", "hidden", "closed"))
+    )
+    for one, several, paths in (
+        ("link that leads nowhere", "links that lead nowhere", broken),
+        ("linked folder that leads back", "linked folders that lead back", loops),
+        ("hidden image", "hidden images", hidden),
+        ("folder that cannot be read", "folders that cannot be read", closed),
     ):
         if paths:
-            findings.append(Finding("left_out", f"{len(paths)} {what}: left out ({paths[0]} is one)", tuple(paths)))
+            text = f"1 {one}: left out ({paths[0]})"
+            if len(paths) > 1:
+                text = f"{len(paths)} {several}: left out ({paths[0]} is one)"
+            findings.append(Finding("left_out", text, tuple(paths)))
     suffixes: Counter[str] = sum((found.left_out for found in walks), Counter())
     if suffixes:
         kinds = ", ".join(f"{n} {suffix}" for suffix, n in suffixes.most_common(6))
