@@ -175,7 +175,8 @@ def _train(config: Config, afterwards: bool) -> tuple[Path, dict[str, Any] | Non
         return folder.path, None
     heads = new_heads(folder, {THRESHOLDED: Component("logit_adjustment")}, rules=False)
     (head,) = [head for head in heads if head.label != AS_TRAINED]
-    return folder.path, {f"test_{key}": value for key, value in head.accuracies.items()}
+    scores = {f"test_{key}": value for key, value in head.accuracies.items()}
+    return folder.path, scores | {f"recall_{name}": value for name, value in head.recalls.items()}
 
 
 def _rows_of(table: Any, config: Config, beside: str = "", **more: str) -> Any:
