@@ -4,6 +4,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from divaug.base.text import plain_lines
@@ -41,6 +42,7 @@ class Progress:
             return show()
         except (OSError, ValueError):
             self._bar = None
+            _free_lock()
             return None
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
@@ -72,6 +74,15 @@ class Progress:
             parts.append(f"top-K tail {metrics['views/number_tail']:.1f}")
         parts += [f"{metrics['train/epoch_seconds']:.1f}s", f"left {clock(eta_seconds)}"]
         self.say("  ".join(parts))
+
+
+def _free_lock() -> None:
+    """Release tqdm's lock where this thread holds it: ``refresh`` keeps it if its stream fails, and others wait."""
+    from tqdm import tqdm
+
+    with suppress(RuntimeError, AssertionError):  # not held, or not any more
+        while True:
+            tqdm.get_lock().release()
 
 
 def _stream() -> Any:

@@ -86,7 +86,7 @@ class Registry:
                 found[name] = entry
         for name, factory in self._factories.items():
             if name not in found:
-                found[name] = entry_of(name, factory, self._ranges[name])
+                found[name] = entry_of(name, factory, self._ranges.get(name))
         return dict(sorted(found.items()))
 
     def entry(self, name: str) -> Entry:

@@ -65,11 +65,11 @@ def contrasts(table: Any, *, baseline: str | None = None, named: Sequence[str] =
     Example:
         >>> import pandas as pd
         >>> from divaug.report.contrasts import contrasts
-        >>> runs = [("erm", 0, 0.60), ("erm", 1, 0.62), ("cmo", 0, 0.65), ("cmo", 1, 0.68)]
-        >>> table = pd.DataFrame(runs, columns=["method", "seed", "test_bal_acc"])
-        >>> found = contrasts(table)
-        >>> found[["method", "n", "difference", "verdict"]].values.tolist()
-        [['cmo', 2, 5.5, 'better']]
+        >>> runs = {"erm": [0.60, 0.62, 0.61], "cmo": [0.65, 0.68, 0.66]}
+        >>> rows = [(method, seed, share) for method, shares in runs.items() for seed, share in enumerate(shares)]
+        >>> found = contrasts(pd.DataFrame(rows, columns=["method", "seed", "test_bal_acc"]))
+        >>> found[["method", "n", "verdict"]].values.tolist(), found["difference"].round(1).tolist()
+        ([['cmo', 3, 'better']], [5.3])
     """
     import pandas as pd
 

@@ -126,7 +126,7 @@ def _said_once(find: Callable[[], str | None], say: Callable[[str], None]) -> It
         yield
     finally:
         over.set()
-        watcher.join()
+        watcher.join(5.0)  # never for ever: a line is not worth a run
 
 
 class _Worker:

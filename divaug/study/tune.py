@@ -102,7 +102,7 @@ def draw(limits: Any, rng: np.random.Generator) -> Any:
         >>> from divaug.study.tune import draw
         >>> rng = np.random.default_rng(0)
         >>> draw((0.1, 10.0, "log"), rng), draw((2, 10), rng), draw([0.9, 0.99], rng)
-        (1.9, 4, 0.9)
+        (1.9, 6, 0.9)
     """
     if isinstance(limits, list):
         return limits[int(rng.integers(len(limits)))]

@@ -35,7 +35,9 @@ def test_every_method_trains(tiny, capsys, monkeypatch):
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if line.split() and " against " not in line]
     table = [line for line in lines if line.split()[0] in layers.names("methods")]
-    assert out.count(" against erm, classes by test recall: better in ") == 35
+    page = Path("runs/tiny/report/comparison.md").read_text()
+    assert page.count(" against erm, classes by test recall: better in ") == 35
+    assert "corrected for 35 methods (Holm). Intervals are in the report." in out
     assert len(table) == 36 and "prior-corr." in out and "top-K tail m=" in out
     for figure in ("recall_by_class", "growth", "accuracy_diversity"):
         assert Path(f"runs/tiny/report/{figure}.png").stat().st_size > 5000

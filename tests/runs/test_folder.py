@@ -235,7 +235,7 @@ def test_a_report_that_cannot_be_written_costs_a_warning(capsys, monkeypatch):
     def fail(*anything):
         raise OSError("read-only")
 
-    monkeypatch.setattr("divaug.report.compare.write_report", fail)
+    monkeypatch.setattr("divaug.report.comparison_page.write_report", fail)
     argv = ["--epochs", "1", "--method", "erm", "--experiment", "tiny", "--tracking", "off"]
     assert digits_lt.main(argv) == 0
     shown = capsys.readouterr()
