@@ -1,7 +1,7 @@
 """Do the five conclusions of Buda, Maki and Mazurowski (2018, arXiv:1710.05381) hold on small networks?
 
 The same contrasts on every cell (a data set, a profile of class sizes, a ratio of the largest to the smallest), with
-new cuts as the unit. What counts as holding stands in ``CLAIMS`` and ``verdict_of``, fixed before the first run.
+new cuts as the unit. What counts as holding stands in ``CLAIMS`` and ``verdict_of``, fixed before any result was seen.
 """
 
 import math
