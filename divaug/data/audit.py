@@ -38,6 +38,7 @@ KINDS = {
     "split": "how the test part was made",
     "sources": "where the images come from",
 }
+TOLD = {"layout", "split", "sources", "shape"}  # kinds that say what is done, not that something is wrong
 NEAR_BITS = 3  # of 64: re-saved and rescaled copies differ by no more, with few exceptions
 NEAR_RMS = 0.15  # root mean square difference of thumbnails, in standard deviations: re-saved copies have less
 TELLING_AUC = 0.95  # area under the ROC curve of image size for one class against the others

@@ -73,8 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             images.parts()
         except DataError as error:
+            print("verdict: NOT USABLE as they are")
             print(f"training would refuse these data: {error}", file=sys.stderr)
             return error.exit_code
+        print(f"verdict: {_verdict(findings, bool(few))}")
         return 0
 
     return run_main("audit", argv, work)
@@ -98,6 +100,15 @@ def _few(images: Any) -> str:
     counts = Counter(row.label for row in images.rows)
     few = [f"{name} {n}" for name, n in counts.most_common() if n < JUDGED]
     return f"classes with fewer than {JUDGED} images, by which no method is chosen: {', '.join(few)}" if few else ""
+
+
+def _verdict(findings: list[Any], few: bool) -> str:
+    """Return whether the images can be trained on, and what to look at before."""
+    from divaug.data.audit import KINDS, TOLD
+
+    wrong = list(dict.fromkeys(KINDS[finding.kind] for finding in findings if finding.kind not in TOLD))
+    wrong += ["classes with few images"] if few else []
+    return f"usable, but look first at: {'; '.join(wrong)}" if wrong else "usable"
 
 
 def _check_save(file: Path) -> None:

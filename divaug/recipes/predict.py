@@ -4,13 +4,14 @@
     divaug predict models/cells a.jpg b.png list.csv
 
 MODEL is a model folder or a run. IMAGES are files, folders (with what lies below them), or CSVs with a column path
-(relative to the CSV). Columns: path, label, probability, second, decision, unreadable, p_<class>. decision applies the
-model's thresholds and is empty where the model abstains; a file that cannot be read is a row that says why.
+(relative to the CSV). Columns: path; label, the most probable class, and its probability; second, the next class;
+decision, which applies the model's thresholds and is empty where the model abstains; unreadable, why a file cannot be
+read; p_<class>, the probability of every class.
 """
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
     if thresholds := list(model.decision.thresholds):
         said = "decision is by them, label is the most probable class"
         print(f"note: thresholds of {', '.join(thresholds)} were applied; {said}", file=sys.stderr)
+    for note in _hardly_tested(model.card):
+        print(f"note: {note}", file=sys.stderr)
     if known:
         note = (
             f"note: the model was trained on {known} of these images (their files are identical): what it says of them "
@@ -80,6 +83,17 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
     if output is not None:
         print(output)
     return 0
+
+
+def _hardly_tested(card: Mapping[str, Any]) -> list[str]:
+    """Return lines on the classes of a model that its folds tested on few images or on none."""
+    rows = [row for row in card.get("classes", ()) if not row["judged"]]
+    lines = []
+    if never := [row["class"] for row in rows if row["tested"] == 0]:
+        lines.append(f"never tested, so nothing is known of how well they are found: {', '.join(never)}")
+    if hardly := [f"{row['class']} ({row['tested']})" for row in rows if row["tested"]]:
+        lines.append(f"tested on few images, so how well they are found is hardly known: {', '.join(hardly)}")
+    return lines
 
 
 def _trained_on(model: Path) -> set[str]:

@@ -44,13 +44,13 @@ def lines_of(table: Any, decision: Decision, classes: Sequence[str], name: str) 
 
 
 def promise(kind: str, share: float) -> str:
-    """Return the words for a promise that out-of-fold images keep: "promised: sensitivity of 80 % or more"."""
-    return f"promised: {kind} of {100 * share:g} % or more"
+    """Return the words for a promise that out-of-fold images keep."""
+    return f"promised: {kind} of {100 * share:g} % or more (the lower end of its 95 % interval)"
 
 
 def _promised(decision: Decision, name: str) -> float | None:
     """Return the sensitivity that was promised for a class, None if none was."""
-    found = re.match(r"promised: sensitivity of ([\d.]+) % or more$", decision.notes.get(name, ""))
+    found = re.match(r"promised: sensitivity of ([\d.]+) % or more", decision.notes.get(name, ""))
     return None if found is None else float(found[1]) / 100
 
 

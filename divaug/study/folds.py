@@ -11,7 +11,7 @@ import numpy as np
 from divaug.base.errors import ConfigError
 from divaug.config.layers import experiment_name, method_label
 from divaug.config.schema import Config
-from divaug.data.images import Part
+from divaug.data.images import CARVED, Part
 from divaug.data.load import Data, dataset_of, fit
 from divaug.data.longtail import Cut
 from divaug.data.split import ALWAYS, folds_of
@@ -123,6 +123,9 @@ def cross_validate(
         Interrupted: A signal came; the same command continues.
     """
     dealt = deal(configs[0], folds)
+    for note in dealt.dataset.notes:
+        if not note.startswith(CARVED):  # the folds are the test
+            say(f"note: {note}")
     tasks = [
         Task(
             f"{method_label(config)}, fold {fold + 1} of {dealt.folds}",

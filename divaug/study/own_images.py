@@ -127,16 +127,19 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
     """Return what a reader must know: classes without a verdict, networks that are no result, images never tested."""
     classes = dealt.dataset.class_names
     notes = []
-    few = [classes[c] for c in np.flatnonzero(~choice.judged)]
-    if few:
+    tested = choice.candidates[0].matrix.sum(1)
+    if untested := [classes[c] for c in np.flatnonzero(tested == 0)]:
+        notes.append(f"no image was tested, so nothing is known of how well they are found: {', '.join(untested)}")
+    if few := [f"{classes[c]} ({tested[c]})" for c in np.flatnonzero(~choice.judged & (tested > 0))]:
         notes.append(f"fewer than {JUDGED} tested images, so no method is chosen by them: {', '.join(few)}")
-        rare = int(choice.candidates[0].matrix[~choice.judged].sum())
+        rare = int(tested[~choice.judged].sum())
         found = {one.name: int(np.diag(one.matrix)[~choice.judged].sum()) for one in choice.candidates}
-        spans = {name: wilson_interval(right / rare, rare) for name, right in found.items()} if rare else {}
+        spans = {name: wilson_interval(right / rare, rare) for name, right in found.items()}
         each = (f"{name} {found[name]} [{100 * low:.0f}, {100 * high:.0f} %]" for name, (low, high) in spans.items())
-        shown = ", ".join(each)
-        if shown:
-            notes.append(f"of the {rare} tested images of these classes together are found, by method: {shown}")
+        notes.append(
+            f"of the {rare} tested images of {'these' if len(few) > 1 else 'this'} "
+            f"class{'es together' if len(few) > 1 else ''} are found, by method: {', '.join(each)}"
+        )
     never = int((dealt.fold < 0).sum())
     if never:
         notes.append(f"{never} images are in every fold's training part: their class or group allows no other")
@@ -278,6 +281,6 @@ def _card_text(name: str, card: dict[str, Any]) -> str:
             precision += f" ({row['precision_low']:.1f} to {row['precision_high']:.1f})"
         lines.append(f"| {row['class']} | {row['images']} | {row['tested']} | {recall} | {span} | {precision} |")
     lines += ["", *(f"- {note}" for note in card["notes"])]
-    lines += ["", f"Probabilities are of logits divided by {card['temperature']:.3g}, which makes them fit the folds."]
+    lines += ["", f"Probabilities are calibrated on the folds (temperature {card['temperature']:.3g})."]
     lines += [f"Data {card['data']}: a digest of images and labels."]
     return "\n".join(lines) + "\n"

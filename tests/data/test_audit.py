@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -208,12 +209,14 @@ def test_the_recipe_prints_saves_and_refuses(own, capsys):
         "note: classes with fewer than 20 images, by which no method is chosen: cat 8, dog 8",
         f"nothing else was found; looked at: {recipe.CHECKED}",
         "not looked at: whether labels are right; after divaug train, the page shows the surest mistakes",
+        "verdict: usable, but look first at: classes with few images",
     ]
     (own / "cat" / "1.png").write_bytes(b"x")
     Path(os.fsdecode(bytes(own / "cat") + b"/z\xff.png")).write_bytes((own / "cat" / "0.png").read_bytes())
     assert recipe.main([str(own), "--save", "out/findings.csv"]) == 3
     out = capsys.readouterr()
     assert "note: 1 of 17 files cannot be read" in out.out and "training would refuse these data" in out.err
+    assert out.out.endswith("verdict: NOT USABLE as they are\n")
     saved = Path("out/findings.csv").read_text()
     assert "unreadable" in saved.splitlines()[1] and "z\\udcff.png" in saved
     rows = list(csv.DictReader(saved.splitlines()))
@@ -373,3 +376,15 @@ def test_a_folder_with_the_table_beside_its_images_points_to_the_table(tmp_path,
     (tmp_path / "cells.csv").write_text("path,label\na.png,x\n")
     assert recipe.main([str(tmp_path)]) == 3
     assert f"if cells.csv is the table of images, name {tmp_path / 'cells.csv'}" in capsys.readouterr().err
+
+
+def test_what_is_only_said_is_no_reason_to_look(tmp_path, capsys):
+    own = folder(tmp_path / "own", {"cat": 20, "dog": 20})
+    assert recipe.main([str(own), "--image-size", "8"]) == 0  # resized, which is said
+    out = capsys.readouterr().out
+    assert "trained at 8x8 pixels" in out and out.endswith("verdict: usable\n")
+    shutil.copy(own / "cat" / "0.png", own / "cat" / "copy.png")
+    assert recipe.main([str(own), "--image-size", "8"]) == 0
+    assert capsys.readouterr().out.endswith(
+        "verdict: usable, but look first at: the same image several times in one class\n"
+    )

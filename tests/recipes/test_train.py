@@ -75,13 +75,14 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
             own = labels == int(row["class"].removeprefix("kind "))
             assert row[method] == pytest.approx(100 * (logits.argmax(1) == labels)[own].mean())
     assert [row["class"] for row in card["recalls"]] == [row["class"] for row in card["classes"]]
-    assert any(note.endswith("so no method is chosen by them: kind 3") for note in card["notes"])
+    assert any(note.endswith("so no method is chosen by them: kind 3 (8)") for note in card["notes"])
     found = {
         method: sum(int((f["logits"].argmax(1) == f["labels"])[f["labels"] == 3].sum()) for f in folds)
         for method, folds in pooled.items()
     }
     assert any(
-        "of the 8 tested images" in note and all(f"{method} {n} [" in note for method, n in found.items())
+        "of the 8 tested images of this class are found" in note
+        and all(f"{method} {n} [" in note for method, n in found.items())
         for note in card["notes"]
     )
     page = (model / "report" / "index.html").read_text()
@@ -130,6 +131,8 @@ def test_new_images_are_predicted_in_place_of_the_training_folder(model, cells, 
     assert predict.main([str(tmp_path / "moved"), str(tmp_path / "new"), "-o", str(output), "--batch-size", "2"]) == 0
     streams = capsys.readouterr()
     assert "1 unreadable" in streams.err and str(output) in streams.out
+    assert "note: tested on few images, so how well they are found is hardly known: kind 3 (8)\n" in streams.err
+    assert "never tested" not in streams.err
     assert "trained on 2 of these images" in streams.err  # copies, in a folder that was never trained on
     found = pd.read_csv(output, keep_default_na=False)
     assert list(found.columns)[:6] == ["path", "label", "probability", "second", "decision", "unreadable"]
@@ -147,7 +150,8 @@ def test_a_threshold_is_promised_where_there_are_enough_images_and_applied(model
     shutil.copytree(model, path)
     assert threshold.main([str(path), "--class", "kind 0", "--sensitivity", "0.5"]) == 0
     said = capsys.readouterr().out
-    assert "kind 0 from a probability of" in said and "; promised: sensitivity of 50 % or more" in said
+    assert "kind 0 from a probability of" in said
+    assert "; promised: sensitivity of 50 % or more (the lower end of its 95 % interval)" in said
     assert "of 60 out-of-fold images of kind 0 found" in said and "of 73 out-of-fold images others left alone" in said
     decision = json.loads((path / "model.json").read_text())["decision"]
     bound = decision["thresholds"]["kind 0"]
@@ -329,6 +333,28 @@ def test_a_trial_does_not_overwrite_a_model(cells, tmp_path, capsys):
     assert train.main(arguments) == 0 and capsys.readouterr().out.endswith(f"{tmp_path / 'cells'}\n")
     assert train.main([*arguments, "--smoke"]) == 0
     assert capsys.readouterr().out.endswith(f"{tmp_path / 'cells-smoke'}\n")
+
+
+def test_a_class_that_is_never_tested_is_said_to_be_unknown(cells, tmp_path, capsys):
+    """Its image is no evidence for or against a method; before training the audit's findings are printed."""
+    kept = [("0", 12), ("1", 12), ("2", 3), ("3", 1)]
+    rows = [(str(cells / f"{c}_{k}.png"), f"kind {c}") for c, n in kept for k in range(n)]
+    with (tmp_path / "few.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *rows])
+    arguments = ["--folds", "2", "--methods", "erm", "--image-size", "8", "--epochs", "1", "--model.widths", "[8]"]
+    places = ["--output-dir", str(tmp_path / "runs"), "--models-dir", str(tmp_path / "models"), "--jobs", "1"]
+    assert train.main([str(tmp_path / "few.csv"), *arguments, *places]) == 0
+    said = capsys.readouterr()
+    assert "note: classes ['kind 3'] (1 in all) have one training image" in said.err
+    assert said.err.index("note: classes") < said.err.index("fold 1") and "no test part" not in said.err
+    notes = json.loads((tmp_path / "models" / "few" / "model.json").read_text())["card"]["notes"]
+    assert "no image was tested, so nothing is known of how well they are found: kind 3" in notes
+    few = "fewer than 20 tested images, so no method is chosen by them: kind 0 (12), kind 1 (12), kind 2 (3)"
+    assert few in notes and any("of the 27 tested images of these classes together" in note for note in notes)
+    assert predict.main([str(tmp_path / "models" / "few"), rows[0][0]]) == 0
+    told = capsys.readouterr().err
+    assert "note: never tested, so nothing is known of how well they are found: kind 3\n" in told
+    assert "is hardly known: kind 0 (12), kind 1 (12), kind 2 (3)\n" in told
 
 
 def test_another_folder_is_not_overwritten(cells, tmp_path, capsys):
