@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import gammaln
 
 SATURATED = 0.9
 
@@ -84,6 +83,8 @@ def rarefaction_curve(
 
 
 def _log_choose(n: np.ndarray | int, m: np.ndarray) -> np.ndarray:
+    from scipy.special import gammaln  # half a second, and rows need the constants of this module only
+
     return gammaln(np.add(n, 1.0)) - gammaln(m + 1.0) - gammaln(np.subtract(n, m) + 1.0)
 
 

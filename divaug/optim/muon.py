@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from divaug.config.registry import OPTIM
+from divaug.optim._eager import eager
 
 _STEPS = 5
 _QUINTIC = (3.4445, -4.7750, 2.0315)  # steep at 0: small singular values come near 1 in few steps
@@ -39,6 +40,7 @@ def muon(parameters: list[dict[str, Any]], lr: float, momentum: float, nesterov:
     return Muon(parameters, lr=lr, momentum=momentum, nesterov=nesterov, gain=gain)
 
 
+@eager
 class Muon(Optimizer):
     """See ``muon``."""
 

@@ -3,6 +3,9 @@ from typing import Any
 from torch.optim import SGD
 
 from divaug.config.registry import OPTIM
+from divaug.optim._eager import eager
+
+_SGD = eager(SGD)
 
 
 @OPTIM.register("sgd")
@@ -20,4 +23,4 @@ def sgd(parameters: list[dict[str, Any]], lr: float, momentum: float, nesterov: 
 
     Differs from the paper: nothing; as in torch, decay is added to the gradient.
     """
-    return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov)
+    return _SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov)

@@ -4,6 +4,7 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from divaug.base.errors import DataError
 from divaug.data import roots
@@ -24,11 +25,22 @@ def md5(content):
     return hashlib.md5(content).hexdigest()
 
 
+def _labels(dataset):
+    return np.concatenate([dataset.train.labels, dataset.test.labels])
+
+
 def test_digits_are_embedded_and_halved():
     dataset = digits(Request())
     assert dataset.train.images.shape == (901, 8, 8, 1) and dataset.test.images.shape == (896, 8, 8, 1)
     train, test = (np.bincount(part.labels) for part in (dataset.train, dataset.test))
     assert (np.abs(train - test) <= 1).all() and train.min() == 87
+    every = load_digits()  # by scikit-learn itself; ours reads its file
+    own = np.concatenate([dataset.train.images, dataset.test.images])[..., 0]
+    wanted = np.round(every.images * 255 / 16).astype(np.uint8)
+    order = [
+        np.lexsort(np.c_[x.reshape(len(x), -1), y].T) for x, y in ((own, _labels(dataset)), (wanted, every.target))
+    ]
+    assert (own[order[0]] == wanted[order[1]]).all() and (_labels(dataset)[order[0]] == every.target[order[1]]).all()
     pixels = dataset.train.images / 255
     assert (pixels.mean(), pixels.std()) == pytest.approx((dataset.mean[0], dataset.std[0]), abs=0.01)
     assert dataset.train.images.max() == 255 and dataset.pixel == "shift"

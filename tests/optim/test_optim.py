@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -144,3 +146,45 @@ def test_a_kernel_of_zeros_is_moved_and_stays_finite():
 def test_muon_refuses_a_gain_that_makes_no_sense():
     with pytest.raises(ValueError, match="gain must be > 0, got 0"):
         OPTIM.build("muon", facts={"parameters": [], "lr": 0.1, "momentum": 0.9, "nesterov": True}, gain=0.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "theirs"),
+    [("sgd", {"momentum": 0.9, "nesterov": True}, torch.optim.SGD), ("adamw", {}, torch.optim.AdamW)],
+)
+def test_a_step_without_the_compiler_is_torchs_own(kind, facts, theirs):
+    """Bit for bit, over a saved and restored state."""
+    first = torch.randn(7, generator=torch.Generator().manual_seed(2))
+    pair = [torch.nn.Parameter(first.clone()) for _ in range(2)]
+    groups = [[{"params": [p], "weight_decay": 0.1}] for p in pair]
+    ours, torchs = (
+        OPTIM.build(kind, facts={"parameters": groups[0], "lr": 0.1, **facts}),
+        theirs(groups[1], lr=0.1, **facts),
+    )
+    assert isinstance(ours, theirs) and type(ours).__name__ == theirs.__name__
+    for step in range(6):
+        for optimizer, parameter in ((ours, pair[0]), (torchs, pair[1])):
+            (parameter * torch.arange(7.0)).sum().pow(2).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            assert parameter.grad is None
+        assert torch.equal(*pair) and not torch.equal(pair[0], first)
+        if step == 2:
+            saved = ours.state_dict()
+            ours = OPTIM.build(
+                kind, facts={"parameters": [{"params": [pair[0]], "weight_decay": 0.3}], "lr": 9.0, **facts}
+            )
+            ours.load_state_dict(saved)
+            assert repr(saved) == repr(torchs.state_dict())
+
+
+def test_training_does_not_import_torchs_compiler(tmp_path):
+    """Its import takes longer than torch's own, and so does scikit-learn's, of which one file is read."""
+    code = (
+        "import sys, divaug\n"
+        "for name in ('sgd', 'muon', 'adamw'):\n"
+        "    divaug.run(divaug.configure(dataset='digits', epochs=1, tracking='off', monitor=False, optim=name,\n"
+        f"                               output_dir={str(tmp_path)!r}, experiment=name))\n"
+        "assert not {'torch._dynamo', 'sklearn', 'mlflow', 'timm', 'torchvision'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
