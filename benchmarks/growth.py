@@ -54,13 +54,13 @@ def main() -> None:
         exponent("report, C", (10, 100, 1000), lambda c: report(8000, c, 64)),
         exponent("report, D", (64, 512, 2048), lambda d: report(2000, 20, d)),
     ]
-    seconds, gib = map(float, subprocess.run(
+    seconds, gib, held = map(float, subprocess.run(
         [sys.executable, __file__, "report"], check=True, capture_output=True, text=True
     ).stdout.split())  # fmt: skip
     sizes = ", ".join(f"{n:,} {name}" for name, n in REPORT.items())
     write(__file__, [
         *records, value("end_report/seconds", f"all tables, {sizes}", seconds, "<= 60"),
-        value("end_report/memory", "its peak memory in GiB", gib, "<= 2"),
+        value("end_report/memory", "peak memory of its process in GiB", gib, "<= 2", data=round(held, 2)),
     ])  # fmt: skip
 
 
@@ -138,8 +138,12 @@ def bundle(n: int, classes: int, d: int, seed: int) -> Embeddings:
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % classes
     centres = rng.random((classes, d), dtype=np.float32)
-    features = np.maximum(centres[labels] + rng.normal(0, 0.5, (n, d)).astype(np.float32), 0)
-    weight = rng.normal(0, 1, (classes, d)).astype(np.float32)
+    features = rng.standard_normal((n, d), dtype=np.float32)  # in place: the peak to be measured is the report's
+    features *= 0.5
+    for c in range(classes):
+        features[labels == c] += centres[c]
+    np.maximum(features, 0, out=features)
+    weight = rng.standard_normal((classes, d), dtype=np.float32)
     names = tuple(f"c{c}" for c in range(classes))
     return Embeddings(
         features, labels, names, weight=weight, bias=np.zeros(classes, np.float32), logits=features @ weight.T
@@ -159,7 +163,7 @@ def report_here() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = timed(lambda: all_tables(train, test))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(seconds, max(after, before) / 2**20)
+    print(seconds, after / 2**20, before / 2**20)
 
 
 if __name__ == "__main__":

@@ -248,6 +248,10 @@ def nc1(features: Float[np.ndarray, "N D"], labels: Int[np.ndarray, "N"]) -> flo
     0 when every class has collapsed to its mean. Classes are weighted equally, whatever their size. NaN where all
     class means coincide.
 
+    Args:
+        features: FE.
+        labels: Classes; images of class -1 are left out.
+
     Reference:
         Papyan, Han and Donoho, PNAS 2020, arXiv:2008.08186.
 
@@ -261,7 +265,7 @@ def nc1(features: Float[np.ndarray, "N D"], labels: Int[np.ndarray, "N"]) -> flo
         >>> round(nc1(features, labels), 3)  # variance 1 within classes, 4 between them, two classes
         0.125
     """
-    classes = np.unique(labels)
+    classes = np.unique(labels[labels >= 0])
     means = np.stack([features[labels == c].mean(0, dtype=np.float64) for c in classes])
     centred = means - means.mean(0)
     _, singular, directions = np.linalg.svd(centred, full_matrices=False)

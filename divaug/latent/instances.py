@@ -49,10 +49,22 @@ def fixed_top_k(
     """
     if not 1 <= k <= values.shape[1]:
         raise ValueError(f"k must lie in 1 to D = {values.shape[1]}, got {k}")
-    order = descending_order(values) if order is None else order
+    if order is None:
+        return _above_kth(values, k) & (values > 0)
     belongs = np.zeros(values.shape, dtype=bool)
     np.put_along_axis(belongs, order[:, :k], True, axis=1)
     return belongs & (values > 0)
+
+
+def _above_kth(values: Float[np.ndarray, "n D"], k: int) -> Bool[np.ndarray, "n D"]:
+    """Return the k largest values of each row, of equal ones the first: a partition costs a fraction of a sort."""
+    kth = np.partition(values, values.shape[1] - k, axis=1)[:, -k, None]
+    belongs = values >= kth
+    tied = belongs.sum(1) > k
+    if tied.any():
+        above, equal = values[tied] > kth[tied], values[tied] == kth[tied]
+        belongs[tied] = above | (equal & (equal.cumsum(1) <= k - above.sum(1, keepdims=True)))
+    return belongs
 
 
 def adaptive_top_k(

@@ -10,6 +10,7 @@ from divaug.latent.embeddings import Embeddings
 from divaug.latent.instances import adaptive_top_k, descending_order, fixed_top_k
 
 ADAPTIVE = "adaptive"
+_AT_ONCE = 2**20  # contributions that are sorted together
 
 
 def effective_number(frequency: Float[np.ndarray, "*C D"]) -> Float[np.ndarray, "*C"]:
@@ -202,10 +203,19 @@ def instance_sets(
 def contributions_and_sets(
     embeddings: Embeddings, rows: np.ndarray, ks: Sequence[int | str], ce_class: str | int
 ) -> tuple[np.ndarray, dict[int | str, np.ndarray]]:
-    """Return contributions and the sets at every K, with one sort for all fixed K."""
+    """Return contributions and the sets at every K, with one sort for all K.
+
+    A sort needs several times the memory of what is sorted, so it takes some images at a time: a network that has
+    learned little may call most images one class.
+    """
     values = embeddings.contributions(rows, ce_class)
-    order = descending_order(values)
-    return values, {k: instance_sets(embeddings, rows, values, k, ce_class, order) for k in ks}
+    sets: dict[int | str, np.ndarray] = {k: np.empty(values.shape, dtype=bool) for k in ks}
+    step = max(1, _AT_ONCE // max(1, values.shape[1]))
+    for part in (slice(start, start + step) for start in range(0, len(rows), step)):
+        order = descending_order(values[part])
+        for k in ks:
+            sets[k][part] = instance_sets(embeddings, rows[part], values[part], k, ce_class, order)
+    return values, sets
 
 
 def class_statistics(

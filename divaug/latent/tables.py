@@ -206,15 +206,15 @@ def diversity_table(
     names = ["vendi", "effective_rank", "participation_ratio", "variance", "mean_cosine"]
     if held_out is not None:
         names += ["density", "coverage"]
-    kept = []
-    for c in range(embeddings.num_classes):
+    labels = np.full(len(embeddings.labels), -1)  # of as many images of each class
+    for c in range(embeddings.num_classes):  # one after another: threads only get in the way of small products
         rng = np.random.default_rng([seed, c])
         features = embeddings.features[embeddings.rows(c)]
         if len(features) < size:
             for name in names:
                 out.add(c, name, float("nan"), n=len(features), size=size)
             continue
-        kept.append(rng.choice(embeddings.rows(c), size, replace=False))
+        labels[rng.choice(embeddings.rows(c), size, replace=False)] = c
         others = None if held_out is None else held_out.features[held_out.rows(c)]
 
         def measures(rows: np.ndarray, others: np.ndarray | None = others) -> dict[str, float]:
@@ -222,9 +222,9 @@ def diversity_table(
 
         for name, (value, low, high) in size_matched(features, size, measures, rng, draws).items():
             out.add(c, name, value, n=len(features), low=low, high=high, size=size)
-    if len(kept) > 1:
-        rows = np.concatenate(kept)
-        out.add(None, "nc1", nc1(embeddings.features[rows], embeddings.labels[rows]), n=len(rows), size=size)
+    kept = int((labels >= 0).sum())
+    if kept > size:  # of several classes
+        out.add(None, "nc1", nc1(embeddings.features, labels), n=kept, size=size)
     return out.frame("size")
 
 

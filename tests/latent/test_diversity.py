@@ -97,6 +97,8 @@ def test_nc1_against_its_formula():
     assert nc1(features, labels) == pytest.approx(np.trace(within @ np.linalg.pinv(between, rcond=1e-9)) / 4)
     assert nc1(means[labels], labels) == pytest.approx(0, abs=1e-20)
     assert np.isnan(nc1(np.ones((6, 2)), np.repeat([0, 1], 3)))
+    more = np.concatenate([features, RNG.normal(size=(9, 6))])
+    assert nc1(more, np.append(labels, [-1] * 9)) == pytest.approx(nc1(features, labels))  # those are left out
 
 
 def test_every_measure_grows_with_n_unless_matched():

@@ -5,7 +5,7 @@ import pytest
 
 from divaug.latent.instances import fixed_top_k
 from divaug.latent.rarefaction import rarefied_number, view_richness
-from divaug.latent.statistics import class_statistics, instance_sets
+from divaug.latent.statistics import class_statistics, contributions_and_sets, instance_sets
 from divaug.latent.tables import (
     COLUMNS,
     all_tables,
@@ -144,3 +144,23 @@ def test_views_are_named_and_need_their_pictures():
     assert value(table, "within_3_views", 0)["value"] == pytest.approx(within)
     assert value(table, "between_3_views", 0)["value"] == pytest.approx(between)
     assert np.isnan(value(table, "between_3_views", 3)["value"])  # one image
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 10**6])
+def test_images_sorted_some_at_a_time_have_the_same_sets(at_once, monkeypatch):
+    """Of every K, for a class's images and for those that are taken for it; sets by the plain sort of all of them."""
+    monkeypatch.setattr("divaug.latent.statistics._AT_ONCE", at_once)
+    for rows, ce_class in ((TRAIN.rows(0), "true"), (TRAIN.rows(0, "FP"), 0)):
+        values, sets = contributions_and_sets(TRAIN, rows, (1, 5, "adaptive"), ce_class)
+        assert (values == TRAIN.contributions(rows, ce_class)).all() and len(rows) > 3
+        for k in (1, 5, "adaptive"):
+            assert (sets[k] == instance_sets(TRAIN, rows, values, k, ce_class)).all()
+
+
+def test_sets_found_by_a_partition_are_those_of_a_stable_sort():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        n, d = rng.integers(1, 6), int(rng.integers(1, 12))
+        k, values = int(rng.integers(1, d + 1)), rng.integers(-2, 4, (n, d)).astype(float)  # many ties
+        order = np.argsort(-values, axis=1, kind="stable")
+        assert (fixed_top_k(values, k) == fixed_top_k(values, k, order)).all()
