@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness import RESULTS, line
 
-SCRIPTS = ("start_up", "step_overhead", "monitor", "reference_loop", "neighbours", "growth")
+SCRIPTS = ("start_up", "step_overhead", "monitor", "reference_loop", "neighbours", "growth", "streaming")
 
 
 def main() -> int:

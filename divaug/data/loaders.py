@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from divaug.base.contracts import Batch, Donors, Mix, Pixel, Plan, WholeMix, WholePixel, complete
@@ -51,12 +51,21 @@ def _fetch(take: Callable[[np.ndarray], Tensor], request: _Request) -> _Fetched:
     pixel = complete(request.pixel)  # a copy sent to a worker has only what it pickles
     raw = take(request.indices)
     rows = _views(pixel, raw, request.plan)
-    resized = rows.shape != raw.shape
-    changed = torch.ones(len(raw), dtype=torch.bool, device=raw.device) if resized else (rows != raw).flatten(1).any(1)
+    changed = _differ(rows, raw)
     donor_rows = None
     if request.donors is not None:
         donor_rows = _views(pixel, take(request.donors), request.donor_plan)
     return _Fetched(request.indices, rows, changed, request.donors, donor_rows)
+
+
+def _differ(views: Tensor, raw: Tensor) -> Bool[Tensor, "B"]:
+    """Return which views are other images than the raw ones."""
+    if views.shape != raw.shape:
+        return torch.ones(len(raw), dtype=torch.bool, device=raw.device)
+    ours, theirs = views.flatten(1), raw.flatten(1)
+    if ours.shape[1] % 8 == 0:  # eight bytes at once: three times as fast
+        ours, theirs = ours.view(torch.int64), theirs.view(torch.int64)
+    return (ours != theirs).any(1)
 
 
 def _views(pixel: WholePixel, raw: Tensor, plan: Plan) -> Tensor:
@@ -171,8 +180,8 @@ class Loader:
         if len(mean) != channels or len(std) != channels:
             raise ValueError(f"mean and std must have {channels} values, got {len(mean)} and {len(std)}")
         # One multiplication and one addition per pixel on the 0-255 scale.
-        self._scale = (1 / (255 * torch.tensor(std))).view(1, -1, 1, 1).to(device)
-        self._shift = (-torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1).to(device)
+        self._scale = (1 / (255 * torch.tensor(std))).to(device)
+        self._shift = (-torch.tensor(mean) / torch.tensor(std)).to(device)
         self._resident: Tensor | None = None
         self._finalizer: weakref.finalize | None = None
         if streaming:
@@ -205,12 +214,16 @@ class Loader:
 
     def normalize(self, images: UInt8[Tensor, "B H W ch"]) -> Float[Tensor, "B ch H W"]:
         """Return normalised images, channels-last in memory."""
-        planes = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        return torch.addcmul(self._shift, planes.float(), self._scale)
+        floats = images.to(self.device, non_blocking=True).float().contiguous()
+        width = floats.shape[2]
+        # As whole rows of pixels: a broadcast over channels takes five times as long. In place: fresh memory is slow.
+        rows = floats.view(*floats.shape[:2], -1)
+        torch.addcmul(self._shift.repeat(width), rows, self._scale.repeat(width), out=rows)
+        return floats.permute(0, 3, 1, 2)
 
     def denormalize(self, images: Float[Tensor, "B ch H W"]) -> UInt8[Tensor, "B H W ch"]:
         """Return images to look at: the inverse of ``normalize``, rounded and clipped."""
-        planes = (images - self._shift) / self._scale
+        planes = (images - self._shift.view(-1, 1, 1)) / self._scale.view(-1, 1, 1)
         return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
     def epoch(
@@ -289,7 +302,8 @@ class Loader:
     def take(self, rows: np.ndarray) -> UInt8[Tensor, "M H W ch"]:
         """Return unchanged images at positions of the part."""
         if self._resident is not None:
-            return self._resident[torch.from_numpy(rows).to(self._resident.device, non_blocking=True)]
+            index = torch.from_numpy(rows).to(self._resident.device, non_blocking=True)
+            return self._resident.index_select(0, index)  # copies whole images: many times faster than indexing
         if isinstance(self._images, ImageFiles):
             return torch.from_numpy(self._images.take(rows).load())
         return torch.from_numpy(self._images[rows])

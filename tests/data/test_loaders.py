@@ -13,7 +13,7 @@ from divaug.base.errors import ConfigError, DivaugError
 from divaug.config.registry import PIXEL
 from divaug.data.image_files import Geometry, ImageFiles
 from divaug.data.images import Part
-from divaug.data.loaders import Loader, most_workers, steps_of
+from divaug.data.loaders import Loader, _differ, most_workers, steps_of
 from divaug.mix.cmo import CMO
 from divaug.mix.none import NoMix
 from divaug.pixel.crop_flip import CropFlip
@@ -206,3 +206,26 @@ def test_views_that_are_not_uint8_images_are_refused(pixel, said, donors, monkey
         )
     with pytest.raises(DivaugError, match=said):
         epoch(loader(), complete(pixel), cmo())
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 3), (8, 8, 1), (4, 6, 3)])  # 75, 64 and 72 bytes a row
+def test_a_single_byte_makes_a_view_another_image(shape):
+    raw = torch.randint(0, 256, (4, *shape), dtype=torch.uint8)
+    views = raw.clone()
+    views[1].view(-1)[-1] += 1
+    views[3].view(-1)[0] += 1
+    assert _differ(views, raw).tolist() == [False, True, False, True]
+    assert not _differ(raw, raw).any() and _differ(views[:, :-1], raw).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalised_images_are_those_of_the_formula(channels):
+    """As torch normalises a float image of 0 to 1, channels last in memory, and back again."""
+    images = np.random.default_rng(0).integers(0, 256, (6, 7, 5, channels), dtype=np.uint8)
+    mean, std = (0.5, 0.4, 0.3)[:channels], (0.2, 0.25, 0.3)[:channels]
+    loader = Loader(Part(images, np.zeros(6, np.int64)), mean=mean, std=std, batch_size=6, device=torch.device("cpu"))
+    found = loader.normalize(torch.from_numpy(images))
+    wanted = (images / 255 - np.array(mean)) / np.array(std)
+    np.testing.assert_allclose(found.permute(0, 2, 3, 1).numpy(), wanted, atol=2e-6)
+    assert found.is_contiguous(memory_format=torch.channels_last) and found.dtype == torch.float32
+    assert (loader.denormalize(found).numpy() == images).all()
