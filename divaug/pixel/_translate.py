@@ -52,13 +52,15 @@ def copy_windows(images: UInt8[Tensor, "B H W ch"], plan: TranslatePlan) -> UInt
     source = images.numpy()
     shifted = np.zeros_like(source)
     _, height, width, channels = source.shape
-    rows = zip(plan.down.tolist(), plan.right.tolist(), plan.flipped.tolist(), strict=True)
-    for i, (down, right, flipped) in enumerate(rows):
-        window = source[i, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
-        top, left = max(-down, 0), max(-right, 0)
-        if flipped:
-            left = width - left - window.shape[1]
-        there = shifted[i, top : top + window.shape[0], left : left + window.shape[1]]
+    y, x = np.maximum(plan.down, 0), np.maximum(plan.right, 0)  # where each window begins, and where it goes
+    rows, columns = height - np.abs(plan.down), width - np.abs(plan.right)
+    top = y - plan.down
+    left = np.where(plan.flipped, x, x - plan.right)  # mirrored, the border is on the other side
+    places = np.stack([y, y + rows, x, x + columns, top, top + rows, left, left + columns], axis=1)
+    for i, (flipped, (y0, y1, x0, x1, top, bottom, left, right)) in enumerate(
+        zip(plan.flipped.tolist(), places.tolist(), strict=True)
+    ):
+        window, there = source[i, y0:y1, x0:x1], shifted[i, top:bottom, left:right]
         if flipped:
             for channel in range(channels):  # numpy reverses a plane twice as fast as pixels of three bytes
                 there[..., channel] = window[:, ::-1, channel]

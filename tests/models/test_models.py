@@ -19,7 +19,7 @@ def test_parameter_counts_are_the_literatures(build, parameters):
     assert sum(p.numel() for p in build(num_classes=10).parameters()) == parameters
 
 
-@pytest.mark.parametrize("name", ["resnet20", "whitened_cnn"])
+@pytest.mark.parametrize("name", ["resnet20", "whitened_cnn", "agarap_cnn"])
 @pytest.mark.parametrize(("size", "channels", "classes"), [((32, 32), 3, 10), ((17, 23), 1, 2), ((28, 28), 1, 100)])
 def test_any_size_channels_and_classes(name, size, channels, classes):
     model = build_network(name, classes, channels=channels, size=size)
@@ -27,9 +27,10 @@ def test_any_size_channels_and_classes(name, size, channels, classes):
     z = model.features(images)
     assert z.shape == (3, model.backbone.feature_dim) and (z >= 0).all()
     assert model.head.weight.shape == (classes, model.backbone.feature_dim)
+    z = model.eval().features(images)  # dropout draws anew
     torch.testing.assert_close(model(images), model.head(z), rtol=1e-4, atol=1e-4)
     again = pickle.loads(pickle.dumps(model)).eval()
-    torch.testing.assert_close(again(images), model.eval()(images))
+    torch.testing.assert_close(again(images), model(images))
 
 
 def test_option_a_shortcuts_have_no_weights():
@@ -104,3 +105,23 @@ def test_timm_models_train_with_a_small_stem_and_any_head():
     assert model.backbone.model.conv1.stride == (1, 1)
     vit = build_network("timm:vit_tiny_patch16_224", 3, size=(32, 32), seed=0)
     assert vit.features(IMAGES).shape == (2, 192)
+
+
+def test_agaraps_network_has_the_papers_layers_and_drops_half_of_its_embeddings_in_training():
+    model = build_network("agarap_cnn", 10, channels=1, size=(28, 28))
+    # 5x5x1x32 + 32, 5x5x32x64 + 64, 7x7x64x1024 + 1024, 1024x10 + 10
+    assert sum(p.numel() for p in model.parameters()) == 832 + 51_264 + 3_212_288 + 10_250 == 3_274_634
+    weights = torch.cat([p.detach().flatten() for n, p in model.backbone.named_parameters() if n.endswith("weight")])
+    assert weights.abs().max() <= 0.2 and weights.std() == pytest.approx(
+        0.1 * 0.8796, rel=0.01
+    )  # cut at two deviations
+    assert all((p == 0.1).all() for n, p in model.backbone.named_parameters() if n.endswith("bias"))
+    images = torch.rand(64, 1, 28, 28)
+    z, trained = model.eval().features(images), model.train().features(images)
+    dropped = (trained == 0) & (z > 0)
+    share = (dropped.sum() / (z > 0).sum()).item()  # of some 30,000 positive ones: 0.5 within 5 deviations of 0.003
+    assert share == pytest.approx(0.5, abs=0.015) and torch.allclose(trained[trained > 0], 2 * z[trained > 0])
+    with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\), got 1.0"):
+        build_network("agarap_cnn", 10, channels=1, size=(28, 28), dropout=1.0)
+    with pytest.raises(ValueError, match="at least 4x4"):
+        build_network("agarap_cnn", 10, channels=1, size=(3, 9))
