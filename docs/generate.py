@@ -18,7 +18,15 @@ from divaug.config.registry import REGISTRIES
 from divaug.config.schema import Component, config_fields, default_of
 
 DOCS = Path(__file__).parent
-SCRIPTS = ("start_up", "step_overhead", "monitor", "reference_loop", "neighbours", "growth")  # of make bench
+SCRIPTS = (
+    "start_up",
+    "step_overhead",
+    "monitor",
+    "reference_loop",
+    "neighbours",
+    "growth",
+    "streaming",
+)
 FAMILIES = {
     "samplers": "Which training images an epoch visits.",
     "losses": "From logits and labels to one loss per row.",
@@ -48,6 +56,7 @@ def write_all(folder: Path) -> None:
         "tutorial.md": tutorial(),
         "diversity.md": study(folder),
         "what_is_fast.md": what_is_fast(),
+        "which_method.md": which_method(folder),
     }
     for name, text in pages.items():
         file = folder / name
@@ -69,6 +78,20 @@ def what_is_fast() -> str:
     listed = table(["measure", "what it is", "value [quartiles]", "target", ""], rows)
     text = (DOCS / "what_is_fast.md").read_text(encoding="utf-8")
     return text.replace("{table}", f"{listed}\n\nMachine: {'; '.join(machines)}.")
+
+
+def which_method(folder: Path) -> str:
+    """Return the guide to methods, written from the committed rows of all of them."""
+    from divaug.report import guide, results
+    from divaug.report.document import Document
+
+    costs = json.loads((DOCS.parent / "benchmarks" / "results" / "method_cost.json").read_text(encoding="utf-8"))
+    document = Document("Which method?")
+    guide.write_guide(
+        document, results.read(DOCS.parent / "recipes" / "methods" / "cifar10.csv"),
+        {record["name"].removeprefix("cost/"): record["value"] for record in costs["records"]},
+    )  # fmt: skip
+    return document.markdown(folder)
 
 
 def study(folder: Path) -> str:

@@ -52,13 +52,13 @@ def write_cards(table: Any, file: Path, command: str) -> tuple[Path, Path]:
             document.code(f"python -m divaug.recipes.cifar_lt --methods {method}")
             if settings := layers.path_of("methods", method).read_text(encoding="utf-8").split("\n", 1)[1].strip():
                 document.code(settings)
-                document.bullets([_about(family, component) for family, component in _components(method)])
+                document.bullets([about(family, component) for family, component in components_of(method)])
         numbers = summary[summary["method"] == method]
         document.table(numbers.drop(columns=["method"]))
     return document.write(file.parent, file.stem)
 
 
-def _components(method: str) -> list[tuple[str, str]]:
+def components_of(method: str) -> list[tuple[str, str]]:
     """Return (family, name) of every component in a method's file, those in phases and in other components too."""
     registries, found = {**FAMILY_OF, "head": HEADS, "partner": PARTNERS}, []
 
@@ -75,7 +75,7 @@ def _components(method: str) -> list[tuple[str, str]]:
     return found
 
 
-def _about(family: str, name: str) -> str:
+def about(family: str, name: str) -> str:
     """Return a component's first line, its reference, and how it differs from that."""
     parts = [" ".join(part.split()) for part in REGISTRIES[family].entries()[name].doc.strip().split("\n\n")]
     source = [part.removeprefix("Reference:").strip() for part in parts if part.startswith("Reference:")]

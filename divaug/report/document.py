@@ -102,11 +102,12 @@ class Document:
         """Write ``NAME.md``, which refers to the image files, and ``NAME.html``, which holds them; return both."""
         make_folder(folder)
         markdown, page = folder / f"{name}.md", folder / f"{name}.html"
-        write_text(markdown, self._markdown(folder))
+        write_text(markdown, self.markdown(folder))
         write_text(page, self._html())
         return markdown, page
 
-    def _markdown(self, folder: Path) -> str:
+    def markdown(self, folder: Path) -> str:
+        """Return it as Markdown, for a file in a folder: image files are named relative to it."""
         parts = [f"# {self.title}"]
         for kind, content in self._blocks:
             if kind == "heading":

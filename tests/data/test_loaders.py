@@ -176,6 +176,7 @@ def test_more_workers_than_the_machine_can_use_are_refused():
 )
 def test_a_last_batch_of_a_few_rows_joins_the_one_before_it(rows, steps):
     assert steps_of(rows, 8) == steps  # a quarter of eight rows stands alone
+    assert [steps_of(rows, 32) for rows in (34, 39, 40)] == [1, 1, 2]
     made = Loader(PART.take(np.arange(rows)), mean=MEAN, std=STD, batch_size=8, device=CPU)
     batches = list(made.epoch(np.arange(rows), pixel=CropFlip(), mix=NoMix(), seed=0, epoch=0))
     assert len(batches) == steps and np.concatenate([b.indices for b in batches]).tolist() == list(range(rows))

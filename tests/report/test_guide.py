@@ -1,0 +1,90 @@
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from divaug.report.document import Document
+from divaug.report.guide import write_guide
+
+NOISE = np.array([0.001, -0.002, 0.0015, -0.0005, 0.002, -0.002])
+# method: its points over erm raw, with corrected priors, of head and of tail classes; and its cuts
+MADE = {
+    "erm": (0, 0, 0, 0, 6), "cmo": (5, 4, 0, 9, 6), "logit_adjusted": (6, 0, -4, 12, 6), "ldam": (0, 3, 0, 0, 6),
+    "rus": (-5, -6, -9, 0, 6), "focal": (0, 0, 0, 0, 6), "vs": (20, 20, 20, 20, 2),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    rows = []
+    for k, (method, (raw, corrected, head, tail, cuts)) in enumerate(MADE.items()):
+        noise = np.roll(NOISE, k)
+        rows += [
+            {"experiment": "e", "protocol": "p", "data": "d", "method": method, "seed": seed, "epochs": 9,
+             "test_bal_acc": 0.6 + raw / 100 + noise[seed], "test_prior_corrected_bal_acc": 0.7 + corrected / 100 + noise[seed],
+             "test_acc_head": 0.8 + head / 100 + noise[seed], "test_acc_mid": 0.6 + noise[seed],
+             "test_acc_tail": 0.4 + tail / 100 + noise[seed]}
+            for seed in range(cuts)
+        ]  # fmt: skip
+    document = Document("Which method?")
+    write_guide(document, pd.DataFrame(rows), {"erm": 1.0, "cmo": 1.25, "vs": 1.0})
+    return document.markdown(tmp_path_factory.mktemp("guide"))
+
+
+def card(text, name):
+    return re.split(r"\n## ", text.split(f"\n## {name}\n")[1])[0]
+
+
+def test_methods_are_sorted_by_what_their_runs_show(text):
+    short = text.split("## What these runs show")[1].split("## All methods")[0]
+    assert [line for line in short.splitlines() if line] == [
+        "- Better than `erm`, with corrected class priors too: `cmo`",
+        "- Better than `erm` in balanced accuracy; with corrected class priors these runs show no gain: `logit_adjusted`",
+        "- Better than `erm` with corrected class priors only: correct the priors, or the gain is not seen: `ldam`",
+        "- Worse than `erm`: `rus`",
+        "- These runs cannot tell it from `erm`: `focal`",
+        "- Fewer than 3 cuts, so nothing is concluded: `vs`",
+    ]
+
+
+def test_the_table_has_means_with_intervals_and_costs(text):
+    lines = [line.split(" | ") for line in text.split("## All methods")[1].splitlines() if line.startswith("| ")]
+    rows = {cells[0].strip("| "): cells for cells in lines}
+    assert list(rows) == [
+        "method",
+        "vs",
+        "logit_adjusted",
+        "cmo",
+        "erm",
+        "ldam",
+        "focal",
+        "rus",
+    ]  # by balanced accuracy
+    # t of 5 degrees of freedom: 2.571 * sd / sqrt(6), of the noise in points
+    half = 2.5706 * 100 * NOISE.std(ddof=1) / np.sqrt(6)
+    assert rows["cmo"][2] == f"65.0 \\[{65 - half:.1f}, {65 + half:.1f}\\]" and rows["cmo"][-1] == "1.25 |"
+    assert rows["vs"][1] == "2" and "[" not in rows["vs"][2]  # two cuts give no interval
+    assert rows["rus"][-1] == "- |"
+
+
+def test_cards_say_when_to_use_a_method_and_when_not(text):
+    cmo, moved, rus, few = (card(text, name) for name in ("cmo", "logit_adjusted", "rus", "vs"))
+    assert "For tail classes: +9.0 [" in cmo and "Cost: 1.25 times the step of `erm`." in cmo and "Not where" not in cmo
+    assert "For tail classes: +12.0 [" in moved and "Not where head classes matter: -4.0 [" in moved
+    assert "Correcting the priors of finished `erm` runs" in moved and "Correcting" not in cmo
+    assert "Not where head classes matter: -9.0 [" in rus and "Worse than `erm`." in rus
+    assert "Expected (2 cuts): balanced accuracy 80" in few and "nothing is concluded" in few and "For tail" not in few
+    assert "mix/cmo" in cmo and "arXiv" in cmo and "python -m divaug.recipes.cifar_lt --method cmo" in cmo
+
+
+def test_groups_are_judged_by_intervals_that_hold_for_all_cards(text):
+    """Of 18 looks (three groups, six methods) each interval has 1 - 0.05 / 18; t of 5 degrees is then 5.25, not 2.57."""
+    from scipy.stats import t
+
+    low, high = map(
+        float, re.search(r"For tail classes: \+9\.0 \[\+([\d.]+), \+([\d.]+)\]", card(text, "cmo")).groups()
+    )
+    paired = 100 * (np.roll(NOISE, 1) - NOISE)
+    half = t.ppf(1 - 0.05 / 36, 5) * paired.std(ddof=1) / np.sqrt(6)
+    assert (high - low) / 2 == pytest.approx(half, abs=0.06)
