@@ -9,7 +9,7 @@ from divaug.config import layers
 from divaug.report.cards import about, components_of
 from divaug.report.compare import Asked, compare_rows
 from divaug.report.comparison_page import methods_of
-from divaug.report.contrasts import LEVEL, METRICS, paired_differences, unfinished
+from divaug.report.contrasts import LEVEL, METRICS, not_trained, paired_differences, unfinished
 from divaug.report.document import Document, plain
 
 CUTS = 3  # runs of a method with which a difference is judged at all
@@ -33,7 +33,7 @@ def write_guide(document: Document, rows: Any, costs: Mapping[str, float]) -> No
     methods = sorted(dict.fromkeys(table["method"]), key=lambda m: -table[table["method"] == m][_RAW].mean())
     document.text(f"{plain(comparison.head)}. Published defaults; nothing was tuned.")
     document.heading("What these runs show")
-    document.bullets(_short(methods, verdicts))
+    document.bullets(_short(methods, verdicts, not_trained(table)))
     if notes := unfinished(table):
         document.bullets([plain(note) for note in notes])
     document.heading("All methods")
@@ -49,12 +49,12 @@ def write_guide(document: Document, rows: Any, costs: Mapping[str, float]) -> No
         _card(document, method, table, verdicts, costs)
 
 
-def _short(methods: list[str], verdicts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _short(methods: list[str], verdicts: Mapping[str, Mapping[str, Any]], early: Mapping[str, float]) -> list[str]:
     """Return what is known, a line for each kind of method; few cuts are no ground for any."""
     kinds: dict[str, list[str]] = {}
     for method in methods:
         if method != "erm":
-            kinds.setdefault(_kind(method, verdicts), []).append(f"`{method}`")
+            kinds.setdefault(_kind(method, verdicts, early), []).append(f"`{method}`")
     return [f"{kind}: {', '.join(kinds[kind])}" for kind in _KINDS if kind in kinds]
 
 
@@ -62,12 +62,13 @@ _MORE = "Better than `erm`, with corrected class priors too"
 _MOVED = "Better than `erm` in balanced accuracy; with corrected class priors these runs show no gain"
 _OTHER = "Better than `erm` with corrected class priors only: correct the priors, or the gain is not seen"
 _WORSE = "Worse than `erm`"
+_EARLY = "Worse than `erm`, but not trained to the end here: more epochs may change that"
 _UNKNOWN = "These runs cannot tell it from `erm`"
 _FEW = f"Fewer than {CUTS} cuts, so nothing is concluded"
-_KINDS = (_MORE, _MOVED, _OTHER, _WORSE, _UNKNOWN, _FEW)
+_KINDS = (_MORE, _MOVED, _OTHER, _WORSE, _EARLY, _UNKNOWN, _FEW)
 
 
-def _kind(method: str, verdicts: Mapping[str, Mapping[str, Any]]) -> str:
+def _kind(method: str, verdicts: Mapping[str, Mapping[str, Any]], early: Mapping[str, float]) -> str:
     raw, corrected = (verdicts[metric][method] for metric in (_RAW, _CORRECTED))
     if min(raw.n, corrected.n) < CUTS:
         return _FEW
@@ -79,7 +80,9 @@ def _kind(method: str, verdicts: Mapping[str, Mapping[str, Any]]) -> str:
             return _MOVED
         case [_, "better"]:
             return _OTHER
-    return _WORSE if "worse" in said else _UNKNOWN
+    if "worse" in said:
+        return _EARLY if method in early else _WORSE
+    return _UNKNOWN
 
 
 def _wide(methods: list[str], numbers: Any, costs: Mapping[str, float]) -> Any:
@@ -101,7 +104,7 @@ def _wide(methods: list[str], numbers: Any, costs: Mapping[str, float]) -> Any:
             if metric in own.index:
                 mean, low, high = own.loc[metric, ["mean", "low", "high"]]
                 cells[metric] = _interval(mean, *((low, high) if cells["cuts"] >= CUTS else (math.nan, math.nan)))
-        rows.append({**cells, "cost": costs.get(method, math.nan)})
+        rows.append({**cells, "cost": f"{costs[method]:.2f}" if method in costs else "-"})
     return pd.DataFrame(rows)
 
 
@@ -140,7 +143,7 @@ def _advice(method: str, table: Any, verdicts: Mapping[str, Mapping[str, Any]]) 
     """Return when to use a method and when not, as far as its intervals say; they hold for all cards together."""
     if method == "erm":
         return ["Use it as the baseline, and with corrected class priors where their shares in use are known."]
-    kind = _kind(method, verdicts)
+    kind = _kind(method, verdicts, not_trained(table))
     if kind == _FEW:
         return [f"{_FEW}."]
     lines = [f"{kind}."]
