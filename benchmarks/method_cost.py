@@ -3,8 +3,8 @@
     python benchmarks/method_cost.py
 
 Every method of ``recipes/methods/README.md`` trains four steps of 128 made images of 32x32 with the network of the
-preset ``sprint``, in the middle of training, on one thread; methods alternate. What a method does between epochs (cuda)
-or after training (eos, feature_smote) is not in it.
+preset ``sprint``, in the middle of training, on one thread, and alternates with ``erm``. What a method does between
+epochs (cuda), in a later phase (two_phase, those that defer) or after training (eos, feature_smote) is not in it.
 """
 
 import re
@@ -26,17 +26,19 @@ from divaug.train.build import build, rate_of, resolve, stage_at
 from divaug.train.epoch import train_epoch
 from divaug.train.step import Totals
 
-COUNTS, EPOCH, EPOCHS, ROUNDS = (230, 130, 70, 36, 20, 11, 6, 4, 3, 2), 6, 12, 5
+COUNTS, EPOCH, EPOCHS, ROUNDS = (230, 130, 70, 36, 20, 11, 6, 4, 3, 2), 6, 12, 7
 TABLE = Path(__file__).parents[1] / "recipes" / "methods" / "README.md"
 
 
 def main() -> None:
     threads = torch.get_num_threads()
     names = re.findall(r"--methods (\S+)", TABLE.read_text(encoding="utf-8"))[0].split(",")
-    samples = interleaved({name: steps_of(name) for name in names}, ROUNDS)
+    plain, records = steps_of("erm"), []
+    for name in names:
+        pair = interleaved({name: steps_of(name), "erm again": plain}, ROUNDS)
+        records.append(measure(f"cost/{name}", f"a step of {name} over one of erm", pair, name, "erm again", None))
     torch.set_num_threads(threads)
-    write(__file__, [measure(f"cost/{name}", f"a step of {name} over one of erm", samples, name, "erm", None)
-                     for name in names])  # fmt: skip
+    write(__file__, records)
 
 
 def steps_of(method: str) -> Callable[[], Any]:

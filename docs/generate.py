@@ -85,11 +85,12 @@ def which_method(folder: Path) -> str:
     from divaug.report import guide, results
     from divaug.report.document import Document
 
-    costs = json.loads((DOCS.parent / "benchmarks" / "results" / "method_cost.json").read_text(encoding="utf-8"))
+    cost = json.loads((DOCS.parent / "benchmarks" / "results" / "method_cost.json").read_text(encoding="utf-8"))
     document = Document("Which method?")
     guide.write_guide(
         document, results.read(DOCS.parent / "recipes" / "methods" / "cifar10.csv"),
-        {record["name"].removeprefix("cost/"): record["value"] for record in costs["records"]},
+        {record["name"].removeprefix("cost/"): (record["value"], *record["quartiles"]) for record in cost["records"]},
+        measured=f"benchmarks/method_cost.py, {cost['machine']['processor']}",
     )  # fmt: skip
     return document.markdown(folder)
 

@@ -58,6 +58,7 @@ def fixed_top_k(
 
 def _above_kth(values: Float[np.ndarray, "n D"], k: int) -> Bool[np.ndarray, "n D"]:
     """Return the k largest values of each row, of equal ones the first: a partition costs a fraction of a sort."""
+    values = np.where(values > 0, values, 0.0)  # nothing else belongs to a set: NaN would be sorted as the largest
     kth = np.partition(values, values.shape[1] - k, axis=1)[:, -k, None]
     belongs = values >= kth
     tied = belongs.sum(1) > k

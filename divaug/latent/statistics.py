@@ -205,13 +205,13 @@ def contributions_and_sets(
 ) -> tuple[np.ndarray, dict[int | str, np.ndarray]]:
     """Return contributions and the sets at every K, with one sort for all K.
 
-    A sort needs several times the memory of what is sorted, so it takes some images at a time: a network that has
-    learned little may call most images one class.
+    A sort needs several times the memory of what is sorted, so it takes some images at a time: where a network calls
+    most images one class, these are most of a data set.
     """
     values = embeddings.contributions(rows, ce_class)
     sets: dict[int | str, np.ndarray] = {k: np.empty(values.shape, dtype=bool) for k in ks}
     step = max(1, _AT_ONCE // max(1, values.shape[1]))
-    for part in (slice(start, start + step) for start in range(0, len(rows), step)):
+    for part in (slice(start, start + step) for start in range(0, max(1, len(rows)), step)):
         order = descending_order(values[part])
         for k in ks:
             sets[k][part] = instance_sets(embeddings, rows[part], values[part], k, ce_class, order)

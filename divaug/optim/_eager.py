@@ -10,7 +10,7 @@ _Kind = TypeVar("_Kind", bound=Optimizer)
 _OUTSIDE_GRAPHS = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 
 
-def eager(kind: type[_Kind]) -> type[_Kind]:
+def eager(kind: type[_Kind], module: str | None = None, name: str | None = None) -> type[_Kind]:
     """Return an optimiser's class that does the same without importing ``torch._dynamo``.
 
     torch's optimisers import the compiler on their first call, to stay out of graphs that it may compile: 3.3 of the 13
@@ -19,6 +19,8 @@ def eager(kind: type[_Kind]) -> type[_Kind]:
 
     Args:
         kind: The class.
+        module: Where what is returned can be imported from, for pickle; by default where the class was.
+        name: Its name there.
 
     Example:
         >>> import torch
@@ -36,6 +38,12 @@ def eager(kind: type[_Kind]) -> type[_Kind]:
     def step(self: Any, closure: Any = None) -> Any:
         return plain(self, closure)
 
-    methods: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in _OUTSIDE_GRAPHS}
-    made: Any = type(kind.__name__, (kind,), {"step": step, "__module__": kind.__module__, **methods})
+    step.__doc__ = plain.__doc__
+    own: dict[str, Any] = {method: inspect.unwrap(getattr(kind, method)) for method in _OUTSIDE_GRAPHS}
+    place = {
+        "__module__": module or kind.__module__,
+        "__qualname__": name or kind.__qualname__,
+        "__doc__": kind.__doc__,
+    }
+    made: Any = type(kind.__name__, (kind,), {"step": step, **own, **place})
     return made

@@ -5,7 +5,7 @@ from torch.optim import AdamW
 from divaug.config.registry import OPTIM
 from divaug.optim._eager import eager
 
-_AdamW = eager(AdamW)
+EagerAdamW = eager(AdamW, __name__, "EagerAdamW")
 
 
 @OPTIM.register("adamw")
@@ -26,4 +26,4 @@ def adamw(parameters: list[dict[str, Any]], lr: float, *, beta1: float = 0.9, be
 
     Differs from the paper: as in torch, decay is multiplied by the learning rate of the step.
     """
-    return _AdamW(parameters, lr=lr, betas=(beta1, beta2))
+    return EagerAdamW(parameters, lr=lr, betas=(beta1, beta2))

@@ -5,7 +5,7 @@ from torch.optim import SGD
 from divaug.config.registry import OPTIM
 from divaug.optim._eager import eager
 
-_SGD = eager(SGD)
+EagerSGD = eager(SGD, __name__, "EagerSGD")
 
 
 @OPTIM.register("sgd")
@@ -23,4 +23,4 @@ def sgd(parameters: list[dict[str, Any]], lr: float, momentum: float, nesterov: 
 
     Differs from the paper: nothing; as in torch, decay is added to the gradient.
     """
-    return _SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov)
+    return EagerSGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov)

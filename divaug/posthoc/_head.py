@@ -12,7 +12,7 @@ from divaug.base.contracts import Head
 from divaug.base.errors import ConfigError
 from divaug.base.rng import ClassDraw, stream
 from divaug.models.heads import LinearHead
-from divaug.optim._eager import eager
+from divaug.optim.sgd import EagerSGD
 
 
 def train_head(
@@ -44,7 +44,7 @@ def train_head(
     Differs from the paper: it states neither learning rate nor batch size; these are ours.
     """
     z, y = torch.from_numpy(features).float(), torch.from_numpy(labels)
-    optimizer = eager(torch.optim.SGD)(head.parameters(), lr=lr, momentum=0.9)
+    optimizer = EagerSGD(head.parameters(), lr=lr, momentum=0.9)
     steps = math.ceil(len(y) / batch_size)
     draw = ClassDraw(y, (torch.bincount(y) > 0).double()) if balanced else None
     for epoch in range(epochs):

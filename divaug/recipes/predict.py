@@ -90,9 +90,9 @@ def _hardly_tested(card: Mapping[str, Any]) -> list[str]:
     rows = [row for row in card.get("classes", ()) if not row["judged"]]
     lines = []
     if never := [row["class"] for row in rows if row["tested"] == 0]:
-        lines.append(f"never tested, so nothing is known of how well they are found: {', '.join(never)}")
+        lines.append(f"classes never tested, so nothing is known of how well they are found: {', '.join(never)}")
     if hardly := [f"{row['class']} ({row['tested']})" for row in rows if row["tested"]]:
-        lines.append(f"tested on few images, so how well they are found is hardly known: {', '.join(hardly)}")
+        lines.append(f"classes tested on few images, so how well they are found is hardly known: {', '.join(hardly)}")
     return lines
 
 

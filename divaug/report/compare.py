@@ -175,7 +175,7 @@ def _compared(parts: Sequence[_Part], asked: Asked) -> list[Comparison]:
     for part in parts:
         here = list(dict.fromkeys(part.table["method"]))
         named = tuple(name for name in asked.named if name in here)
-        notes = [*_meaning(part.table), *_tuning(here, part.tuning)]
+        notes = [*_meaning(part.table), *tuning_of(here, part.tuning)]
         if asked.baseline in (None, *here) and (named or not asked.named):
             base = baseline_of(here, asked.baseline)
             found = contrasts(part.table, baseline=base, named=named, margin=asked.margin)
@@ -282,7 +282,7 @@ def read_tuning(file: Path) -> Any:
     return pd.read_csv(file) if file.exists() else None
 
 
-def _tuning(methods: Sequence[str], tuning: Any) -> list[str]:
+def tuning_of(methods: Sequence[str], tuning: Any) -> list[str]:
     """Say how the options of methods were chosen: one that was tuned more than another has an advantage."""
     labels = {method: method.partition("+posthoc=")[0] for method in methods}
     chosen = {} if tuning is None else dict(tuning.loc[tuning["chosen"], ["label", "k"]].itertuples(index=False))

@@ -128,18 +128,19 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
     classes = dealt.dataset.class_names
     notes = []
     tested = choice.candidates[0].matrix.sum(1)
-    if untested := [classes[c] for c in np.flatnonzero(tested == 0)]:
-        notes.append(f"no image was tested, so nothing is known of how well they are found: {', '.join(untested)}")
-    if few := [f"{classes[c]} ({tested[c]})" for c in np.flatnonzero(~choice.judged & (tested > 0))]:
-        notes.append(f"fewer than {JUDGED} tested images, so no method is chosen by them: {', '.join(few)}")
-        rare = int(tested[~choice.judged].sum())
-        found = {one.name: int(np.diag(one.matrix)[~choice.judged].sum()) for one in choice.candidates}
+    if untested := ", ".join(classes[c] for c in np.flatnonzero(tested == 0)):
+        notes.append(f"classes of which no image was tested, so that nothing is known of their recall: {untested}")
+    few = np.flatnonzero(~choice.judged & (tested > 0))
+    if len(few):
+        named = ", ".join(f"{classes[c]} ({tested[c]})" for c in few)
+        notes.append(f"fewer than {JUDGED} tested images, so no method is chosen by them: {named}")
+        rare = int(tested[few].sum())
+        found = {one.name: int(np.diag(one.matrix)[few].sum()) for one in choice.candidates}
         spans = {name: wilson_interval(right / rare, rare) for name, right in found.items()}
         each = (f"{name} {found[name]} [{100 * low:.0f}, {100 * high:.0f} %]" for name, (low, high) in spans.items())
-        notes.append(
-            f"of the {rare} tested images of {'these' if len(few) > 1 else 'this'} "
-            f"class{'es together' if len(few) > 1 else ''} are found, by method: {', '.join(each)}"
-        )
+        of = "these classes together" if len(few) > 1 else classes[few[0]]
+        images = "image" if rare == 1 else "images"
+        notes.append(f"found of the {rare} tested {images} of {of}, by method: {', '.join(each)}")
     never = int((dealt.fold < 0).sum())
     if never:
         notes.append(f"{never} images are in every fold's training part: their class or group allows no other")

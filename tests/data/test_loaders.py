@@ -217,6 +217,11 @@ def test_a_single_byte_makes_a_view_another_image(shape):
     views[3].view(-1)[0] += 1
     assert _differ(views, raw).tolist() == [False, True, False, True]
     assert not _differ(raw, raw).any() and _differ(views[:, :-1], raw).all()
+    tall = torch.zeros(4, shape[0] + 1, *shape[1:], dtype=torch.uint8)  # a window of a padded batch is no packed one
+    tall[:, 1:] = raw
+    assert not _differ(tall[:, 1:], raw).any()
+    odd = tall.view(-1)[1:][: raw.numel()].view_as(raw)  # begins at an odd byte
+    assert _differ(odd, raw).tolist() == (odd != raw).flatten(1).any(1).tolist()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -230,3 +235,4 @@ def test_normalised_images_are_those_of_the_formula(channels):
     np.testing.assert_allclose(found.permute(0, 2, 3, 1).numpy(), wanted, atol=2e-6)
     assert found.is_contiguous(memory_format=torch.channels_last) and found.dtype == torch.float32
     assert (loader.denormalize(found).numpy() == images).all()
+    assert loader.normalize(torch.from_numpy(images[:0])).shape == (0, channels, 7, 5)

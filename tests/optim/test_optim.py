@@ -1,4 +1,5 @@
 import math
+import pickle
 import subprocess
 import sys
 
@@ -162,6 +163,7 @@ def test_a_step_without_the_compiler_is_torchs_own(kind, facts, theirs):
         theirs(groups[1], lr=0.1, **facts),
     )
     assert isinstance(ours, theirs) and type(ours).__name__ == theirs.__name__
+    assert type(pickle.loads(pickle.dumps(ours))) is type(ours) and type(ours).__doc__ == theirs.__doc__
     for step in range(6):
         for optimizer, parameter in ((ours, pair[0]), (torchs, pair[1])):
             (parameter * torch.arange(7.0)).sum().pow(2).backward()

@@ -81,7 +81,7 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
         for method, folds in pooled.items()
     }
     assert any(
-        "of the 8 tested images of this class are found" in note
+        "found of the 8 tested images of kind 3, by method" in note
         and all(f"{method} {n} [" in note for method, n in found.items())
         for note in card["notes"]
     )
@@ -131,7 +131,7 @@ def test_new_images_are_predicted_in_place_of_the_training_folder(model, cells, 
     assert predict.main([str(tmp_path / "moved"), str(tmp_path / "new"), "-o", str(output), "--batch-size", "2"]) == 0
     streams = capsys.readouterr()
     assert "1 unreadable" in streams.err and str(output) in streams.out
-    assert "note: tested on few images, so how well they are found is hardly known: kind 3 (8)\n" in streams.err
+    assert "note: classes tested on few images, so how well they are found is hardly known: kind 3 (8)\n" in streams.err
     assert "never tested" not in streams.err
     assert "trained on 2 of these images" in streams.err  # copies, in a folder that was never trained on
     found = pd.read_csv(output, keep_default_na=False)
@@ -348,12 +348,12 @@ def test_a_class_that_is_never_tested_is_said_to_be_unknown(cells, tmp_path, cap
     assert "note: classes ['kind 3'] (1 in all) have one training image" in said.err
     assert said.err.index("note: classes") < said.err.index("fold 1") and "no test part" not in said.err
     notes = json.loads((tmp_path / "models" / "few" / "model.json").read_text())["card"]["notes"]
-    assert "no image was tested, so nothing is known of how well they are found: kind 3" in notes
+    assert "classes of which no image was tested, so that nothing is known of their recall: kind 3" in notes
     few = "fewer than 20 tested images, so no method is chosen by them: kind 0 (12), kind 1 (12), kind 2 (3)"
-    assert few in notes and any("of the 27 tested images of these classes together" in note for note in notes)
+    assert few in notes and any("found of the 27 tested images of these classes together" in note for note in notes)
     assert predict.main([str(tmp_path / "models" / "few"), rows[0][0]]) == 0
     told = capsys.readouterr().err
-    assert "note: never tested, so nothing is known of how well they are found: kind 3\n" in told
+    assert "note: classes never tested, so nothing is known of how well they are found: kind 3\n" in told
     assert "is hardly known: kind 0 (12), kind 1 (12), kind 2 (3)\n" in told
 
 

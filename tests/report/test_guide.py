@@ -8,10 +8,11 @@ from divaug.report.document import Document
 from divaug.report.guide import write_guide
 
 NOISE = np.array([0.001, -0.002, 0.0015, -0.0005, 0.002, -0.002])
-# method: its points over erm raw, with corrected priors, of head and of tail classes; and its cuts
+# method: its points over erm raw, with corrected priors, of head and of tail classes; its cuts
 MADE = {
     "erm": (0, 0, 0, 0, 6), "cmo": (5, 4, 0, 9, 6), "logit_adjusted": (6, 0, -4, 12, 6), "ldam": (0, 3, 0, 0, 6),
     "rus": (-5, -6, -9, 0, 6), "focal": (0, 0, 0, 0, 6), "cutmix": (-7, -8, 0, 0, 6), "vs": (20, 20, 20, 20, 2),
+    "ros": (8, -3, 0, 0, 6), "cdt": (-4, 5, 0, 0, 6), "mixup": (-3, 0, 0, 0, 6), "remix": (0, -3.5, 0, 0, 6),
 }  # fmt: skip
 
 
@@ -29,7 +30,7 @@ def text(tmp_path_factory):
             for seed in range(cuts)
         ]  # fmt: skip
     document = Document("Which method?")
-    write_guide(document, pd.DataFrame(rows), {"erm": 1.0, "cmo": 1.25, "vs": 1.0})
+    write_guide(document, pd.DataFrame(rows), {"erm": (1.0, 1.0, 1.0), "cmo": (1.25, 1.2, 1.3), "vs": (1.1, 0.9, 1.2)})
     return document.markdown(tmp_path_factory.mktemp("guide"))
 
 
@@ -39,13 +40,17 @@ def card(text, name):
 
 def test_methods_are_sorted_by_what_their_runs_show(text):
     short = text.split("## What these runs show")[1].split("## All methods")[0]
-    assert [line for line in short.splitlines() if line.strip() and "Not trained" not in line] == [
+    assert "- Not trained to the end: " in short and "below 90 % (cutmix 50)" in short
+    assert [line for line in short.splitlines() if line.startswith("- ") and "Not trained" not in line] == [
         "- Better than `erm`, with corrected class priors too: `cmo`",
-        "- Better than `erm` in balanced accuracy; with corrected class priors these runs show no gain: `logit_adjusted`",
-        "- Better than `erm` with corrected class priors only: correct the priors, or the gain is not seen: `ldam`",
-        "- Worse than `erm`: `rus`",
-        "- Worse than `erm`, but not trained to the end here: more epochs may change that: `cutmix`",
-        "- These runs cannot tell it from `erm`: `focal`",
+        "- Better than `erm` in balanced accuracy; with corrected class priors no gain is shown: `logit_adjusted`",
+        "- Better than `erm` in balanced accuracy, and worse with corrected class priors: `ros`",
+        "- Better than `erm` with corrected class priors only: `ldam`",
+        "- Worse than `erm` in balanced accuracy, and better with corrected class priors: `cdt`",
+        "- Within a point of `erm`, with corrected class priors too: `focal`",
+        "- Worse than `erm` with corrected class priors only: `remix`",
+        "- Worse than `erm` in balanced accuracy; with corrected class priors no loss is shown: `mixup`",
+        "- Worse than `erm`, with corrected class priors too: `rus`, `cutmix`",
         "- Fewer than 3 cuts, so nothing is concluded: `vs`",
     ]
 
@@ -53,43 +58,68 @@ def test_methods_are_sorted_by_what_their_runs_show(text):
 def test_the_table_has_means_with_intervals_and_costs(text):
     lines = [line.split(" | ") for line in text.split("## All methods")[1].splitlines() if line.startswith("| ")]
     rows = {cells[0].strip("| "): cells for cells in lines}
-    assert list(rows) == [
-        "method",
-        "vs",
-        "logit_adjusted",
-        "cmo",
-        "erm",
-        "ldam",
-        "focal",
-        "rus",
-        "cutmix",
-    ]  # by balanced accuracy
+    ordered = ["vs", "ros", "logit_adjusted", "cmo", "erm", "ldam", "focal", "remix", "mixup", "cdt", "rus", "cutmix"]
+    assert list(rows) == ["method", *ordered]  # by balanced accuracy
     # t of 5 degrees of freedom: 2.571 * sd / sqrt(6), of the noise in points
     half = 2.5706 * 110 * NOISE.std(ddof=1) / np.sqrt(6)
     assert rows["cmo"][2] == f"65.0 \\[{65 - half:.1f}, {65 + half:.1f}\\]" and rows["cmo"][-1] == "1.25 |"
     assert rows["vs"][1] == "2" and "[" not in rows["vs"][2]  # two cuts give no interval
+    assert rows["vs"][-1] == "1 |"  # its quartiles lie on both sides
     assert rows["rus"][-1] == "- |"
 
 
 def test_cards_say_when_to_use_a_method_and_when_not(text):
     cmo, moved, rus, few = (card(text, name) for name in ("cmo", "logit_adjusted", "rus", "vs"))
     assert "For tail classes: +9.0 [" in cmo and "Cost: 1.25 times the step of `erm`." in cmo and "Not where" not in cmo
-    assert "For tail classes: +12.0 [" in moved and "Not where head classes matter: -4.0 [" in moved
-    assert "Correcting the priors of finished `erm` runs" in moved and "Correcting" not in cmo
-    assert "Not where head classes matter: -9.0 [" in rus and "Worse than `erm`." in rus
+    assert "For tail classes: +12.0 [" in moved and "Not where head classes matter most: they lose -4.0 [" in moved
+    assert "--method logit_adjustment` on finished `erm` runs" in moved and "posthoc" not in cmo
+    assert "Not where head classes matter most: they lose -9.0 [" in rus and "Worse than `erm`, with" in rus
     assert (
         "Expected (2 cuts): balanced accuracy 79.9," in few and "nothing is concluded" in few and "For tail" not in few
     )
+    assert "Not trained to the end (`cutmix` 50 % of their" in card(text, "cutmix") and "Not trained" not in rus
     assert "mix/cmo" in cmo and "arXiv" in cmo and "python -m divaug.recipes.cifar_lt --method cmo" in cmo
 
 
 def test_groups_are_judged_by_intervals_that_hold_for_all_cards(text):
-    """Of 21 looks (three groups, seven methods) each interval has 1 - 0.05 / 21; t of 5 degrees is then 6.1, not 2.57."""
+    """Of 33 looks (three groups, eleven methods) each interval has 1 - 0.05 / 33; t of 5 degrees is then 6.8, not 2.57."""
     from scipy.stats import t
 
     low, high = map(
         float, re.search(r"For tail classes: \+9\.0 \[\+([\d.]+), \+([\d.]+)\]", card(text, "cmo")).groups()
     )
     paired = 100 * (1.1 * np.roll(NOISE, 1) - NOISE)
-    half = t.ppf(1 - 0.05 / 42, 5) * paired.std(ddof=1) / np.sqrt(6)
+    half = t.ppf(1 - 0.05 / 66, 5) * paired.std(ddof=1) / np.sqrt(6)
     assert (high - low) / 2 == pytest.approx(half, abs=0.06)
+
+
+def rows_of(methods, **columns):
+    return pd.DataFrame([
+        {"experiment": "e", "protocol": "p", "data": "d", "method": method, "seed": seed, "epochs": 9,
+         "test_bal_acc": 0.6 + 0.01 * NOISE[seed], **columns}
+        for method in methods for seed in range(4)
+    ])  # fmt: skip
+
+
+def written(rows, tmp_path):
+    document = Document("Which method?")
+    write_guide(document, rows, {})
+    return document.markdown(tmp_path)
+
+
+def test_rows_of_other_protocols_are_guides_of_their_own_and_those_without_a_baseline_none(tmp_path):
+    both = pd.concat(
+        [rows_of(["erm", "cmo"]), rows_of(["erm", "ros"]).assign(protocol="q"), rows_of(["vs"]).assign(data="x")]
+    )
+    text = written(both, tmp_path)
+    assert text.count("## What these runs show") == 2 and "protocol q" in text and "`vs`" not in text
+    assert written(rows_of(["vs"]), tmp_path) == "# Which method?\n"
+
+
+def test_what_is_missing_from_rows_is_no_ground_for_a_verdict(tmp_path):
+    assert "## erm" in written(rows_of(["erm"]), tmp_path)
+    text = written(rows_of(["erm", "cmo"], test_prior_corrected_bal_acc=np.nan), tmp_path)
+    assert (
+        "Fewer than 3 cuts, so nothing is concluded: `cmo`" in text
+        and "tail" not in card(text, "cmo").split("Expected")[1]
+    )
