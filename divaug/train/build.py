@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from divaug.base.errors import ConfigError, naming
 from divaug.config.jobs import processes
@@ -27,6 +29,8 @@ from divaug.optim.parameters import parameter_groups
 from divaug.optim.schedule import learning_rate
 from divaug.train.checkpoint import State
 from divaug.train.distributed import own_device
+from divaug.train.epoch import shrunk
+from divaug.train.evaluate import evaluating
 from divaug.train.frozen import freeze
 from divaug.train.step import Stage
 from divaug.train.threads import threads_for
@@ -129,6 +133,8 @@ def _build(config: Config, data: Data, undo: ExitStack) -> Built:
         raise ConfigError(f"early-size must be less than the images' {min(data.manifest['image_shape'][:2])} pixels")
     model = initial_network(network, train, data.own_images, config.weights)
     freeze(model, config.train, next(train.evenly(2)))
+    if config.early_size is not None:
+        _check_early(model, next(train.evenly(2)), config.early_size)
     feature_dim = model.backbone.feature_dim
     sizes = tuple(sorted({5, 20, int(data.cut.counts.min())}))
     monitor, space, ks = None, None, (config.top_k, *config.more_top_k)
@@ -171,6 +177,16 @@ def _build(config: Config, data: Data, undo: ExitStack) -> Built:
         },
         undo.pop_all(),
     )  # fmt: skip
+
+
+def _check_early(model: Network, images: Float[Tensor, "B ch H W"], size: int) -> None:
+    """Refuse an early size where the network takes images of one size only, as those with a hidden layer do."""
+    try:
+        with torch.no_grad(), evaluating(model):
+            model.features(shrunk(images, size))
+    except Exception as error:
+        name = type(model.backbone).__name__
+        raise ConfigError(f"early-size {size}: {name} takes no images of another size ({error}); drop it") from error
 
 
 def loader_of(config: Config, data: Data, part: Part, device: torch.device) -> Loader:

@@ -388,3 +388,8 @@ def test_what_is_only_said_is_no_reason_to_look(tmp_path, capsys):
     assert capsys.readouterr().out.endswith(
         "verdict: usable, but look first at: the same image several times in one class\n"
     )
+    for part, first in (("train", 0), ("test", 100)):
+        folder(tmp_path / "parts" / part, {"cat": 20, "dog": 20}, first=first)
+    assert recipe.main([str(tmp_path / "parts"), "--image-size", "20"]) == 0
+    out = capsys.readouterr().out
+    assert "note: " in out and "layout" not in out and out.endswith("verdict: usable\n")  # how folders were taken
