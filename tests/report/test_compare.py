@@ -220,3 +220,15 @@ def test_a_comparison_without_the_methods_that_are_named_is_shown_and_not_tested
     for asked in (Asked(baseline="ros"), Asked(named=("ros",))):
         with pytest.raises(ConfigError, match="no run of it"):
             compare([*folders, other], asked)
+
+
+def test_only_the_named_contrasts_are_tested_and_corrected_for():
+    rows = pd.DataFrame([
+        {"experiment": "e", "protocol": "p", "data": "d", "method": method, "seed": seed, "epochs": 9,
+         "test_bal_acc": 0.5 + step * 0.02 + 0.001 * ((3 * seed + step) % 5)}
+        for step, method in enumerate(("erm", "cmo", "ros")) for seed in range(5)
+    ])  # fmt: skip
+    (every,), (named,) = compare_rows(rows), compare_rows(rows, Asked(named=("cmo",)))
+    assert every.contrasts["method"].tolist() == ["cmo", "ros"] and named.contrasts["method"].tolist() == ["cmo"]
+    assert (named.contrasts["p_holm"] == named.contrasts["p"]).all()
+    assert (every.contrasts["p_holm"] > every.contrasts["p"]).any()
