@@ -57,7 +57,7 @@ def _set(chosen: Any) -> int:
     if chosen.clear:
         if any(wanted) or chosen.name or chosen.abstain is not None:
             raise ConfigError("--clear removes everything: give nothing else with it")
-        decide(path, thresholds={}, abstain=0.0, notes={})
+        decide(path, thresholds={}, abstain=0.0, notes={}, promised={})
         print("thresholds and abstention removed")
         if (path / "out_of_fold.csv").exists():
             print(f"page: {write_page(path)}")
@@ -134,7 +134,10 @@ def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], ch
             raise DivaugError(_refusal(kind, share, name, point, positive & (table["predicted"] == name).to_numpy()))
         said = f"{kind} of {100 * share:g} % cannot be promised: too few images"
     thresholds, notes = {**decision.thresholds, name: point.threshold}, {**decision.notes, name: said}
-    decided = decide(path, thresholds=thresholds, notes=notes)
+    promised = {other: share for other, share in decision.promised.items() if other != name}
+    if chosen.sensitivity is not None and holds:
+        promised[name] = chosen.sensitivity
+    decided = decide(path, thresholds=thresholds, notes=notes, promised=promised)
     lines = lines_of(table, decided, classes, name)
     if chosen.sensitivity is not None and holds:
         lines += _set_by_one(table, name, scores, positive, point.threshold, chosen.sensitivity)

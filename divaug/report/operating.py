@@ -1,7 +1,6 @@
 """What thresholds do on out-of-fold images, in words: each by itself, and all of them together."""
 
 import itertools
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,12 +47,6 @@ def promise(kind: str, share: float) -> str:
     return f"promised: {kind} of {100 * share:g} % or more (the lower end of its 95 % interval)"
 
 
-def _promised(decision: Decision, name: str) -> float | None:
-    """Return the sensitivity that was promised for a class, None if none was."""
-    found = re.match(r"promised: sensitivity of ([\d.]+) % or more", decision.notes.get(name, ""))
-    return None if found is None else float(found[1]) / 100
-
-
 def fewest(share: float) -> int:
     """Return the fewest images of a class from which a sensitivity can be promised: all of them must be found."""
     return next(n for n in itertools.count(1) if wilson_interval(1.0, n)[0] >= share)
@@ -87,7 +80,7 @@ def together(table: Any, decision: Decision, classes: Sequence[str]) -> list[str
         alone = int((table.loc[own, f"p_{name}"] >= decision.thresholds[name]).sum())
         lost = f" ({alone} alone: other thresholds take {alone - right})" if right < alone else ""
         lines.append(f"{name}: finds {right} of {own.sum()}{lost}; {called.sum() - right} others are called {name} too")
-        share = _promised(decision, name)
+        share = decision.promised.get(name)
         if share is not None and own.any() and wilson_interval(right / own.sum(), int(own.sum()))[0] < share:
             lines.append(
                 f"NOT KEPT together with the other thresholds: sensitivity of {100 * share:g} % for {name}; look at "

@@ -205,7 +205,13 @@ def test_a_threshold_is_promised_where_there_are_enough_images_and_applied(model
     assert threshold.main([str(path), "--clear"]) == 0 and threshold.main([str(path)]) == 0
     assert "no threshold is set" in capsys.readouterr().out
     cleared = json.loads((path / "model.json").read_text())["decision"]
-    assert cleared == {"temperature": decision["temperature"], "thresholds": {}, "abstain": 0.0, "notes": {}}
+    assert cleared == {
+        "temperature": decision["temperature"],
+        "thresholds": {},
+        "abstain": 0.0,
+        "notes": {},
+        "promised": {},
+    }
 
 
 @pytest.mark.parametrize(
@@ -451,3 +457,13 @@ def test_a_promise_that_another_threshold_breaks_is_said_to_be_broken(model, tmp
     assert "kind 0: finds 0 of 40 (40 alone: other thresholds take 40)" in said
     assert "NOT KEPT together with the other thresholds: sensitivity of 90 % for kind 0" in said
     assert "of 90 % for kind 1" not in said and "NOT KEPT" in (copy / "report" / "index.html").read_text()
+    assert _promised(copy) == {"kind 0": 0.9, "kind 1": 0.9}
+    assert threshold.main([str(copy), "--class", "kind 0", "--cost-miss", "2", "--cost-false", "1"]) == 0
+    assert _promised(copy) == {"kind 1": 0.9} and "NOT KEPT" not in capsys.readouterr().out
+    assert threshold.main([str(copy), "--class", "kind 1", "--sensitivity", "0.999", "--anyway"]) == 0
+    assert _promised(copy) == {}
+
+
+def _promised(folder):
+    """Return the sensitivities that a model folder promises."""
+    return json.loads((folder / "model.json").read_text())["decision"]["promised"]
