@@ -89,14 +89,32 @@ def sign_flip_interval(
     return float(means[beyond - 1]), float(means[-beyond])
 
 
+# Every run computes one of these, and scipy.stats takes a second longer to import than scipy.special.
+def t_quantile(share: float, df: int) -> float:
+    """Return the value below which a share of Student's t distribution lies.
+
+    Args:
+        share: In (0, 1).
+        df: Degrees of freedom, >= 1.
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, share))
+
+
+def _t_beyond(value: float, df: int) -> float:
+    """Return the share of Student's t distribution above a value."""
+    from scipy.special import stdtr
+
+    return float(stdtr(df, -value))
+
+
 def t_p(values: Sequence[float]) -> float:
     """Return the two-sided p of Student's t test that a mean is 0; NaN for fewer than two values or without spread."""
-    from scipy.stats import t
-
     known = np.array([v for v in values if not np.isnan(v)])
     if len(known) < 2 or not spread(known.tolist()):
         return float("nan")
-    return float(2 * t.sf(abs(known.mean()) * sqrt(len(known)) / known.std(ddof=1), len(known) - 1))
+    return 2 * _t_beyond(abs(known.mean()) * sqrt(len(known)) / known.std(ddof=1), len(known) - 1)
 
 
 def equivalence_p(differences: Sequence[float], margin: float) -> float:
@@ -117,15 +135,13 @@ def equivalence_p(differences: Sequence[float], margin: float) -> float:
     Reference:
         Schuirmann, A Comparison of the Two One-Sided Tests Procedure, 1987.
     """
-    from scipy.stats import t
-
     if not margin > 0:
         raise ValueError(f"the margin must be above 0, got {margin}")
     known = np.array([d for d in differences if not np.isnan(d)])
     if len(known) < 2 or not spread(known.tolist()):
         return float("nan")
     room = (margin - abs(known.mean())) * sqrt(len(known)) / known.std(ddof=1)
-    return float(t.sf(room, len(known) - 1))
+    return _t_beyond(room, len(known) - 1)
 
 
 def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
@@ -137,12 +153,10 @@ def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[fl
         values: One per run, independent; NaN are left out.
         confidence: Coverage, where the values are normal.
     """
-    from scipy.stats import t
-
     known = np.array([v for v in values if not np.isnan(v)])
     if len(known) < 2:
         return float("nan"), float("nan")
-    half = t.ppf((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / sqrt(len(known))
+    half = t_quantile((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / sqrt(len(known))
     return float(known.mean() - half), float(known.mean() + half)
 
 
@@ -163,11 +177,12 @@ def runs_needed(sd: float, effect: float, *, power: float = 0.8, confidence: flo
         >>> runs_needed(sd=1.0, effect=1.0)
         10
     """
-    from scipy.stats import nct, t
+    from scipy.special import nctdtr
 
     def enough(n: int) -> bool:
-        shift, bound = effect * sqrt(n) / sd, t.ppf((1 + confidence) / 2, n - 1)
-        return bool(nct.sf(bound, n - 1, shift) >= power)
+        shift, bound = effect * sqrt(n) / sd, t_quantile((1 + confidence) / 2, n - 1)
+        # NaN where the share below underflows: then the power is 1
+        return not nctdtr(n - 1, shift, bound) > 1 - power
 
     if sd == 0:
         return 2

@@ -68,6 +68,8 @@ def _set(chosen: Any) -> int:
         return _show(path, Decision(**content["decision"]), classes)
     if chosen.abstain is None and sum(wanted) != 1:
         raise ConfigError("give one of --sensitivity, --specificity, --cost-miss with --cost-false, or --abstain")
+    if chosen.name is not None and not any(wanted):
+        raise ConfigError(f"--class {chosen.name}: give --sensitivity, --specificity, or both costs with it")
     if sum(wanted) and chosen.name is None:
         raise ConfigError("--class is missing: whose threshold?")
     for flag in ("sensitivity", "specificity", "abstain"):
@@ -135,8 +137,8 @@ def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], ch
         said = f"{kind} of {100 * share:g} % cannot be promised: too few images"
     thresholds, notes = {**decision.thresholds, name: point.threshold}, {**decision.notes, name: said}
     promised = {other: share for other, share in decision.promised.items() if other != name}
-    if chosen.sensitivity is not None and holds:
-        promised[name] = chosen.sensitivity
+    if share is not None and holds:
+        promised[name] = {kind: share}
     decided = decide(path, thresholds=thresholds, notes=notes, promised=promised)
     lines = lines_of(table, decided, classes, name)
     if chosen.sensitivity is not None and holds:

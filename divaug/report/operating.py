@@ -80,12 +80,14 @@ def together(table: Any, decision: Decision, classes: Sequence[str]) -> list[str
         alone = int((table.loc[own, f"p_{name}"] >= decision.thresholds[name]).sum())
         lost = f" ({alone} alone: other thresholds take {alone - right})" if right < alone else ""
         lines.append(f"{name}: finds {right} of {own.sum()}{lost}; {called.sum() - right} others are called {name} too")
-        share = decision.promised.get(name)
-        if share is not None and own.any() and wilson_interval(right / own.sum(), int(own.sum()))[0] < share:
-            lines.append(
-                f"NOT KEPT together with the other thresholds: sensitivity of {100 * share:g} % for {name}; look at "
-                "classes one by one in the columns p_*, or set fewer thresholds"
-            )
+        kept = {"sensitivity": (called & own, own), "specificity": (~called & ~own, ~own)}
+        for kind, share in decision.promised.get(name, {}).items():
+            rightly, of = (int(images.sum()) for images in kept[kind])
+            if of and wilson_interval(rightly / of, of)[0] < share:
+                lines.append(
+                    f"NOT KEPT together with the other thresholds: {kind} of {100 * share:g} % for {name}; look at "
+                    "classes one by one in the columns p_*, or set fewer thresholds"
+                )
     if decision.abstain:
         lines.append(
             f"no decision on {(made == ABSTAINED).sum()} of {len(made)} images: no class reaches its threshold, or "

@@ -21,14 +21,14 @@ class Decision:
         thresholds: For classes by name, the probability from which an image is called that class.
         abstain: No decision where the largest probability is below this; 0 always decides.
         notes: For classes with a threshold, what it promises, in words.
-        promised: For classes whose threshold promises a sensitivity, that sensitivity, in (0, 1).
+        promised: For classes whose threshold promises one, ``{"sensitivity": share}`` or ``{"specificity": share}``.
     """
 
     temperature: float = 1.0
     thresholds: Mapping[str, float] = field(default_factory=dict)
     abstain: float = 0.0
     notes: Mapping[str, str] = field(default_factory=dict)
-    promised: Mapping[str, float] = field(default_factory=dict)
+    promised: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def probabilities(self, logits: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N C"]:
         """Return the probabilities of every class, in float64."""
@@ -70,5 +70,5 @@ class Decision:
         """Return it as plain values, for a file."""
         return {
             "temperature": self.temperature, "thresholds": dict(self.thresholds), "abstain": self.abstain,
-            "notes": dict(self.notes), "promised": dict(self.promised),
+            "notes": dict(self.notes), "promised": {name: dict(kind) for name, kind in self.promised.items()},
         }  # fmt: skip

@@ -57,6 +57,12 @@ def test_ties_count_half_in_the_area():
     assert metrics.roc_auc(np.array([0, 1]), np.full((2, 2), 0.5)).tolist() == [0.5, 0.5]
 
 
+def test_an_area_over_scores_that_are_not_numbers_is_none():
+    scores = np.array([[0.2, 0.8], [np.nan, 0.1], [0.9, 0.3]])
+    areas = metrics.roc_auc(np.array([0, 1, 0]), scores)
+    assert np.isnan(areas[0]) and areas[1] == 0.0
+
+
 def test_calibration_error_against_a_slow_loop():
     probabilities = metrics.softmax(RNG.normal(size=(300, 4)) * 2)
     labels = RNG.integers(4, size=300)

@@ -457,11 +457,48 @@ def test_a_promise_that_another_threshold_breaks_is_said_to_be_broken(model, tmp
     assert "kind 0: finds 0 of 40 (40 alone: other thresholds take 40)" in said
     assert "NOT KEPT together with the other thresholds: sensitivity of 90 % for kind 0" in said
     assert "of 90 % for kind 1" not in said and "NOT KEPT" in (copy / "report" / "index.html").read_text()
-    assert _promised(copy) == {"kind 0": 0.9, "kind 1": 0.9}
+    assert _promised(copy) == {"kind 0": {"sensitivity": 0.9}, "kind 1": {"sensitivity": 0.9}}
     assert threshold.main([str(copy), "--class", "kind 0", "--cost-miss", "2", "--cost-false", "1"]) == 0
-    assert _promised(copy) == {"kind 1": 0.9} and "NOT KEPT" not in capsys.readouterr().out
+    assert _promised(copy) == {"kind 1": {"sensitivity": 0.9}} and "NOT KEPT" not in capsys.readouterr().out
     assert threshold.main([str(copy), "--class", "kind 1", "--sensitivity", "0.999", "--anyway"]) == 0
     assert _promised(copy) == {}
+
+
+def test_a_promised_specificity_that_thresholds_of_all_classes_break_is_said_to_be_broken(model, tmp_path, capsys):
+    """Every class has a threshold, so an image that reaches none goes to the nearest: kind 0 is called for images that
+    its own threshold leaves alone, where that calls 10 of 202."""
+    copy = tmp_path / "copy"
+    shutil.copytree(model, copy)
+    content = json.loads((copy / "model.json").read_text())
+    names = content["classes"][:2]
+    table = pd.read_csv(copy / "out_of_fold.csv")
+    table = table.loc[np.arange(402) % len(table)].reset_index(drop=True)
+    table["label"] = [*np.repeat(names, 200), *content["classes"][2:]]
+    for name in content["classes"][2:]:
+        table[f"p_{name}"] = (table["label"] == name).astype(float)
+    near = np.append(
+        np.tile(np.repeat([0.9, 0.45, 0.1], [10, 90, 100]), 2), [0, 0]
+    )  # of the other: 10 high, 90 between
+    for name in names:
+        own = np.where(near == 0.45, 0.44, np.where(near > 0, 1 - near, 0.0))
+        table[f"p_{name}"] = np.where(table["label"] == name, own, near)
+    table.to_csv(copy / "out_of_fold.csv", index=False)
+    for name in names:
+        assert threshold.main([str(copy), "--class", name, "--specificity", "0.9"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("; promised: specificity of 90 % or more") == 2
+    assert _promised(copy) == {name: {"specificity": 0.9} for name in names}
+    assert "NOT KEPT" not in said  # the other classes have no threshold, so what lies between goes to them
+    content = json.loads((copy / "model.json").read_text())
+    bounds = {**content["decision"]["thresholds"], **dict.fromkeys(content["classes"][2:], 1.0)}
+    content["decision"]["thresholds"] = bounds
+    (copy / "model.json").write_text(json.dumps(content))
+    assert threshold.main([str(copy)]) == 0
+    said = capsys.readouterr().out
+    # of kind 0's images 90 are at 0.44, and 0.45 for kind 1, which they are called: 100 of 202 others, not 10
+    assert "NOT KEPT together with the other thresholds: specificity of 90 % for kind 1" in said
+    assert threshold.main([str(copy), "--abstain", "0.1", "--class", names[0]]) == 2
+    assert "give --sensitivity, --specificity, or both costs with it" in capsys.readouterr().err
 
 
 def _promised(folder):

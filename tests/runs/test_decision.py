@@ -46,5 +46,5 @@ def test_temperature_divides_the_logits():
 
 
 def test_it_comes_back_from_its_table():
-    rule = Decision(1.5, {"a": 0.25}, 0.4, {"a": "sensitivity 0.9"}, {"a": 0.9})
+    rule = Decision(1.5, {"a": 0.25}, 0.4, {"a": "sensitivity 0.9"}, {"a": {"sensitivity": 0.9}})
     assert Decision(**rule.table()) == rule

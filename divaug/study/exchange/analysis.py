@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from divaug.base.stats import t_interval
+from divaug.base.stats import t_interval, t_quantile
 from divaug.study.exchange.plan import Words
 
 FACTORIAL = ("A", "B", "C", "D")
@@ -48,13 +48,11 @@ def fieller(numerator: Float[np.ndarray, "n"], denominator: Float[np.ndarray, "n
         >>> fieller(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]), 0.95).value
         0.5
     """
-    from scipy.stats import t
-
     n = len(numerator)
     if n < 2:
         return Ratio(float("nan"), -inf, inf)
     y, x = float(numerator.mean()), float(denominator.mean())
-    (yy, xy), (_, xx) = np.cov(numerator, denominator, ddof=1) * float(t.ppf((1 + confidence) / 2, n - 1)) ** 2 / n
+    (yy, xy), (_, xx) = np.cov(numerator, denominator, ddof=1) * t_quantile((1 + confidence) / 2, n - 1) ** 2 / n
     a, b, c = x**2 - float(xx), x * y - float(xy), y**2 - float(yy)
     value = y / x if x else float("nan")
     if a <= 0:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from divaug.base.errors import DataError
-from divaug.base.stats import holm, sign_flip_p, t_interval
+from divaug.base.stats import holm, sign_flip_p, t_interval, t_quantile
 from divaug.study.fragility.claims import Row, mean_of, rows_of
 
 MIN_SEEDS = 6  # the exact two-sided p of five pairs cannot fall below 0.0625
@@ -109,13 +109,11 @@ _COLUMNS = [
 
 def null_interval(values: np.ndarray) -> tuple[float, float] | None:
     """Return the interval that holds the mean over seeds 19 times out of 20 when nothing but the seed differs."""
-    from scipy.stats import t
-
     known = values[~np.isnan(values)]
     if len(known) < 3:
         return None
     # The sign of a difference of two seeds is arbitrary, so its true mean is 0.
-    half = float(t.ppf(0.975, len(known)) * np.sqrt((known**2).mean() / len(known)))
+    half = float(t_quantile(0.975, len(known)) * np.sqrt((known**2).mean() / len(known)))
     return -half, half
 
 
