@@ -85,10 +85,10 @@ def measure(
     pairs = zip(samples[over], samples[under], strict=True)
     ratios = sorted(getattr(a, of) / getattr(b, of) for a, b in pairs)
     seconds = {key: round(statistics.median(getattr(s, of) for s in values), 6) for key, values in samples.items()}
-    low, high = (ratios[round(q * (len(ratios) - 1))] for q in (0.25, 0.75))
+    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else 3 * ratios
     return value(
-        name, question, statistics.median(ratios), target, quartiles=[round(low, 4), round(high, 4)], n=len(ratios),
-        seconds=seconds, **more,
+        name, question, statistics.median(ratios), target, quartiles=[round(low, 4), round(high, 4)],
+        range=[round(ratios[0], 4), round(ratios[-1], 4)], n=len(ratios), seconds=seconds, **more,
     )  # fmt: skip
 
 

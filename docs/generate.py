@@ -89,7 +89,8 @@ def which_method(folder: Path) -> str:
     document = Document("Which method?")
     guide.write_guide(
         document, results.read(DOCS.parent / "recipes" / "methods" / "cifar10.csv"),
-        {record["name"].removeprefix("cost/"): (record["value"], *record["quartiles"]) for record in cost["records"]},
+        {record["name"].removeprefix("cost/"): (record["value"], *record["range"]) for record in cost["records"]},
+        command="python -m divaug.recipes.cifar_lt",
         measured=f"benchmarks/method_cost.py, {cost['machine']['processor']}",
     )  # fmt: skip
     return document.markdown(folder)

@@ -26,7 +26,7 @@ class AgarapCNN(nn.Module):
         Classification, 2017, arXiv:1712.03541.
 
     Differs from the paper: pools have stride 2, as in the author's code (the text says 1); the head starts as every
-    head of divaug does, where theirs has weights of deviation 0.1, as all other layers have here too.
+    head of divaug does, where his has weights of deviation 0.1, as all other layers have here too.
     """
 
     feature_dim = 1024

@@ -174,17 +174,18 @@ def _compared(parts: Sequence[_Part], asked: Asked) -> list[Comparison]:
     comparisons = []
     for part in parts:
         here = list(dict.fromkeys(part.table["method"]))
-        named = tuple(name for name in asked.named if name in here)
+        base = baseline_of(here, asked.baseline if asked.baseline in here else None)
+        named = tuple(name for name in asked.named if name in here and name != base)
         notes = [*_meaning(part.table), *tuning_of(here, part.tuning)]
         if asked.baseline in (None, *here) and (named or not asked.named):
-            base = baseline_of(here, asked.baseline)
             found = contrasts(part.table, baseline=base, named=named, margin=asked.margin)
             notes += lines_of(found)
             if len(here) <= FEW + 1:  # of more methods they are in the report
                 notes += helped_and_hurt(part.table, base)
         else:
             found = contrasts(part.table[:0], margin=asked.margin)
-            missing = asked.baseline if asked.baseline not in (None, *here) else ", ".join(asked.named)
+            without = asked.baseline not in (None, *here)
+            missing = asked.baseline if without else f"{', '.join(asked.named)} beside {base}"
             notes.append(f"No run of {missing}: nothing is tested.")
         notes += unfinished(part.table)
         comparisons.append(Comparison(part.name, part.head, part.table, found, notes, part.runs, asked))

@@ -209,18 +209,19 @@ def helped_and_hurt(table: Any, base: str, shown: int = 3) -> list[str]:
 
 
 def unfinished(table: Any) -> list[str]:
-    """Say which networks are no result: they predict one class, or have not learned their own tail."""
+    """Say which networks are no result, as they predict one class, and which may have been trained too briefly."""
     notes, low = [], not_trained(table)
     classes = [column for column in table if column.startswith(RECALL)]
     if "test_predicted_classes" in table:
         for _, run in table[table["test_predicted_classes"] == 1].iterrows():
-            name = one_line(max(classes, key=lambda column: np.nan_to_num(run[column], nan=-1.0)).removeprefix(RECALL))
-            notes.append(f"{run['method']}, seed {run['seed']}, predicts one class ({name}): that is no result.")
+            found = [column.removeprefix(RECALL) for column in classes if run[column] > 0]
+            name = f" ({one_line(found[0])})" if found else ""
+            notes.append(f"{run['method']}, seed {run['seed']}, predicts one class{name}: that is no result.")
     if low:
         shown = ", ".join(f"{method} {share:.0f}" for method, share in low.items())
         notes.append(
-            f"Not trained to the end: the recall on their own training images of the tail is below {FITTED:.0f} % "
-            f"({shown}). More --epochs can change the order."
+            f"Perhaps too few epochs: methods that recognise less than {FITTED:.0f} % of their own training images of "
+            f"the tail ({shown}). More --epochs can change the order."
         )
     return notes
 
@@ -228,7 +229,7 @@ def unfinished(table: Any) -> list[str]:
 def not_trained(table: Any) -> dict[str, float]:
     """Return the methods whose networks do not recognise nine tenths of their own tail's training images: that share.
 
-    In %, mean over runs.
+    In %, mean over runs. Too few epochs are one reason; a head that favours large classes is another.
     """
     if "train_clean_acc_tail" not in table:
         return {}

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from divaug.base.errors import DataError
 from divaug.base.stats import spread, t_interval
 from divaug.config import layers
 from divaug.report.cards import about, components_of
@@ -12,13 +14,15 @@ from divaug.report.comparison_page import methods_of
 from divaug.report.contrasts import LEVEL, METRICS, not_trained, paired_differences, unfinished
 from divaug.report.document import Document, plain
 
-CUTS = 3  # runs of a method with which a difference is judged at all
+RUNS = 3  # pairs of runs with which a difference is judged at all
 BASE = "erm"
+COST = 0.05  # a relative cost nearer to 1 is not told from it
 SHOWN = ("bal", "prior-corr.", "head", "mid", "tail", "worst")
 _RAW, _CORRECTED = METRICS
 _GROUPS = {"head": "test_acc_head", "mid": "test_acc_mid", "tail": "test_acc_tail"}
-_FEW = f"Fewer than {CUTS} cuts, so nothing is concluded"
-_UNKNOWN = f"These runs cannot tell it from `{BASE}`"
+_FEW = f"Fewer than {RUNS} runs shared with `{BASE}`, so nothing is concluded"
+_MISSING = "Balanced accuracy is missing, raw or with corrected class priors, so nothing is concluded"
+_COLLAPSED = f"A run of it or of `{BASE}` predicts one class, so nothing is concluded"
 # What the verdicts on balanced accuracy, raw and with corrected class priors, mean together; the best first.
 _KINDS = {
     ("better", "better"): f"Better than `{BASE}`, with corrected class priors too",
@@ -27,7 +31,7 @@ _KINDS = {
     ("", "better"): f"Better than `{BASE}` with corrected class priors only",
     ("worse", "better"): f"Worse than `{BASE}` in balanced accuracy, and better with corrected class priors",
     ("within", "within"): f"Within a point of `{BASE}`, with corrected class priors too",
-    ("", ""): _UNKNOWN,
+    ("", ""): f"Not told apart from `{BASE}` by these runs",
     ("", "worse"): f"Worse than `{BASE}` with corrected class priors only",
     ("worse", ""): f"Worse than `{BASE}` in balanced accuracy; with corrected class priors no loss is shown",
     ("worse", "worse"): f"Worse than `{BASE}`, with corrected class priors too",
@@ -36,7 +40,24 @@ Verdicts = Mapping[str, Mapping[str, Any]]
 Costs = Mapping[str, tuple[float, float, float]]
 
 
-def write_guide(document: Document, rows: Any, costs: Costs, *, measured: str = "", tuning: Any = None) -> None:
+@dataclass(frozen=True)
+class Kind:
+    """What is concluded of a method.
+
+    Attributes:
+        text: In words, without a full stop.
+        rank: Its place in a list of all, the best first.
+        judged: Whether anything is concluded.
+    """
+
+    text: str
+    rank: int
+    judged: bool = True
+
+
+def write_guide(
+    document: Document, rows: Any, costs: Costs, *, command: str, measured: str = "", tuning: Any = None
+) -> None:
     """Add the guide to a document: what the rows show, a table that can be sorted, and a card for every method.
 
     Rows of several protocols or data sets are several guides, one after another; those without ``erm`` are left out.
@@ -44,28 +65,41 @@ def write_guide(document: Document, rows: Any, costs: Costs, *, measured: str = 
     Args:
         document: Where it goes.
         rows: What ``results.read`` returned.
-        costs: For methods, the time of a training step relative to that of ``erm``, with its quartiles.
+        costs: For methods, the time of a training step relative to that of ``erm``, with the least and the most of all
+            rounds that it was measured in.
+        command: The command that the rows are of; a card adds method and preset.
         measured: The machine that the costs were measured on.
         tuning: What ``read_tuning`` returned of the file beside the rows.
+
+    Raises:
+        DataError: A row has no protocol, data or experiment.
     """
+    if lacking := int(rows[["experiment", "protocol", "data"]].isna().any(axis=1).sum()):
+        raise DataError(f"{lacking} of {len(rows)} rows have no experiment, protocol or data, so nobody knows of what")
     rows = rows[rows.groupby(["experiment", "protocol", "data"])["method"].transform(lambda own: (own == BASE).any())]
     for comparison in compare_rows(rows, Asked(baseline=BASE), tuning) if len(rows) else ():
-        _write(document, comparison, costs, measured, tuning)
+        _write(document, comparison, costs, command, measured, tuning)
 
 
-def _write(document: Document, comparison: Comparison, costs: Costs, measured: str, tuning: Any) -> None:
+def _write(document: Document, comparison: Comparison, costs: Costs, command: str, measured: str, tuning: Any) -> None:
     table, found, early = comparison.table, comparison.contrasts, not_trained(comparison.table)
     verdicts: dict[str, dict[str, Any]] = {metric: {} for metric in METRICS}
     for row in found.itertuples():
         verdicts[str(row.metric)][str(row.method)] = row
-    methods = sorted(dict.fromkeys(table["method"]), key=lambda m: -table[table["method"] == m][_RAW].mean())
-    document.text(f"{plain(comparison.head)}. {' '.join(tuning_of(methods, tuning))} A cut is a run of its own seed: "
-                  "its own training images and class order.")  # fmt: skip
+    means = table.groupby("method")[_RAW].mean().fillna(-math.inf)
+    methods = sorted(dict.fromkeys(table["method"]), key=lambda method: -means[method])
+    document.text(f"{plain(comparison.head)}. {' '.join(tuning_of(methods, tuning))} {_varied(table)}")
     document.heading("What these runs show")
-    kinds = {method: _kind(method, verdicts) for method in methods if method != BASE}
+    kinds = {method: _kind(method, table, verdicts) for method in methods if method != BASE}
+    if any(kind.judged for kind in kinds.values()):
+        document.text(
+            "Two verdicts on each method, on balanced accuracy as it is and with corrected class priors: paired t "
+            f"tests at {100 * LEVEL:g} % over seeds, each corrected for all {len(kinds)} methods (Holm). *Within a "
+            "point* is shown by two one-sided t tests, corrected alike."
+        )
     document.bullets([
-        f"{kind}: {', '.join(f'`{method}`' for method in methods if kinds.get(method) == kind)}"
-        for kind in (*_KINDS.values(), _FEW) if kind in kinds.values()
+        f"{kind.text}: {', '.join(f'`{method}`' for method in methods if kinds.get(method) == kind)}"
+        for kind in sorted(set(kinds.values()), key=lambda kind: (kind.rank, kind.text))
     ])  # fmt: skip
     notes = unfinished(table)
     if BASE in early:
@@ -74,26 +108,56 @@ def _write(document: Document, comparison: Comparison, costs: Costs, measured: s
         document.bullets([plain(note) for note in notes])
     document.heading("All methods")
     document.text(
-        "Test recall in % at the last epoch: mean over cuts, with a 95 % t interval. *prior-corr.* is balanced "
+        "Test recall in % at the last epoch: mean over runs, with a 95 % t interval. *prior-corr.* is balanced "
         "accuracy after a cross-fitted correction of the class priors: a method that only moved a threshold has no "
         f"more of it than `{BASE}`. *cost* is the time of a training step relative to `{BASE}`, without what is done "
-        f"between epochs, in later phases or after training{f' ({plain(measured)})' if measured else ''}."
+        f"between epochs or in later phases{f' ({plain(measured)})' if measured else ''}; 1 where it is within "
+        f"{100 * COST:g} % of it, or where the rounds of the measurement do not agree."
     )
     document.table(_wide(methods, methods_of(table), costs), sortable=True)
     for method in methods:
-        _card(document, method, table, kinds, costs)
+        _card(document, method, table, kinds, costs, command)
 
 
-def _kind(method: str, verdicts: Verdicts) -> str:
-    """Return what the two verdicts mean together; few cuts are no ground for any."""
-    rows = [row for metric in (_RAW, _CORRECTED) if (row := verdicts[metric].get(method)) and row.n >= CUTS]
+def _varied(table: Any) -> str:
+    """Return what differs between the runs of a method, of which their intervals are."""
+    match table["vary"].unique().tolist() if "vary" in table else []:
+        case ["cut"]:
+            return "Each seed is a cut of its own: other training images and another class order."
+        case ["init"]:
+            return (
+                "All runs are of one cut: intervals are over initial weights and draws, and tell nothing of other cuts."
+            )
+        case _:
+            return "What a seed varies is not known of all rows."
+
+
+def _kind(method: str, table: Any, verdicts: Verdicts) -> Kind:
+    """Return what the two verdicts mean together; few runs, and networks that are no result, are no ground for any."""
+    last = len(_KINDS)
+    if {method, BASE} & _collapsed(table):
+        return Kind(_COLLAPSED, last, judged=False)
+    seeds = [set(table.loc[table["method"] == name, "seed"]) for name in (method, BASE)]
+    if len(seeds[0] & seeds[1]) < RUNS:
+        return Kind(_FEW, last + 2, judged=False)
+    rows = [row for metric in (_RAW, _CORRECTED) if (row := verdicts[metric].get(method)) and row.n >= RUNS]
     if len(rows) < 2:
-        return _FEW
-    raw, corrected = (row.verdict.replace(",", "").split()[0] for row in rows)
-    if raw == corrected == "within":
-        return _KINDS[raw, corrected]
-    clear = [word if word in ("better", "worse") else "" for word in (raw, corrected)]
-    return _KINDS[clear[0], clear[1]]
+        return Kind(_MISSING, last + 1, judged=False)
+    words = [row.verdict.replace(",", "").split()[0] for row in rows]
+    if words != ["within", "within"]:
+        words = [word if word in ("better", "worse") else "" for word in words]
+    small = [name for name, row in zip(("raw", "corrected"), rows, strict=True) if "by less than" in row.verdict]
+    clear = sum(word in ("better", "worse") for word in words)
+    which = "" if len(small) == clear else f" ({' and '.join(small)})"
+    rank = list(_KINDS).index((words[0], words[1]))
+    return Kind(_KINDS[words[0], words[1]] + (f", by less than a point{which}" if small else ""), rank)
+
+
+def _collapsed(table: Any) -> set[str]:
+    """Return the methods of which a run predicts one class."""
+    if "test_predicted_classes" not in table:
+        return set()
+    return set(table.loc[table["test_predicted_classes"] == 1, "method"])
 
 
 def _wide(methods: list[str], numbers: Any, costs: Costs) -> Any:
@@ -102,28 +166,29 @@ def _wide(methods: list[str], numbers: Any, costs: Costs) -> Any:
     rows = []
     for method in methods:
         own = numbers[numbers["method"] == method].set_index("metric")
-        cells: dict[str, Any] = {"method": method, "cuts": int(own["runs"].max())}
+        cells: dict[str, Any] = {"method": method, "runs": int(own["runs"].max())}
         for metric in (metric for metric in SHOWN if metric in own.index):
             mean, low, high, runs = own.loc[metric, ["mean", "low", "high", "runs"]]
-            cells[metric] = _interval(mean, *((low, high) if runs >= CUTS else (math.nan, math.nan)))
+            cells[metric] = _interval(mean, *((low, high) if runs >= RUNS else (math.nan, math.nan)))
         rows.append({**cells, "cost": _cost(costs[method]) if method in costs else "-"})
     return pd.DataFrame(rows)
 
 
 def _cost(cost: tuple[float, float, float]) -> str:
-    """Return a relative cost, where the rounds that it was measured in agree that it is none of 1."""
-    value, low, high = cost
-    return "1" if low <= 1 <= high else f"{value:.2f}"
+    """Return a relative cost, or 1 where it is near to 1 or on both sides of it."""
+    value, least, most = cost
+    return "1" if least <= 1 <= most or abs(value - 1) < COST else f"{value:.2f}"
 
 
-def _card(document: Document, method: str, table: Any, kinds: Mapping[str, str], costs: Costs) -> None:
+def _card(document: Document, method: str, table: Any, kinds: Mapping[str, Kind], costs: Costs, command: str) -> None:
     """Add what a method is, what to expect of it, and when to use it."""
     document.heading(plain(method))
     known = layers.names("methods")
     if method in known:
         document.text(f"{known[method][0].upper()}{known[method][1:]}.")
         document.bullets([about(family, name) for family, name in components_of(method)])
-        document.code(f"python -m divaug.recipes.cifar_lt --method {method}")
+        presets = table["preset"].unique() if "preset" in table else ()
+        document.code(f"{command} --method {method}{f' --preset {presets[0]}' if len(presets) == 1 else ''}")
     document.bullets([*_expected(method, table, costs), *_advice(method, table, kinds)])
 
 
@@ -133,39 +198,39 @@ def _expected(method: str, table: Any, costs: Costs) -> list[str]:
     for title, column in shown.items():
         values = (100 * own[column].dropna()).tolist() if column in own else []
         if values:
-            ends = t_interval(values) if len(values) >= CUTS else (math.nan, math.nan)  # of two it tells nothing
+            ends = t_interval(values) if len(values) >= RUNS else (math.nan, math.nan)  # of two it tells nothing
             parts.append(f"{title} {_interval(sum(values) / len(values), *ends)}")
-    lines = [f"Expected ({len(own)} {'cut' if len(own) == 1 else 'cuts'}): {', '.join(parts)}."]
+    lines = [f"Expected ({len(own)} {'run' if len(own) == 1 else 'runs'}): {', '.join(parts)}."]
     if method in costs and method != BASE and (cost := _cost(costs[method])) != "1":
         lines.append(f"Cost: {cost} times the step of `{BASE}`.")
     return lines
 
 
-def _advice(method: str, table: Any, kinds: Mapping[str, str]) -> list[str]:
+def _advice(method: str, table: Any, kinds: Mapping[str, Kind]) -> list[str]:
     """Return when to use a method and when not, as far as its intervals say; they hold for all cards together."""
     if method == BASE:
-        return ["Use it as the baseline, and with corrected class priors where their shares in use are known."]
+        return ["Use it as the baseline, and with corrected class priors where the class shares in use are known."]
     kind, early = kinds[method], not_trained(table)
-    if kind == _FEW:
-        return [f"{_FEW}."]
-    lines = [f"{kind}."]
+    lines = [f"{kind.text}."]
+    if not kind.judged:
+        return lines
     if low := {name: early[name] for name in (method, BASE) if name in early}:
-        shown = " and ".join(f"`{name}` {share:.0f} %" for name, share in low.items())
-        lines.append(f"Not trained to the end ({shown} of their tail's training images): more epochs may change it.")
-    if kind == _KINDS["better", ""]:
+        shown = " and ".join(f"`{name}` recognises {share:.0f} %" for name, share in low.items())
+        lines.append(f"Perhaps too few epochs ({shown} of its tail's training images): more may change this.")
+    if kind.text == _KINDS["better", ""]:
         cheaper = f"`divaug posthoc RUN --method logit_adjustment` on finished `{BASE}` runs trains nothing: try it."
         lines.append(cheaper)
     tests = len(_GROUPS) * (table["method"].nunique() - 1)  # all that the cards look at
     for group, column in _GROUPS.items():
         paired = paired_differences(table, column, method, BASE) if column in table else []
-        if len(paired) < CUTS or not spread(paired) > 0:
+        if len(paired) < RUNS or not spread(paired) > 0:
             continue
         low, high = t_interval(paired, confidence=1 - LEVEL / tests)
         span = _interval(sum(paired) / len(paired), low, high, signed=True)
         if low > 0:
             lines.append(f"For {group} classes: {span} points over `{BASE}`.")
         if high < 0:
-            lines.append(f"Not where {group} classes matter most: they lose {span} points against `{BASE}`.")
+            lines.append(f"Not where {group} classes matter most: {span} points against `{BASE}`.")
     return lines
 
 

@@ -140,7 +140,7 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
         each = (f"{name} {found[name]} [{100 * low:.0f}, {100 * high:.0f} %]" for name, (low, high) in spans.items())
         of = "these classes together" if len(few) > 1 else classes[few[0]]
         images = "image" if rare == 1 else "images"
-        notes.append(f"found of the {rare} tested {images} of {of}, by method: {', '.join(each)}")
+        notes.append(f"of the {rare} tested {images} of {of} each method found: {', '.join(each)}")
     never = int((dealt.fold < 0).sum())
     if never:
         notes.append(f"{never} images are in every fold's training part: their class or group allows no other")

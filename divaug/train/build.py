@@ -184,9 +184,11 @@ def _check_early(model: Network, images: Float[Tensor, "B ch H W"], size: int) -
     try:
         with torch.no_grad(), evaluating(model):
             model.features(shrunk(images, size))
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         name = type(model.backbone).__name__
-        raise ConfigError(f"early-size {size}: {name} takes no images of another size ({error}); drop it") from error
+        raise ConfigError(f"early-size {size}: {name} fails on images of this size ({error}); drop it") from error
 
 
 def loader_of(config: Config, data: Data, part: Part, device: torch.device) -> Loader:

@@ -81,7 +81,7 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
         for method, folds in pooled.items()
     }
     assert any(
-        "found of the 8 tested images of kind 3, by method" in note
+        "of the 8 tested images of kind 3 each method found: " in note
         and all(f"{method} {n} [" in note for method, n in found.items())
         for note in card["notes"]
     )
@@ -356,7 +356,9 @@ def test_a_class_that_is_never_tested_is_said_to_be_unknown(cells, tmp_path, cap
     notes = json.loads((tmp_path / "models" / "few" / "model.json").read_text())["card"]["notes"]
     assert "classes of which no image was tested, so that nothing is known of their recall: kind 3" in notes
     few = "fewer than 20 tested images, so no method is chosen by them: kind 0 (12), kind 1 (12), kind 2 (3)"
-    assert few in notes and any("found of the 27 tested images of these classes together" in note for note in notes)
+    assert few in notes and any(
+        "of the 27 tested images of these classes together each method found" in note for note in notes
+    )
     assert predict.main([str(tmp_path / "models" / "few"), rows[0][0]]) == 0
     told = capsys.readouterr().err
     assert "note: classes never tested, so nothing is known of how well they are found: kind 3\n" in told

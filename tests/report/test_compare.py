@@ -232,3 +232,16 @@ def test_only_the_named_contrasts_are_tested_and_corrected_for():
     assert every.contrasts["method"].tolist() == ["cmo", "ros"] and named.contrasts["method"].tolist() == ["cmo"]
     assert (named.contrasts["p_holm"] == named.contrasts["p"]).all()
     assert (every.contrasts["p_holm"] > every.contrasts["p"]).any()
+
+
+def test_a_named_method_that_is_the_baseline_of_another_protocol_stops_nothing():
+    """Of protocol q there is no erm, so cmo is its baseline, which is compared with nothing."""
+    rows = pd.DataFrame([
+        {"experiment": "e", "protocol": protocol, "data": "d", "method": method, "seed": seed, "epochs": 9,
+         "test_bal_acc": 0.5 + step * 0.02 + 0.001 * ((3 * seed + step) % 5)}
+        for protocol, methods in (("p", ("erm", "cmo")), ("q", ("cmo", "ros")))
+        for step, method in enumerate(methods) for seed in range(5)
+    ])  # fmt: skip
+    p, q = compare_rows(rows, Asked(named=("cmo",)))
+    assert p.contrasts["method"].tolist() == ["cmo"] and not len(q.contrasts)
+    assert "No run of cmo beside cmo: nothing is tested." in q.text

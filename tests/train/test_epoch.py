@@ -122,7 +122,7 @@ def test_images_that_are_not_square_keep_their_shape():
         ({"early_size": 8}, "early-size must be less than the images' 8 pixels"),
         ({"early_size": 3}, "early-size must be >= 4"),
         ({"early_size": 6, "early_frac": 1.0}, r"early-frac must lie in \(0, 1\)"),
-        ({"early_size": 4, "model": "agarap_cnn"}, "early-size 4: AgarapCNN takes no images of another size"),
+        ({"early_size": 4, "model": "agarap_cnn"}, "early-size 4: AgarapCNN fails on images of this size"),
     ],
 )
 def test_an_early_size_that_makes_no_sense_is_refused(keys, said, tmp_path):
