@@ -42,8 +42,9 @@ def main() -> None:
     write(__file__, records)
 
 
-def steps_of(method: str) -> Callable[[], Any]:
-    config = divaug.configure(dataset="cifar10", preset="sprint", method=method, epochs=EPOCHS, threads=1)
+def steps_of(method: str, preset: str = "sprint", **more: Any) -> Callable[[], Any]:
+    """Return work: four steps of a method in the middle of training."""
+    config = divaug.configure(dataset="cifar10", preset=preset, method=method, epochs=EPOCHS, threads=1, **more)
     data = made()
     config = resolve(config, data)
     built = build(config, data)

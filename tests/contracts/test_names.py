@@ -46,7 +46,7 @@ METHODS = [
 def test_every_family_has_the_names_it_should():
     assert {family: list(registry.entries()) for family, registry in REGISTRIES.items()} == EXPECTED
     assert sorted(names("methods")) == METHODS
-    assert sorted(names("presets")) == ["fast", "fast_v1", "paper", "sprint", "timm"]
+    assert sorted(names("presets")) == ["fast", "fast_v1", "long", "paper", "sprint", "timm"]
 
 
 @pytest.mark.parametrize(
