@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, permutation_test, ttest_1samp
+from scipy.stats import binomtest, nct, permutation_test, t, ttest_1samp
 
-from divaug.base.stats import equivalence_p, holm, sign_flip_interval, sign_flip_p, t_p, wilson_interval
+from divaug.base.stats import equivalence_p, holm, runs_needed, sign_flip_interval, sign_flip_p, t_p, wilson_interval
 
 
 @settings(max_examples=30, deadline=None)
@@ -100,3 +100,12 @@ def test_t_and_equivalence_against_scipy():
     )
     with pytest.raises(ValueError, match="margin must be above 0"):
         equivalence_p(values, 0.0)
+
+
+@pytest.mark.parametrize("sd", [0.02, 0.3, 1.0, 2.5])
+@pytest.mark.parametrize("power", [0.8, 0.95])
+def test_runs_needed_are_the_first_whose_t_test_has_the_power(sd, power):
+    def has(n):
+        return nct.sf(t.ppf(0.975, n - 1), n - 1, 0.7 * np.sqrt(n) / sd) >= power
+
+    assert runs_needed(sd, 0.7, power=power) == next(n for n in range(2, 500) if has(n))
