@@ -1,4 +1,4 @@
-"""What every benchmark shares: interleaved rounds, ratios of medians with their spread, and one JSON a question.
+"""What every benchmark shares: interleaved rounds, median ratios with their spread, and one JSON a question.
 
 Works of a question alternate, each round in another order, so that a busy machine slows them alike. A ratio is the
 median of the rounds' ratios. CPU seconds stand beside wall seconds: a work that waits for threads that spin looks fast.

@@ -185,8 +185,10 @@ def _compared(parts: Sequence[_Part], asked: Asked) -> list[Comparison]:
         else:
             found = contrasts(part.table[:0], margin=asked.margin)
             without = asked.baseline not in (None, *here)
-            missing = asked.baseline if without else f"{', '.join(asked.named)} beside {base}"
-            notes.append(f"No run of {missing}: nothing is tested.")
+            why = f"No run of {asked.baseline}" if without else f"No run of {', '.join(asked.named)}"
+            if not without and base in asked.named:
+                why = f"{base} is the baseline here"
+            notes.append(f"{why}: nothing is tested.")
         notes += unfinished(part.table)
         comparisons.append(Comparison(part.name, part.head, part.table, found, notes, part.runs, asked))
     return comparisons

@@ -25,17 +25,18 @@ _MISSING = "Balanced accuracy is missing, raw or with corrected class priors, so
 _COLLAPSED = f"A run of it or of `{BASE}` predicts one class, so nothing is concluded"
 # What the verdicts on balanced accuracy, raw and with corrected class priors, mean together; the best first.
 _KINDS = {
-    ("better", "better"): f"Better than `{BASE}`, with corrected class priors too",
-    ("better", ""): f"Better than `{BASE}` in balanced accuracy; with corrected class priors no gain is shown",
-    ("better", "worse"): f"Better than `{BASE}` in balanced accuracy, and worse with corrected class priors",
-    ("", "better"): f"Better than `{BASE}` with corrected class priors only",
-    ("worse", "better"): f"Worse than `{BASE}` in balanced accuracy, and better with corrected class priors",
+    ("better", "better"): f"Better than `{BASE}`{{r}}, with corrected class priors too{{c}}",
+    ("better", ""): f"Better than `{BASE}` in balanced accuracy{{r}}; with corrected class priors no gain is shown",
+    ("better", "worse"): f"Better than `{BASE}` in balanced accuracy{{r}}, and worse with corrected class priors{{c}}",
+    ("", "better"): f"Better than `{BASE}` with corrected class priors only{{c}}",
+    ("worse", "better"): f"Worse than `{BASE}` in balanced accuracy{{r}}, and better with corrected class priors{{c}}",
     ("within", "within"): f"Within a point of `{BASE}`, with corrected class priors too",
     ("", ""): f"Not told apart from `{BASE}` by these runs",
-    ("", "worse"): f"Worse than `{BASE}` with corrected class priors only",
-    ("worse", ""): f"Worse than `{BASE}` in balanced accuracy; with corrected class priors no loss is shown",
-    ("worse", "worse"): f"Worse than `{BASE}`, with corrected class priors too",
+    ("", "worse"): f"Worse than `{BASE}` with corrected class priors only{{c}}",
+    ("worse", ""): f"Worse than `{BASE}` in balanced accuracy{{r}}; with corrected class priors no loss is shown",
+    ("worse", "worse"): f"Worse than `{BASE}`{{r}}, with corrected class priors too{{c}}",
 }
+_MOVED = list(_KINDS).index(("better", ""))  # what a moved threshold may give
 Verdicts = Mapping[str, Mapping[str, Any]]
 Costs = Mapping[str, tuple[float, float, float]]
 
@@ -75,7 +76,9 @@ def write_guide(
         DataError: A row has no protocol, data or experiment.
     """
     if lacking := int(rows[["experiment", "protocol", "data"]].isna().any(axis=1).sum()):
-        raise DataError(f"{lacking} of {len(rows)} rows have no experiment, protocol or data, so nobody knows of what")
+        raise DataError(
+            f"{lacking} of {len(rows)} rows have no experiment, protocol or data, so it is not known what they are of"
+        )
     rows = rows[rows.groupby(["experiment", "protocol", "data"])["method"].transform(lambda own: (own == BASE).any())]
     for comparison in compare_rows(rows, Asked(baseline=BASE), tuning) if len(rows) else ():
         _write(document, comparison, costs, command, measured, tuning)
@@ -92,10 +95,11 @@ def _write(document: Document, comparison: Comparison, costs: Costs, command: st
     document.heading("What these runs show")
     kinds = {method: _kind(method, table, verdicts) for method in methods if method != BASE}
     if any(kind.judged for kind in kinds.values()):
+        tested = int(found.groupby("metric")["p"].count().max())
         document.text(
             "Two verdicts on each method, on balanced accuracy as it is and with corrected class priors: paired t "
-            f"tests at {100 * LEVEL:g} % over seeds, each corrected for all {len(kinds)} methods (Holm). *Within a "
-            "point* is shown by two one-sided t tests, corrected alike."
+            f"tests at {100 * LEVEL:g} % over seeds, each corrected for the {tested} methods that have one (Holm). "
+            "*Within a point* is shown by two one-sided t tests, corrected alike."
         )
     document.bullets([
         f"{kind.text}: {', '.join(f'`{method}`' for method in methods if kinds.get(method) == kind)}"
@@ -103,7 +107,7 @@ def _write(document: Document, comparison: Comparison, costs: Costs, command: st
     ])  # fmt: skip
     notes = unfinished(table)
     if BASE in early:
-        notes.append(f"{BASE} is one of them, so that every difference from it may be another with more epochs.")
+        notes.append(f"{BASE} is one of them, so every difference from it may change with more epochs.")
     if notes:
         document.bullets([plain(note) for note in notes])
     document.heading("All methods")
@@ -112,7 +116,7 @@ def _write(document: Document, comparison: Comparison, costs: Costs, command: st
         "accuracy after a cross-fitted correction of the class priors: a method that only moved a threshold has no "
         f"more of it than `{BASE}`. *cost* is the time of a training step relative to `{BASE}`, without what is done "
         f"between epochs or in later phases{f' ({plain(measured)})' if measured else ''}; 1 where it is within "
-        f"{100 * COST:g} % of it, or where the rounds of the measurement do not agree."
+        f"{100 * COST:g} % of it, and *unsure* where the rounds of the measurement do not agree on which side it is."
     )
     document.table(_wide(methods, methods_of(table), costs), sortable=True)
     for method in methods:
@@ -135,10 +139,13 @@ def _varied(table: Any) -> str:
 def _kind(method: str, table: Any, verdicts: Verdicts) -> Kind:
     """Return what the two verdicts mean together; few runs, and networks that are no result, are no ground for any."""
     last = len(_KINDS)
-    if {method, BASE} & _collapsed(table):
+    own, theirs = (table[table["method"] == name].set_index("seed") for name in (method, BASE))
+    shared = own.index.intersection(theirs.index)
+    if "test_predicted_classes" in table and any(
+        (runs.loc[shared, "test_predicted_classes"] == 1).any() for runs in (own, theirs)
+    ):
         return Kind(_COLLAPSED, last, judged=False)
-    seeds = [set(table.loc[table["method"] == name, "seed"]) for name in (method, BASE)]
-    if len(seeds[0] & seeds[1]) < RUNS:
+    if len(shared) < RUNS:
         return Kind(_FEW, last + 2, judged=False)
     rows = [row for metric in (_RAW, _CORRECTED) if (row := verdicts[metric].get(method)) and row.n >= RUNS]
     if len(rows) < 2:
@@ -146,18 +153,9 @@ def _kind(method: str, table: Any, verdicts: Verdicts) -> Kind:
     words = [row.verdict.replace(",", "").split()[0] for row in rows]
     if words != ["within", "within"]:
         words = [word if word in ("better", "worse") else "" for word in words]
-    small = [name for name, row in zip(("raw", "corrected"), rows, strict=True) if "by less than" in row.verdict]
-    clear = sum(word in ("better", "worse") for word in words)
-    which = "" if len(small) == clear else f" ({' and '.join(small)})"
-    rank = list(_KINDS).index((words[0], words[1]))
-    return Kind(_KINDS[words[0], words[1]] + (f", by less than a point{which}" if small else ""), rank)
-
-
-def _collapsed(table: Any) -> set[str]:
-    """Return the methods of which a run predicts one class."""
-    if "test_predicted_classes" not in table:
-        return set()
-    return set(table.loc[table["test_predicted_classes"] == 1, "method"])
+    raw, corrected = (" by less than a point" if "by less than" in row.verdict else "" for row in rows)
+    both = words[0], words[1]
+    return Kind(_KINDS[both].format(r=raw, c=corrected), list(_KINDS).index(both))
 
 
 def _wide(methods: list[str], numbers: Any, costs: Costs) -> Any:
@@ -175,9 +173,9 @@ def _wide(methods: list[str], numbers: Any, costs: Costs) -> Any:
 
 
 def _cost(cost: tuple[float, float, float]) -> str:
-    """Return a relative cost, or 1 where it is near to 1 or on both sides of it."""
+    """Return a relative cost: 1 where it is near to 1, unsure where its rounds are on both sides of 1."""
     value, least, most = cost
-    return "1" if least <= 1 <= most or abs(value - 1) < COST else f"{value:.2f}"
+    return "1" if abs(value - 1) < COST else f"{value:.2f}{' (unsure)' if least <= 1 <= most else ''}"
 
 
 def _card(document: Document, method: str, table: Any, kinds: Mapping[str, Kind], costs: Costs, command: str) -> None:
@@ -216,8 +214,8 @@ def _advice(method: str, table: Any, kinds: Mapping[str, Kind]) -> list[str]:
         return lines
     if low := {name: early[name] for name in (method, BASE) if name in early}:
         shown = " and ".join(f"`{name}` recognises {share:.0f} %" for name, share in low.items())
-        lines.append(f"Perhaps too few epochs ({shown} of its tail's training images): more may change this.")
-    if kind.text == _KINDS["better", ""]:
+        lines.append(f"Perhaps too few epochs ({shown} of its tail's training images): more epochs may change this.")
+    if kind.rank == _MOVED:
         cheaper = f"`divaug posthoc RUN --method logit_adjustment` on finished `{BASE}` runs trains nothing: try it."
         lines.append(cheaper)
     tests = len(_GROUPS) * (table["method"].nunique() - 1)  # all that the cards look at

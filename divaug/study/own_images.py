@@ -136,11 +136,13 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
         notes.append(f"fewer than {JUDGED} tested images, so no method is chosen by them: {named}")
         rare = int(tested[few].sum())
         found = {one.name: int(np.diag(one.matrix)[few].sum()) for one in choice.candidates}
-        spans = {name: wilson_interval(right / rare, rare) for name, right in found.items()}
-        each = (f"{name} {found[name]} [{100 * low:.0f}, {100 * high:.0f} %]" for name, (low, high) in spans.items())
+        ends = {name: wilson_interval(right / rare, rare) for name, right in found.items()}
+        each = (
+            f"{name} found {found[name]} [{100 * low:.0f}, {100 * high:.0f} %]" for name, (low, high) in ends.items()
+        )
         of = "these classes together" if len(few) > 1 else classes[few[0]]
         images = "image" if rare == 1 else "images"
-        notes.append(f"of the {rare} tested {images} of {of} each method found: {', '.join(each)}")
+        notes.append(f"of the {rare} tested {images} of {of}, {', '.join(each)}")
     never = int((dealt.fold < 0).sum())
     if never:
         notes.append(f"{never} images are in every fold's training part: their class or group allows no other")

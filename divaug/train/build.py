@@ -180,7 +180,7 @@ def _build(config: Config, data: Data, undo: ExitStack) -> Built:
 
 
 def _check_early(model: Network, images: Float[Tensor, "B ch H W"], size: int) -> None:
-    """Refuse an early size where the network takes images of one size only, as those with a hidden layer do."""
+    """Refuse an early size that the network fails on: those with a hidden layer take images of one size only."""
     try:
         with torch.no_grad(), evaluating(model):
             model.features(shrunk(images, size))

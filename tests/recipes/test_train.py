@@ -81,8 +81,8 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
         for method, folds in pooled.items()
     }
     assert any(
-        "of the 8 tested images of kind 3 each method found: " in note
-        and all(f"{method} {n} [" in note for method, n in found.items())
+        "of the 8 tested images of kind 3, erm found " in note
+        and all(f"{method} found {n} [" in note for method, n in found.items())
         for note in card["notes"]
     )
     page = (model / "report" / "index.html").read_text()
@@ -357,7 +357,7 @@ def test_a_class_that_is_never_tested_is_said_to_be_unknown(cells, tmp_path, cap
     assert "classes of which no image was tested, so that nothing is known of their recall: kind 3" in notes
     few = "fewer than 20 tested images, so no method is chosen by them: kind 0 (12), kind 1 (12), kind 2 (3)"
     assert few in notes and any(
-        "of the 27 tested images of these classes together each method found" in note for note in notes
+        "of the 27 tested images of these classes together, erm found" in note for note in notes
     )
     assert predict.main([str(tmp_path / "models" / "few"), rows[0][0]]) == 0
     told = capsys.readouterr().err
@@ -504,5 +504,5 @@ def test_a_promised_specificity_that_thresholds_of_all_classes_break_is_said_to_
 
 
 def _promised(folder):
-    """Return the sensitivities that a model folder promises."""
+    """Return what a model folder promises."""
     return json.loads((folder / "model.json").read_text())["decision"]["promised"]

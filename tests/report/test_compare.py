@@ -244,4 +244,4 @@ def test_a_named_method_that_is_the_baseline_of_another_protocol_stops_nothing()
     ])  # fmt: skip
     p, q = compare_rows(rows, Asked(named=("cmo",)))
     assert p.contrasts["method"].tolist() == ["cmo"] and not len(q.contrasts)
-    assert "No run of cmo beside cmo: nothing is tested." in q.text
+    assert "cmo is the baseline here: nothing is tested." in q.text

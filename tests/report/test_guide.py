@@ -9,7 +9,7 @@ from divaug.report.document import Document
 from divaug.report.guide import write_guide
 
 NOISE = np.array([0.001, -0.002, 0.0015, -0.0005, 0.002, -0.002])
-# method: its points over erm raw, with corrected priors, of head and of tail classes; its cuts
+# method: its points over erm raw, with corrected priors, of head and of tail classes; its runs
 MADE = {
     "erm": (0, 0, 0, 0, 6), "cmo": (5, 4, 0, 9, 6), "logit_adjusted": (6, 0, -4, 12, 6), "ldam": (0, 3, 0, 0, 6),
     "rus": (-5, -6, -9, 0, 6), "focal": (0, 0, 0, 0, 6), "cutmix": (-7, -8, 0, 0, 6), "vs": (20, 20, 20, 20, 2),
@@ -66,8 +66,8 @@ def test_the_table_has_means_with_intervals_and_costs(text):
     # t of 5 degrees of freedom: 2.571 * sd / sqrt(6), of the noise in points
     half = 2.5706 * 110 * NOISE.std(ddof=1) / np.sqrt(6)
     assert rows["cmo"][2] == f"65.0 \\[{65 - half:.1f}, {65 + half:.1f}\\]" and rows["cmo"][-1] == "1.25 |"
-    assert rows["vs"][1] == "2" and "[" not in rows["vs"][2]  # two cuts give no interval
-    assert rows["vs"][-1] == "1 |" == rows["ros"][-1]  # its rounds lie on both sides; it is within 5 %
+    assert rows["vs"][1] == "2" and "[" not in rows["vs"][2]  # two runs give no interval
+    assert rows["vs"][-1] == "1.10 (unsure) |" and rows["ros"][-1] == "1 |"  # rounds on both sides; within 5 %
     assert rows["rus"][-1] == "- |"
 
 
@@ -139,8 +139,11 @@ def test_a_network_that_predicts_one_class_has_no_verdict(tmp_path):
     text, none = written(rows, tmp_path), "A run of it or of `erm` predicts one class, so nothing is concluded"
     assert f"- {none}: `cmo`" in text and f"- {none}." in card(text, "cmo") and "Worse" not in card(text, "cmo")
     assert none not in card(text, "ros")
-    rows.loc[rows["method"] == "erm", "test_predicted_classes"] = 1
+    alone = (rows["method"] == "erm") & (rows["seed"] == 3)
+    rows.loc[alone, "test_predicted_classes"] = 1
     assert none in card(written(rows, tmp_path), "ros")
+    text = written(rows[(rows["method"] != "ros") | (rows["seed"] < 3)], tmp_path)  # a seed that ros does not have
+    assert none not in card(text, "ros") and "erm, seed 3, predicts one class" in text
 
 
 def test_a_small_difference_is_said_to_be_small(tmp_path):
@@ -152,9 +155,14 @@ def test_a_small_difference_is_said_to_be_small(tmp_path):
         rows.loc[own, "test_bal_acc"] += 0.004 + tilt[own]
         rows.loc[own, "test_prior_corrected_bal_acc"] += corrected + tilt[own]
     text = written(rows, tmp_path)
-    better = "- Better than `erm`, with corrected class priors too, by less than a point"
-    assert f"{better}: `cmo`\n" in text and f"{better} (raw): `ros`\n" in text
-    assert "corrected for all 2 methods (Holm)" in text
+    small = " by less than a point"
+    assert f"- Better than `erm`{small}, with corrected class priors too{small}: `cmo`\n" in text
+    assert f"- Better than `erm`{small}, with corrected class priors too: `ros`\n" in text
+    assert "corrected for the 2 methods that have one (Holm)" in text
+    rows.loc[rows["method"] == "cmo", "test_prior_corrected_bal_acc"] -= 0.004 + 0.02 * (rows["seed"] % 2)
+    text = written(rows, tmp_path)
+    moved = f"Better than `erm` in balanced accuracy{small}; with corrected class priors no gain is shown"
+    assert f"- {moved}: `cmo`\n" in text and "trains nothing: try it" in card(text, "cmo")
 
 
 def test_what_a_seed_varies_is_read_from_the_rows_and_the_preset_too(tmp_path):
