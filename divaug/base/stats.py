@@ -89,7 +89,7 @@ def sign_flip_interval(
     return float(means[beyond - 1]), float(means[-beyond])
 
 
-# Every run computes one of these, and scipy.stats takes a second longer to import than scipy.special.
+# Every comparison needs one of these, and scipy.stats takes a second longer to import than scipy.special.
 def t_quantile(share: float, df: int) -> float:
     """Return the value below which a share of Student's t distribution lies.
 
