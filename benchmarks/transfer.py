@@ -1,7 +1,7 @@
 """Do pretrained weights help on few images? A network trained on CIFAR-10, on blood cells, against one from scratch.
 
 For each of ten grouped splits (a fifth of the slides is held out): from scratch and from the weights, as long as each
-other, for 150 and for 1,000 steps; and a new head on the frozen network. The measure is the mean recall of the eight
+other, for 150 and for 1,000 steps; and a new head on the frozen network. The measure is the mean recall of the seven
 kinds of cells on held-out slides, at the last step. Rows go to ``benchmarks/results/transfer.csv`` as they are made;
 what has a row is not run again.
 

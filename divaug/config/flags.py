@@ -127,10 +127,11 @@ def parse(
         tables["config"] = layers.read_toml(source)
         for item in tables["config"].get("import", ()):
             add_import(item)
-    elif positional and "path" not in flags:
-        raise ConfigError(f"the argument {positional[0].upper()} is missing: {positional[1]}")
     if given.get("smoke"):
         tables["flags"] = {**(smoke or {}), **flags}
+    said = (flags, tables["env"], tables.get("config", {}))
+    if positional and resume_from is None and not any({"path", "dataset"} & {*table} for table in said):
+        raise ConfigError(f"the argument {positional[0].upper()} is missing: {positional[1]}")
     configs, left_out = _expand(tables, given, methods)
     for config in configs:
         _refuse_without_effect(config, tables["flags"])
@@ -201,6 +202,8 @@ def _expand(
         configs = fitting or configs
     for config in configs:
         check_frozen(config)
+    if "resume" in given and given["resume"] not in ("auto", "never"):
+        return configs, left_out  # that one run
     extra = [config for config in configs if config.extra_train is not None]
     return [replace(config, extra_train=None) for config in extra] + configs, left_out  # without them first
 

@@ -15,7 +15,13 @@ UNNAMED = "extra"  # the source of rows that name none
 
 
 def with_extra(
-    train: Part, held_out: dict[str, Part], file: str, class_names: list[str]
+    train: Part,
+    held_out: dict[str, Part],
+    file: str,
+    class_names: list[str],
+    *,
+    resize: str = "stretch",
+    bits: int = 16,
 ) -> tuple[Part, dict[str, list[int]]]:
     """Append the images of a CSV to a training part.
 
@@ -24,6 +30,8 @@ def with_extra(
         held_out: The test and validation parts by name; none of their images may be among the extra ones.
         file: CSV with path, label and optionally source; paths relative to it.
         class_names: The data set's classes, which the labels must name.
+        resize: How files become square, as those of the cut did: see ``Geometry``.
+        bits: Bits in use of 16-bit grey images, as in the cut.
 
     Returns:
         The longer part, and the images of each class by source.
@@ -42,7 +50,7 @@ def with_extra(
     _, height, width, channels = train.images.shape
     if height != width:
         raise DataError(f"extra images are made square, but these are {height}x{width}; give --image-size")
-    geometry = train.images.geometry if isinstance(train.images, ImageFiles) else Geometry(height)
+    geometry = Geometry(height, resize, bits)
     files = ImageFiles([row.path for row in rows], geometry)
     images = files.load()
     if channels == 1:  # luminance as in ITU-R 601 and Pillow's mode L

@@ -259,12 +259,24 @@ def image_paths(sources: Iterable[str | Path]) -> Iterator[Path]:
                 below.sort()
                 yield from (Path(folder, name) for name in sorted(names) if Path(name).suffix.lower() in SUFFIXES)
         elif source.suffix.lower() == ".csv" and source.is_file():
-            with source.open(encoding="utf-8-sig", newline="") as file:
-                rows = csv.DictReader(file)
-                if "path" not in (rows.fieldnames or ()):
-                    raise DataError(f"{source} has no column 'path': found {', '.join(rows.fieldnames or ())}")
-                yield from (source.parent / row["path"] for row in rows)
+            yield from _paths_in(source)
         elif source.exists() or source.suffix.lower() in SUFFIXES:  # a file that is missing is found unreadable
             yield source
         else:
             raise DataError(f"there is no {source}")
+
+
+def _paths_in(table: Path) -> Iterator[Path]:
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        try:
+            if "path" not in (rows.fieldnames or ()):
+                raise DataError(f"{table} has no column 'path': found {', '.join(rows.fieldnames or ())}")
+            for row in rows:
+                if not row["path"]:
+                    raise DataError(f"{table}, line {rows.line_num}: no path")
+                yield table.parent / row["path"]
+        except UnicodeDecodeError as error:
+            raise DataError(f"{table} is not UTF-8: save it as CSV UTF-8") from error
+        except csv.Error as error:
+            raise DataError(f"{table}, line {rows.line_num}: {error}") from error

@@ -145,7 +145,8 @@ def load_data(config: Config) -> Data:
     extra: dict[str, list[int]] = {}
     if config.extra_train is not None:
         held_out = {"test": parts[2]} | ({} if parts[1] is None else {"validation": parts[1]})
-        parts[0], extra = with_extra(parts[0], held_out, config.extra_train, dataset.class_names)
+        how = {"resize": config.resize, "bits": config.bits}
+        parts[0], extra = with_extra(parts[0], held_out, config.extra_train, dataset.class_names, **how)
         said = ", ".join(f"{sum(counts)} of {source}" for source, counts in extra.items())
         notes.append(f"extra training images: {said}, added to {len(train.labels)} of the cut")
     counts = count_classes(parts[0].labels, num_classes)

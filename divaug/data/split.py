@@ -66,31 +66,36 @@ ALWAYS = -1  # the fold of images that every fold trains on
 
 
 def folds_of(
-    labels: np.ndarray, folds: int, seed: int, groups: np.ndarray | None = None, contents: np.ndarray | None = None
+    labels: np.ndarray,
+    folds: int | None,
+    seed: int,
+    groups: np.ndarray | None = None,
+    contents: np.ndarray | None = None,
 ) -> np.ndarray:
     """Deal images into folds, stratified by class: no group and no identical image is on both sides of one.
 
     A class all of whose images lie in one fold could not be trained there: its groups get ``ALWAYS`` (-1), and are
-    trained on in every fold and tested in none.
+    trained on in every fold and tested in none. A fold that has no other images is left out.
 
     Args:
         labels: Class of every image, ``(N,)``.
-        folds: Number of folds, from 2; the number of groups leaves out one group each.
+        folds: Number of folds, from 2; None leaves out one group each (groups that share an image are one).
         seed: Seed of the deal.
         groups: Group of every image, or None.
         contents: Digest of every image, or None if all differ.
 
     Returns:
-        The fold of every image, ``(N,)``, 0 to folds - 1, or -1.
+        The fold of every image, ``(N,)``, from 0 without a gap, or -1.
 
     Raises:
-        DataError: There are fewer groups than folds.
+        DataError: There are fewer groups than folds, or fewer than two folds would test an image.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     first = _identical(contents, len(labels))
     units = first if groups is None else np.unique(_merged(groups, first), return_inverse=True)[1]
     number = len(np.unique(units))
+    folds = number if folds is None else folds
     if not 2 <= folds <= number:
         what = "images that differ" if groups is None else "groups"
         raise DataError(f"{folds} folds need at least as many {what}, and at least 2; there are {number}")
@@ -107,7 +112,13 @@ def folds_of(
         where = np.unique(fold[labels == c])
         if len(where) == 1 and where[0] != ALWAYS:
             fold[np.isin(units, units[labels == c])] = ALWAYS
-    return fold
+    used = np.unique(fold[fold != ALWAYS])
+    if len(used) < 2:
+        raise DataError(
+            "fewer than two folds have an image to test: each class lies in one group, or nearly so; give images of "
+            "more groups, or fewer folds"
+        )
+    return np.where(fold == ALWAYS, ALWAYS, np.searchsorted(used, fold))
 
 
 def hold_out(labels: np.ndarray, num_classes: int, each: int, seed: int) -> np.ndarray:

@@ -63,6 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             comparisons += compare_rows(rows, asked, read_tuning(Path(file).with_suffix(f".{TUNING}")))
             if chosen.cards is not None:
                 _write_cards(rows, file, chosen.cards)
+        if chosen.encoder is not None and len(tables) == len(chosen.runs):
+            raise ConfigError("--encoder needs run folders: the rows of a CSV have no images")
+        if chosen.allow_overlap and chosen.encoder is None:
+            raise ConfigError("--allow-overlap has no effect here; use it with --encoder")
         if runs := [_place(run) for run in chosen.runs if run not in tables]:
             comparisons += compare(find_runs(runs), asked)
         _show(comparisons, folder, chosen.encoder, chosen.allow_overlap)

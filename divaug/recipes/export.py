@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from divaug.base.errors import ConfigError
+from divaug.base.errors import ConfigError, DivaugError
 from divaug.config.command import Parser, add_trust
 from divaug.config.command import main as run_main
 
@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_trust(parser)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.read(arguments)
+        if not Path(chosen.model).is_dir():
+            raise DivaugError(f"there is no model folder or run {chosen.model}")
         output = Path(chosen.output or Path(chosen.model) / "model.onnx")
         if output.suffix != ".onnx" or not output.parent.is_dir():
             raise ConfigError(f"--output must be FILE.onnx in a folder that exists, got {output}")

@@ -27,6 +27,7 @@ from divaug.config import flags
 from divaug.config.command import add_trust
 from divaug.config.command import main as run_main
 from divaug.config.jobs import add_jobs, jobs_of
+from divaug.config.tables import dump
 
 RECIPE = {"dataset": "digits", "profile": "exp"}
 METHODS = ("erm", "focal", "ldam_drw")
@@ -47,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             "divaug.recipes.fragility", __doc__ or "", arguments, RECIPE, methods=METHODS, smoke=SMOKE, own_flags=_flags
         )
         if request is None:
+            return 0
+        if request.print_config:
+            print("\n".join(dump(config) for config in request.configs))
             return 0
         os.environ.setdefault("MPLBACKEND", "Agg")
         command = shlex.join(["python", "-m", "divaug.recipes.fragility", *runs, *arguments])

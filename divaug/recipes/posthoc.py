@@ -42,12 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders that hold them")
         parser.add_argument("--method", default=",".join(METHODS), help="methods, separated by commas (default: all)")
         parser.add_argument("--import", action="append", dest="imports", metavar="FILE", help="your own methods")
-        parser.add_argument("--neighbours", type=int, help="nearest neighbours of smote and eos (default: %(default)s)")
-        parser.add_argument("--head-epochs", type=int, help="epochs of the new head (default: %(default)s)")
-        parser.add_argument("--head-lr", type=float, help="its initial learning rate (default: %(default)s)")
+        parser.add_argument(
+            "--neighbours", type=int, help=f"nearest neighbours of smote and eos (default: {DEFAULTS['neighbours']})"
+        )
+        parser.add_argument(
+            "--head-epochs", type=int, help=f"epochs of the new head (default: {DEFAULTS['head_epochs']})"
+        )
+        parser.add_argument("--head-lr", type=float, help=f"its initial learning rate (default: {DEFAULTS['head_lr']})")
         text = "append one row per run and method, as --results does in training"
         parser.add_argument("--results", metavar="CSV", help=text)
-        parser.set_defaults(**DEFAULTS)
         add_trust(parser)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.read(arguments)
@@ -58,12 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             if name not in known:
                 raise ConfigError(f"unknown method {name!r}; {suggestion(name, known)}")
         for flag, value in (("neighbours", chosen.neighbours), ("head-epochs", chosen.head_epochs)):
-            if value < 1:
+            if value is not None and value < 1:
                 raise ConfigError(f"--{flag} must be >= 1, got {value}")
-        if not 0 < chosen.head_lr <= 1e6:
+        if chosen.head_lr is not None and not 0 < chosen.head_lr <= 1e6:
             raise ConfigError(f"--head-lr must lie in (0, 1e6], got {chosen.head_lr}")
         if len(set(methods)) < len(methods):
             raise ConfigError(f"--method names a method twice: {chosen.method!r}")
+
+        for key, option in OPTIONS.items():
+            if getattr(chosen, key) is None:
+                setattr(chosen, key, DEFAULTS[key])
+            elif not any(option in POSTHOC.entry(name).options for name in methods):
+                raise ConfigError(f"--{key.replace('_', '-')} has no effect on {', '.join(methods)}")
 
         from divaug.base.errors import DivaugError
         from divaug.runs.folder import find_runs

@@ -58,15 +58,15 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
             unreadable += int(bad.sum())
             counts.update(table.loc[~bad, "decision"])
             known += sum(_digest(path) in trained for path in table["path"]) if trained else 0
+        if not counts and not unreadable:
+            raise DataError(f"no image at or below {', '.join(images)}")
+        if output is not None and temporary is not None:
+            target.close()
+            temporary.replace(output)
     finally:
         if temporary is not None:
             target.close()
-    if not counts and not unreadable:
-        if temporary is not None:
-            temporary.unlink()
-        raise DataError(f"no image at or below {', '.join(images)}")
-    if output is not None and temporary is not None:
-        temporary.replace(output)
+            temporary.unlink(missing_ok=True)
     said = ", ".join(f"{n} {name or 'abstained'}" for name, n in counts.most_common())
     print(f"{sum(counts.values())} images, by decision: {said or 'none'}; {unreadable} unreadable", file=sys.stderr)
     if thresholds := list(model.decision.thresholds):

@@ -66,7 +66,7 @@ def _set(chosen: Any) -> int:
     classes = content["classes"]
     if not any(wanted) and chosen.name is None and chosen.abstain is None and not chosen.anyway:
         return _show(path, Decision(**content["decision"]), classes)
-    if chosen.abstain is None and sum(wanted) != 1:
+    if sum(wanted) > 1 or (chosen.abstain is None and not any(wanted)):
         raise ConfigError("give one of --sensitivity, --specificity, --cost-miss with --cost-false, or --abstain")
     if chosen.name is not None and not any(wanted):
         raise ConfigError(f"--class {chosen.name}: give --sensitivity, --specificity, or both costs with it")
@@ -88,7 +88,8 @@ def _set(chosen: Any) -> int:
 
         bound = float(np.quantile(table["probability"], chosen.abstain))
         decided = decide(path, abstain=bound)
-        print(f"abstains below a probability of {bound:.3f}: {100 * chosen.abstain:g} % of out-of-fold images")
+        least = f"that of the {100 * chosen.abstain:g} % least sure out-of-fold images"
+        print(f"abstains below a probability of {bound:.3f}, {least}")
         print(f"  {together(table, decided, classes)[-1]}")
     print(f"page: {write_page(path)}")
     return 0

@@ -27,9 +27,11 @@ from divaug.config import flags
 from divaug.config.command import main as run_main
 from divaug.config.jobs import add_jobs, jobs_of
 from divaug.config.layers import names
+from divaug.config.schema import Config, default_of
+from divaug.config.tables import dump
 
 CANDIDATES = ("erm", "logit_adjusted", "ros", "strong_tail")
-LAST = 10**6  # evaluate after the last epoch only: nothing is chosen on earlier ones
+LAST = 10**6  # epochs: only the last is evaluated, and nothing is chosen on earlier ones
 RECIPE = {"tracking": "off", "profile": "natural", "monitor": False, "eval_every": LAST}
 SMOKE = {"epochs": 2}
 BRIEF = (
@@ -37,6 +39,7 @@ BRIEF = (
     "image_size", "resize", "data_root", "allow_leaks", "model", "weights", "train", "epochs", "batch_size", "lr",
     "device", "output_dir", "threads", "seed", "list", "describe",
 )  # fmt: skip
+IDLE = ("profile", "counts", "class_order", "max_per_class", "data_part", "val_frac", "holdout", "extra_train")
 LARGE = 64  # pixels a side; the memory that --jobs auto reckons with is of small networks on small images
 
 
@@ -70,11 +73,16 @@ def _train(request: flags.Request) -> int:
     first, folds = request.configs[0], request.extra["folds"]
     if folds != "groups" and not (folds.isdecimal() and int(folds) >= 2):
         raise ConfigError(f"--folds must be a whole number >= 2, or groups, got {folds!r}")
-    assert first.path is not None
+    if first.path is None:
+        raise ConfigError("the argument PATH is missing: divaug train takes images of your own")
+    _refuse_idle(request.configs)
     name = request.extra["name"] or Path(first.path).stem + ("-smoke" if request.smoke else "")
     folder = Path(request.extra["models_dir"]) / name
     if folder.exists() and any(folder.iterdir()) and not (folder / "model.json").exists():
         raise ConfigError(f"{folder} holds something else than a model; choose another --name")
+    if request.print_config:
+        print("\n".join(dump(config) for config in request.configs))
+        return 0
     if request.dry_run:
         print("\n".join(f"{config.method}  {folds} folds" for config in request.configs) + f"\n{folder}")
         return 0
@@ -99,6 +107,19 @@ def _train(request: flags.Request) -> int:
     print((folder / "card.md").read_text(encoding="utf-8"))
     print(f"model: {folder}\npage: {folder / 'report' / 'index.html'}")
     return 0
+
+
+def _refuse_idle(configs: Sequence[Config]) -> None:
+    """Refuse keys of one cut with its own test part: here all images are dealt into folds, as they are."""
+    if len({config.seed for config in configs}) > 1:
+        raise ConfigError("--seeds: divaug train has one seed; give --seed, or compare seeds with divaug folder_lt")
+    for config in configs:
+        neutral = {**{key: default_of(key) for key in IDLE}, "profile": "natural"}
+        if idle := [key for key, value in neutral.items() if getattr(config, key) != value]:
+            raise ConfigError(
+                f"--{idle[0].replace('_', '-')} has no effect here: all images are dealt into folds, as they are; use "
+                "it with divaug folder_lt"
+            )
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from divaug.data.load import load_data
+from divaug.data.load import varied
 from divaug.latent.tables import diversity_table, rarefaction_table, views_table
 from divaug.runs.embed import encode, encode_views
 from divaug.runs.folder import RunFolder
+from divaug.runs.load import data_of
 from divaug.train.build import load_encoder
 
 EPOCHS = 5  # whose views are replayed; an image needs several views to have a richness
@@ -23,17 +24,18 @@ def common_space(runs: Mapping[str, Sequence[RunFolder]], file: str, allow_overl
     import pandas as pd
 
     tables = []
-    known: dict[Any, Any] = {}  # in one protocol, data differ only by extra images
+    known: dict[Any, Any] = {}
     for label, folders in runs.items():
         for folder in folders:
             config = folder.config
-            if config.extra_train not in known:
-                data = load_data(config)
+            key = config.extra_train, *varied(config)  # all that data depend on within one protocol
+            if key not in known:
+                data = data_of(folder)
                 encoder = load_encoder(file, data, allow_overlap=allow_overlap)
                 clean, held_out = encode(encoder, data, "train"), encode(encoder, data, "test")
                 of_images = [rarefaction_table(clean, config.top_k), diversity_table(clean, held_out)]
-                known[config.extra_train] = encoder, data, held_out, of_images
-            encoder, data, held_out, of_images = known[config.extra_train]
+                known[key] = encoder, data, held_out, of_images
+            encoder, data, held_out, of_images = known[key]
             logs = [row for row in folder.metrics.rows() if "aug/level" in row["per_class"]]
             levels = {row["epoch"]: row["per_class"]["aug/level"] for row in logs}
             last = range(max(0, config.epochs - EPOCHS), config.epochs)

@@ -16,7 +16,7 @@ from divaug.report.contrasts import METRICS, by_verdict, helped_and_hurt, unfini
 from divaug.report.document import Document, plain
 
 _CAPTIONS = {
-    "recall_by_class": "Test recall per class, mean ± sd over seeds.",
+    "recall_by_class": "Test recall per class: mean over seeds, of up to eight methods ± sd.",
     "growth": "Distinct top-K CE of the views of each epoch, by group of classes.",
     "accuracy_diversity": "Test recall against distinct top-K CE, one point per class.",
 }

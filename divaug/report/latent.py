@@ -8,7 +8,7 @@ import torch
 
 from divaug.base.errors import DivaugError
 from divaug.base.files import make_folder, write_text
-from divaug.data.load import Data, load_data
+from divaug.data.load import Data
 from divaug.figures import latent as plots
 from divaug.latent.embeddings import Embeddings
 from divaug.latent.rarefaction import SATURATED
@@ -17,7 +17,7 @@ from divaug.latent.tables import all_tables
 from divaug.report.document import Document, plain
 from divaug.runs.embed import embed, encode, loader_of
 from divaug.runs.folder import RunFolder
-from divaug.runs.load import load
+from divaug.runs.load import data_of, load
 from divaug.train.build import load_encoder
 
 CARD_FEATURES, CARD_IMAGES = 5, 5
@@ -78,7 +78,7 @@ def write_run_report(
         allow_overlap: Accept an encoder that has seen images of the run.
     """
     config = folder.config
-    data = load_data(config)
+    data = data_of(folder)
     common = load_encoder(encoder, data, allow_overlap=allow_overlap) if encoder is not None else None
     out = folder.path / "latent"
     tables, figures = write_latent_report(out, load(folder).network, data, k=config.top_k, cards=cards)

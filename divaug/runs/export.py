@@ -13,8 +13,6 @@ from divaug.base.errors import ConfigError, DivaugError
 from divaug.base.files import write_json
 from divaug.runs.model import Model
 
-TOLERANCE = 1e-4  # of probabilities, between torch and the exported file
-
 
 class _Whole(nn.Module):
     """From uint8 images to logits and probabilities."""

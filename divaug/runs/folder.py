@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -192,15 +192,11 @@ class RunFolder:
                     f"{self.path} holds a run with {key} = {theirs.get(key)!r}, but this one has {ours.get(key)!r}; "
                     "choose another --experiment or --output-dir"
                 )
-        for key, what in (
-            ("class_names", "class names"), ("data", "images or labels of the data set"),
-            ("train_sha256", "training images"), ("val_sha256", "validation images"), ("test_sha256", "test images"),
-        ):  # fmt: skip
-            if self.manifest.get(key) != manifest[key]:
-                raise DataError(
-                    f"{self.path} holds a run with other data: {what} differ; choose another --experiment or "
-                    "--output-dir, or bring the data back"
-                )
+        if what := self.differs(manifest):
+            raise DataError(
+                f"{self.path} holds a run with other data: {what} differ; choose another --experiment or "
+                "--output-dir, or bring the data back"
+            )
         for name, sha256 in self.manifest.get("imports_sha256", code).items():
             if code.get(name, sha256) != sha256:
                 raise ConfigError(
@@ -209,6 +205,16 @@ class RunFolder:
                 )
         if config.resume == "never" and not self.finished:
             raise ConfigError(f"{self.path} holds an unfinished run, but resume is never; use --resume auto")
+
+    def differs(self, manifest: Mapping[str, Any]) -> str | None:
+        """Return what of other data is not as in the run, in words; None if they are the same."""
+        for key, what in (
+            ("class_names", "class names"), ("data", "images or labels of the data set"),
+            ("train_sha256", "training images"), ("val_sha256", "validation images"), ("test_sha256", "test images"),
+        ):  # fmt: skip
+            if self.manifest.get(key) != manifest[key]:
+                return what
+        return None
 
     def write_outputs(self, split: str, logits: Any, part: Any) -> None:
         """Write ``<split>_outputs.npz``: logits and labels of a part's images, and their files and groups if any."""

@@ -1,11 +1,13 @@
 """From a run or a model folder to the model in it."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from divaug.base.errors import DivaugError
+from divaug.base.errors import DataError, DivaugError
 from divaug.config import user_files
+from divaug.data.load import Data, load_data
 from divaug.runs.folder import RunFolder, find_runs
 from divaug.runs.model import Model
 from divaug.runs.model_folder import is_model_folder, read_model
@@ -43,6 +45,25 @@ def load(source: str | Path | RunFolder, *, trust_imports: bool = False) -> Mode
     network = build_model(config, manifest)
     network.load_state_dict(content["model"])
     return Model(network, manifest["class_names"], transform_of(config, manifest))
+
+
+def data_of(folder: RunFolder) -> Data:
+    """Return the data of a finished run, as it was trained and tested on them.
+
+    Raises:
+        DataError: The data are no longer the run's, or it is a fold of ``divaug train``, which has no cut of its own.
+    """
+    if re.fullmatch(r"fold\d+|all", folder.path.name):
+        raise DataError(
+            f"{folder.path} is a run of divaug train: its images are dealt by that command; train it with "
+            "divaug folder_lt to look into it"
+        )
+    data = load_data(folder.config)
+    if what := folder.differs(data.manifest):
+        raise DataError(
+            f"{folder.path} was made with other data: {what} differ; bring the data back, or train the run anew"
+        )
+    return data
 
 
 def transform_of(config: Any, manifest: Mapping[str, Any]) -> Preprocess:

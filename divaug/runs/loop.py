@@ -160,7 +160,8 @@ def _train(
     for row in rows:  # rows that a store missed while it was off or unreachable
         tracker.log(epoch_metrics(row, names), row["epoch"])
     groups, tail = data.cut.group_counts, rank_groups(data.cut.group_counts)["tail"]
-    clean_epochs = {round(at * (config.epochs - 1)) for at in config.monitor_at}
+    measured = built.monitor is not None or built.space is not None
+    clean_epochs = {round(at * (config.epochs - 1)) for at in config.monitor_at} if measured else set()
     steps = built.train.steps(len(data.train.labels))
     outputs, held_out = None, None
     for epoch in range(first_epoch, config.epochs):

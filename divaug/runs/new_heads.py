@@ -13,12 +13,12 @@ from divaug.base.metrics import confusion_matrix, from_confusion, nanmean, prior
 from divaug.base.rng import stream
 from divaug.config.registry import POSTHOC
 from divaug.config.schema import Component
-from divaug.data.load import Data, load_data
+from divaug.data.load import Data
 from divaug.latent.embeddings import Embeddings
 from divaug.models.heads import LinearHead
 from divaug.runs.embed import embed
 from divaug.runs.folder import RunFolder
-from divaug.runs.load import load
+from divaug.runs.load import data_of, load
 from divaug.runs.model_folder import save_model
 from divaug.train.build import build_model
 from divaug.train.threads import one_thread
@@ -58,7 +58,7 @@ def new_heads(folder: RunFolder, methods: Mapping[str, Component], *, rules: boo
         rules: Yield the majority class and nearest neighbours too.
     """
     config = folder.config
-    data, model = load_data(config), load(folder)
+    data, model = data_of(folder), load(folder)
     network = model.network
     train, test = embed(network, data, "train"), embed(network, data, "test")
     validation = None if data.val is None else embed(network, data, "val")

@@ -1,5 +1,6 @@
 """Cross-validation on one's own images: every candidate in every fold, and one model of all images."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -66,20 +67,20 @@ def deal(config: Config, folds: int | str) -> Deal:
     dataset = dataset_of(config, config.split_seed)
     parts = [dataset.train, dataset.val, dataset.test if dataset.carved else None]
     images = Part.joined([part for part in parts if part is not None])
-    if folds == BY_GROUP:
-        if images.groups is None:
-            raise ConfigError("--folds groups needs images with groups (a column group)")
-        folds = len(np.unique(images.groups))
-    fold = folds_of(images.labels, int(folds), config.split_seed, images.groups, images.contents)
+    if folds == BY_GROUP and images.groups is None:
+        raise ConfigError("--folds groups needs images with groups (a column group)")
+    number = None if folds == BY_GROUP else int(folds)
+    fold = folds_of(images.labels, number, config.split_seed, images.groups, images.contents)
     return Deal(dataset, dataset.identity, images, fold, not dataset.carved)
 
 
 def folder_of(config: Config, dealt: Deal, fold: int | None) -> RunFolder:
     """Return the folder of a method's run in a fold, or, for None, on all images.
 
-    The data's identity is in its name: after a label was mended all folds are trained anew.
+    The data and the deal are in its name: after a label or a group was mended all folds are trained anew.
     """
-    experiment = f"{experiment_name(config)}-{dealt.folds}folds-{dealt.identity}"
+    digest = hashlib.sha256(dealt.identity.encode() + dealt.fold.astype("<i8").tobytes()).hexdigest()[:8]
+    experiment = f"{experiment_name(config)}-{dealt.folds}folds-{digest}"
     where = Path(config.output_dir) / experiment / method_label(config)
     return RunFolder(where / ("all" if fold is None else f"fold{fold}"))
 
@@ -126,15 +127,18 @@ def cross_validate(
     for note in dealt.dataset.notes:
         if not note.startswith(CARVED):  # the folds are the test
             say(f"note: {note}")
+    pairs = [(config, fold) for fold in range(dealt.folds) for config in configs]
+    finished = [pair for pair in pairs if folder_of(pair[0], dealt, pair[1]).finished]
+    for config, fold in finished:
+        train_in_fold(config, dealt, fold)  # trains nothing: makes sure that it is the same run
     tasks = [
         Task(
             f"{method_label(config)}, fold {fold + 1} of {dealt.folds}",
             partial(_train, config, folds, fold, dealt if jobs == 1 or _is_small(dealt) else None),
-            folder.pace,
+            folder_of(config, dealt, fold).pace,
         )
-        for fold in range(dealt.folds)
-        for config in configs
-        if not (folder := folder_of(config, dealt, fold)).finished
+        for config, fold in pairs
+        if (config, fold) not in finished
     ]
     run_tasks(tasks, jobs=jobs, after=after, say=say)
     logits = {}

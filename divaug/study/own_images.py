@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from divaug.base.files import make_folder, write_json, write_text
+from divaug.base.errors import DivaugError
+from divaug.base.files import file_digest, make_folder, write_json, write_text
 from divaug.base.metrics import softmax
 from divaug.base.progress import clock
 from divaug.base.rng import stream
@@ -27,7 +28,7 @@ from divaug.runs.embed import embed
 from divaug.runs.folder import RunFolder
 from divaug.runs.load import load
 from divaug.runs.model import Model
-from divaug.runs.model_folder import TRAINED_ON, save_model
+from divaug.runs.model_folder import TRAINED_ON, contents, save_model
 from divaug.runs.threshold import temperature_of
 from divaug.study.choice import JUDGED, Choice, choose
 from divaug.study.folds import Deal, cross_validate, data_of, folder_of, train_in_fold
@@ -75,8 +76,15 @@ def train_model(
     notes = _notes(configs, dealt, choice)
     model, data = load(run), data_of(dealt, None)
     card = _card(dealt, choice, notes, temperature) | {"latent": _latent(model, data)}
-    save_model(folder, model, run.config, decision=Decision(temperature), card=card)
-    write_text(folder / "out_of_fold.csv", out_of_fold.to_csv(index=False, float_format="%.6g"))
+    predictions = out_of_fold.to_csv(index=False, float_format="%.6g")
+    decision, before = _decision(folder, predictions, temperature, say), _weights(folder)
+    save_model(folder, model, run.config, decision=decision, card=card)
+    if before != _weights(folder) and (exported := sorted(file.name for file in folder.glob("*.onnx"))):
+        say(f"removed, as they hold the model before: {', '.join(exported)}; divaug export writes the new one")
+        for name in exported:
+            (folder / name).unlink()
+            (folder / f"{name}.json").unlink(missing_ok=True)
+    write_text(folder / "out_of_fold.csv", predictions)
     if dealt.images.paths is not None and dealt.images.contents is not None:
         write_text(folder / TRAINED_ON, _trained_on(dealt.images).to_csv(index=False))
     write_text(folder / "card.md", _card_text(folder.name, card))
@@ -85,6 +93,26 @@ def train_model(
     write_json(folder / "folds.json", {"folds": dealt.folds, "data": dealt.identity})
     say(f"the folds' runs are in {os.path.relpath(run.path.parents[1])} and may be deleted")
     return choice
+
+
+def _decision(folder: Path, predictions: str, temperature: float, say: Callable[[str], None]) -> Decision:
+    """Return the decision of the model that is there, if chosen on these predictions, else one without thresholds."""
+    file = folder / "out_of_fold.csv"
+    try:
+        former = Decision(**contents(folder)["decision"])
+    except DivaugError:  # there is none, or none that can be read
+        return Decision(temperature)
+    if file.exists() and file.read_text(encoding="utf-8") == predictions and former.temperature == temperature:
+        return former
+    if former.thresholds or former.abstain:
+        said = [f"the threshold of {name}" for name in former.thresholds] + ["abstention"] * bool(former.abstain)
+        say(f"removed, as chosen on other predictions: {', '.join(said)}; divaug threshold sets them anew")
+    return Decision(temperature)
+
+
+def _weights(folder: Path) -> str | None:
+    file = folder / "weights.safetensors"
+    return file_digest(file) if file.exists() else None
 
 
 def _seconds(config: Config, dealt: Deal) -> float:

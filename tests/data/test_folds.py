@@ -56,6 +56,25 @@ def test_a_class_of_one_group_is_always_trained_on():
     assert single[9] == ALWAYS
 
 
+def test_a_fold_that_only_holds_a_class_of_its_own_is_left_out():
+    labels = np.array([0, 0, 1, 1, 1, 0, 1, 0, 1])
+    groups = np.array([5, 5, 0, 0, 0, 3, 3, 4, 4])
+    labels[2:5] = 2  # the first group alone has class 2
+    fold = folds_of(labels, None, 0, groups)
+    assert (fold[2:5] == ALWAYS).all() and sorted(set(fold) - {ALWAYS}) == [0, 1, 2]
+    for group in (3, 4, 5):
+        assert len(set(fold[groups == group])) == 1
+    with pytest.raises(DataError, match="fewer than two folds have an image to test"):
+        folds_of(np.array([0, 0, 1, 1]), 2, 0, np.array([0, 0, 1, 1]))
+
+
+def test_groups_that_share_an_image_are_one_fold():
+    labels, groups = np.array([0, 1] * 4), np.repeat(np.arange(4), 2)
+    contents = np.array([0, 1, 2, 3, 2, 5, 6, 7])  # an image of group 1 is one of group 2
+    fold = folds_of(labels, None, 0, groups, contents)
+    assert sorted(set(fold)) == [0, 1, 2] and len(set(fold[2:6])) == 1
+
+
 def test_the_seed_deals_anew_and_nothing_else_does():
     labels, groups = images()
     first = folds_of(labels, 5, 1, groups)
@@ -105,3 +124,11 @@ def test_files_folders_and_tables_are_read_one_by_one(tmp_path):
     (tmp_path / "list.csv").write_text("file\nx\n")
     with pytest.raises(DataError, match="no column 'path': found file"):
         list(image_paths([tmp_path / "list.csv"]))
+    for content, said in (
+        (b"label,path\nx\n", "line 2: no path"),
+        (b"label,path\n\xe9,a.png\n", "is not UTF-8"),
+        (b"path\n" + b"a" * 200_000, "line 1: field larger than field limit"),
+    ):
+        (tmp_path / "list.csv").write_bytes(content)
+        with pytest.raises(DataError, match=said):
+            list(image_paths([tmp_path / "list.csv"]))

@@ -264,3 +264,18 @@ def test_partners_are_chosen_in_the_common_space(trained, tiny, monkeypatch):
         assert a["aug/rows"] == b["aug/rows"] and a["aug/label_mass"] == b["aug/label_mass"]
         assert rows["diverse"][epoch]["metrics"]["aug/donors_effective"] > 1
     assert rows["diverse"][1]["metrics"]["train/loss"] != rows["redundant"][1]["metrics"]["train/loss"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_in_the_common_space_every_seed_is_measured_on_its_own_cut(tiny, trained):
+    """With vary cut a seed has its own class order: measured together or alone, a run's numbers are the same."""
+    argv = [*tiny, "--method", "erm", "--data-part", "a", "--epochs", "1"]
+    assert digits_lt.main([*argv, "--seeds", "0-1"]) == 0
+    tables = {}
+    for runs in ("runs", "runs/tiny/erm/seed1"):
+        assert compare.main([runs, "--encoder", str(trained), "--report", f"report-{len(tables)}"]) == 0
+        tables[runs] = pd.read_csv(f"report-{len(tables)}/common_space.csv")
+    together, alone = tables.values()
+    pd.testing.assert_frame_equal(together[together["seed"] == 1].reset_index(drop=True), alone)
+    sizes = together[together["measure"] == "vendi"].pivot_table(index="class", columns="seed", values="n")
+    assert (sizes[0] != sizes[1]).any()

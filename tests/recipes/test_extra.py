@@ -113,3 +113,29 @@ def test_what_is_wrong_is_said(made):
         load_data(config(val_frac=0.2, extra_train=write(made, "path,label\n1.png,3\n")))
     with pytest.raises(DataError, match="no such image"):
         load_data(config(extra_train=write(made, "path,label\nnowhere.png,3\n")))
+
+
+@pytest.mark.parametrize(("key", "value"), [("resize", "crop"), ("bits", 12)])
+def test_extra_images_are_made_square_and_read_as_those_of_the_cut(pictures, tmp_path, key, value):
+    """Resident images, as own ones under 2 GiB are."""
+    grey = np.linspace(0, 4095, 14 * 30).reshape(14, 30).astype(np.uint16)  # 12 of 16 bits, and not square
+    Image.fromarray(grey).save(tmp_path / "more.png")
+    (tmp_path / "more.csv").write_text("path,label\nmore.png,dark\n")
+    own = {"dataset": "image_folder", "path": str(pictures), "profile": "natural", "test_frac": 0.3, "image_size": 12}
+    data = load_data(resolve(flags={**own, key: value, "extra_train": str(tmp_path / "more.csv")}))
+    assert isinstance(data.train.images, np.ndarray)
+    wanted = decode(tmp_path / "more.png", Geometry(12, **{key: value}))
+    np.testing.assert_array_equal(data.train.images[-1], wanted)
+    assert (wanted != decode(tmp_path / "more.png", Geometry(12))).any()
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_run_with_extra_images_is_resumed_by_its_folder(made, tiny, untimed):
+    from divaug.recipes import digits_lt
+
+    assert digits_lt.main([*tiny, "--method", "erm", "--epochs", "1", "--extra-train", str(made)]) == 0
+    folder = next(run for run in find_runs(["runs"]) if "extra" in run.label)
+    before = untimed(folder.path)
+    assert digits_lt.main(["--resume", str(folder.path)]) == 0
+    (folder.path / "result.json").unlink()
+    assert digits_lt.main(["--resume", str(folder.path)]) == 0 and untimed(folder.path) == before

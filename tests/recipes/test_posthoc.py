@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import divaug
-from divaug.recipes import digits_lt, posthoc
+from divaug.recipes import digits_lt, folder_lt, posthoc
 from divaug.report import results
 from divaug.runs.folder import RunFolder
 
@@ -106,3 +106,22 @@ def test_a_method_of_ones_own_comes_with_its_file(tiny, capsys):
     assert capsys.readouterr().out.count("as_it_is") >= 1
     table = pd.read_csv("runs/tiny/erm/seed0/posthoc/results.csv").set_index("head")
     assert table.loc["as_it_is", "bal_acc"] == table.loc["as trained", "bal_acc"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_run_whose_images_changed_is_not_given_new_heads(pictures, capsys):
+    small = ("--image-size", "12", "--epochs", "1", "--model.widths", "[8]", "--top-k", "4", "--method", "erm")
+    where = ("--tracking", "off", "--progress", "none", "--experiment", "tiny")
+    assert folder_lt.main([str(pictures / "cells.csv"), *small, *where]) == 0
+    assert posthoc.main(["runs/tiny", "--method", "nearest_mean"]) == 0
+    file = pictures / "cells.csv"
+    file.write_text(file.read_text().replace("bright/3.png,bright", "bright/3.png,dark"))
+    capsys.readouterr()
+    assert posthoc.main(["runs/tiny", "--method", "ros"]) == 3
+    assert "was made with other data: images or labels of the data set differ" in capsys.readouterr().err
+
+
+def test_options_that_no_method_has_are_refused(capsys):
+    assert posthoc.main(["nowhere", "--method", "tau_norm", "--head-epochs", "50"]) == 2
+    assert "--head-epochs has no effect on tau_norm" in capsys.readouterr().err
+    assert posthoc.main(["nowhere", "--method", "tau_norm,ros", "--head-epochs", "50"]) == 1  # ros has it; no run there

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 import divaug
 from divaug.base.stats import wilson_interval
-from divaug.recipes import export, predict, threshold, train
+from divaug.recipes import export, folder_lt, predict, threshold, train
 from divaug.runs.decision import Decision
 
 
@@ -224,6 +224,7 @@ def test_a_threshold_is_promised_where_there_are_enough_images_and_applied(model
         (["--class", "kind 0", "--sensitivity", "90"], 2, "must lie in (0, 1)"),
         (["--class", "kind 0", "--cost-miss", "1"], 2, "go together"),
         (["--clear", "--abstain", "0.1"], 2, "--clear removes everything"),
+        (["--class", "kind 0", "--sensitivity", "0.9", "--specificity", "0.9", "--abstain", "0.1"], 2, "give one of"),
     ],
 )
 def test_thresholds_that_make_no_sense_are_refused(model, arguments, code, said, capsys):
@@ -300,6 +301,95 @@ def test_a_second_command_trains_nothing_anew(model, cells, capsys, monkeypatch)
         "--model.widths", "[8]", "--quiet", "--output-dir", str(out / "runs"), "--models-dir", str(out / "models"),
     ]) == 0  # fmt: skip
     capsys.readouterr()
+
+
+COMMAND = ("--folds", "3", "--methods", "erm", "--image-size", "8", "--epochs", "1", "--model.widths", "[8]", "--quiet")
+
+
+def _train(place, *more):
+    where = ("--output-dir", str(place / "runs"), "--models-dir", str(place))
+    return train.main([str(place / "images" / "cells.csv"), *COMMAND, *where, *more])
+
+
+def test_what_is_set_stays_with_the_predictions_it_was_chosen_on(cells, tmp_path, capsys):
+    """The same command again keeps thresholds and exports; a model of mended labels has neither, and says so."""
+    shutil.copytree(cells, tmp_path / "images")
+    assert _train(tmp_path) == 0
+    folder = tmp_path / "cells"
+    assert threshold.main([str(folder), "--class", "kind 1", "--cost-miss", "3", "--cost-false", "1"]) == 0
+    assert export.main([str(folder)]) == 0
+    before = (folder / "model.json").read_text()
+    assert _train(tmp_path) == 0
+    assert (folder / "model.json").read_text() == before and (folder / "model.onnx").exists()
+    table = pd.read_csv(tmp_path / "images" / "cells.csv", dtype=str)
+    table.assign(label=table["label"].replace({"kind 0": "kind 1", "kind 1": "kind 0"})).to_csv(
+        tmp_path / "images" / "cells.csv", index=False
+    )
+    capsys.readouterr()
+    command = [part for part in COMMAND if part != "--quiet"]
+    where = ("--output-dir", str(tmp_path / "runs"), "--models-dir", str(tmp_path))
+    assert train.main([str(tmp_path / "images" / "cells.csv"), *command, *where]) == 0
+    told = capsys.readouterr().err
+    assert "removed, as chosen on other predictions: the threshold of kind 1" in told
+    assert "removed, as they hold the model before: model.onnx" in told
+    assert not json.loads((folder / "model.json").read_text())["decision"]["thresholds"]
+    assert not list(folder.glob("*.onnx*"))
+
+
+def test_finished_folds_are_only_taken_for_the_same_images_deal_and_settings(cells, tmp_path, capsys):
+    shutil.copytree(cells, tmp_path / "images")
+    file = tmp_path / "images" / "cells.csv"
+    table = pd.read_csv(file, dtype=str)
+    assert _train(tmp_path, "--experiment", "x") == 0
+    shutil.rmtree(next((tmp_path / "runs").glob("x-*")) / "erm" / "all")  # not begun: nothing else would notice
+    assert _train(tmp_path, "--experiment", "x", "--lr", "0.01") == 2
+    assert "holds a run with lr = 0.05" in capsys.readouterr().err
+    table.assign(group=[f"g{i % 20}" for i in range(len(table))]).to_csv(file, index=False)  # groups were mended
+    assert _train(tmp_path, "--experiment", "x") == 0
+    assert len(list((tmp_path / "runs").glob("x-*"))) == 2
+    found = pd.read_csv(tmp_path / "cells" / "out_of_fold.csv", dtype=str)
+    assert found.groupby("group")["fold"].nunique().max() == 1 and found["group"].nunique() == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--seeds", "0-1"], "--seeds: divaug train has one seed"),
+        (["--profile", "exp"], "--profile has no effect here"),
+        (["--max-per-class", "9"], "--max-per-class has no effect here"),
+        (["--val-frac", "0.2"], "--val-frac has no effect here"),
+        (["--holdout", "2"], "--holdout has no effect here"),
+        (["--data-part", "a"], "--data-part has no effect here"),
+        (["--extra-train", "more.csv"], "--extra-train has no effect here"),
+    ],
+)
+def test_flags_of_a_single_cut_are_refused(cells, arguments, said, capsys):
+    Path("more.csv").write_text("path,label\n")
+    assert train.main([str(cells / "cells.csv"), "--dry-run", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_path_is_missing_with_a_config_too_and_a_configuration_is_only_printed(cells, tmp_path, capsys):
+    (tmp_path / "settings.toml").write_text("epochs = 3\n")
+    for recipe in (train, folder_lt):
+        assert recipe.main(["--config", str(tmp_path / "settings.toml"), "--dry-run"]) == 2
+        assert "the argument PATH is missing" in capsys.readouterr().err
+    arguments = [str(cells / "cells.csv"), "--config", str(tmp_path / "settings.toml"), "--print-config"]
+    assert train.main([*arguments, "--methods", "erm,ros", "--models-dir", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("epochs = 3") == 2 and not (tmp_path / "cells").exists() and not Path("runs").exists()
+
+
+def test_a_table_that_cannot_be_read_leaves_no_half_written_predictions(model, tmp_path, capsys):
+    (tmp_path / "list.csv").write_text("label,path\nx\n")
+    assert predict.main([str(model), str(tmp_path / "list.csv"), "-o", str(tmp_path / "out.csv")]) == 3
+    assert "list.csv, line 2: no path" in capsys.readouterr().err
+    assert {file.name for file in tmp_path.iterdir()} == {"list.csv"}
+
+
+def test_a_model_that_is_not_there_is_named(capsys):
+    assert export.main(["modles/cells"]) == 1
+    assert "there is no model folder or run modles/cells" in capsys.readouterr().err
 
 
 def test_folds_of_other_labels_are_not_taken_for_these(cells, tmp_path, capsys):

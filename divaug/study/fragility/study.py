@@ -13,7 +13,7 @@ from divaug.base.files import make_folder, write_text
 from divaug.config.layers import method_label
 from divaug.config.schema import Config
 from divaug.config.tables import protocol_fingerprint
-from divaug.data.load import load_data
+from divaug.data.load import OWN_IMAGES, dataset_of, load_data, varied
 from divaug.runs.embed import embed, encode, untrained
 from divaug.runs.load import load
 from divaug.runs.loop import run
@@ -56,19 +56,26 @@ def evidence_of(arm: Arm, base: Config) -> Any:
         )
         parts.append(patch_rows(train, test, patched, [target_class(data, which) for which in targets]))
     return table_of(
-        parts, train, protocol=protocol_of(base), arm=arm.name, seed=base.seed, method=arm.method, cut=arm.cut,
-        repeat=arm.repeat, planted=arm.planted, share=arm.share, match=match, dimensions=train.dimensions,
+        parts, train, protocol=protocol_of(base, whole.identity), arm=arm.name, seed=base.seed, method=arm.method,
+        cut=arm.cut, repeat=arm.repeat, planted=arm.planted, share=arm.share, match=match, dimensions=train.dimensions,
         n_train=len(data.train.labels), nonnegative=train.nonnegative,
     )  # fmt: skip
 
 
-def protocol_of(base: Config) -> str:
+def protocol_of(base: Config, identity: str) -> str:
     """Return the fingerprint of what all arms and seeds of a study share, with what was changed of the method.
 
-    Without the change (``+loss.gamma=5``) rows of one network would count as another's.
+    Without the change (``+loss.gamma=5``) rows of one network would count as another's. The user's own images are known
+    by their identity, since the protocol does not name them; a named data set is always the same.
     """
     changed = method_label(base).removeprefix(base.method)
-    return protocol_fingerprint(config_of(Arm(base.method, "exp"), replace(base, seed=0))) + changed
+    own = f"+data={identity}" if base.dataset in OWN_IMAGES else ""
+    return protocol_fingerprint(config_of(Arm(base.method, "exp"), replace(base, seed=0))) + changed + own
+
+
+def _protocol(base: Config) -> str:
+    own = base.dataset in OWN_IMAGES  # others need not be read
+    return protocol_of(base, dataset_of(base, varied(base)[0]).identity if own else "")
 
 
 def collect(
@@ -99,7 +106,8 @@ def collect(
     done = set(zip(*(table[key] for key in KEYS), strict=True))
     wanted = [(arm, base) for base in bases for arm in planned if arm.method == base.method]
     wanted.sort(key=lambda pair: pair[1].seed)  # seed by seed, so that a study that is cut short has complete pairs
-    missing = [(arm, base) for arm, base in wanted if (protocol_of(base), arm.name, base.seed) not in done]
+    protocols = {id(base): _protocol(base) for base in bases}
+    missing = [(arm, base) for arm, base in wanted if (protocols[id(base)], arm.name, base.seed) not in done]
     say(f"{len(wanted) - len(missing)} of {len(wanted)} runs are in {file.name}")
 
     def finished(number: int, rows: Any) -> None:
@@ -109,7 +117,7 @@ def collect(
 
     tasks = [Task(f"{arm.name}, seed {base.seed}", partial(evidence_of, arm, base)) for arm, base in missing]
     run_tasks(tasks, jobs=jobs, say=say, finished=finished)
-    names = {(protocol_of(base), arm.name, base.seed) for arm, base in wanted}
+    names = {(protocols[id(base)], arm.name, base.seed) for arm, base in wanted}
     return table[[key in names for key in zip(*(table[key] for key in KEYS), strict=True)]].reset_index(drop=True)
 
 

@@ -1,8 +1,10 @@
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from divaug.base.errors import DataError
 from divaug.config import layers
@@ -139,12 +141,12 @@ def test_rows_of_a_method_with_other_options_are_not_its_own(monkeypatch, tmp_pa
     monkeypatch.chdir(tmp_path)
     planned, file = [Arm("focal", "exp")], Path("evidence.csv")
     plain, changed = base(0, "focal"), base(0, "focal", loss={"name": "focal", "gamma": 5.0})
-    assert protocol_of(changed) == protocol_of(plain) + "+loss.gamma=5.0"
+    assert protocol_of(changed, "") == protocol_of(plain, "") + "+loss.gamma=5.0"
     first = collect(planned, [plain], file)
     said = []
     other = collect(planned, [changed], file, say=said.append)
     assert said[0].startswith("0 of 1 runs") and len(first) == len(other)
-    assert set(other["protocol"]) == {protocol_of(changed)} and set(first["protocol"]) == {protocol_of(plain)}
+    assert set(other["protocol"]) == {protocol_of(changed, "")} and set(first["protocol"]) == {protocol_of(plain, "")}
 
 
 def test_a_table_that_is_none_is_refused():
@@ -153,3 +155,23 @@ def test_a_table_that_is_none_is_refused():
         read(Path("x.csv"))
     with pytest.raises(DataError, match="cannot be read"):
         read(Path("none.csv"))
+
+
+def test_rows_of_other_own_images_are_not_of_these(monkeypatch, tmp_path):
+    """The same CSV with a label mended: the protocol is the same, the data are not."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("divaug.figures.run.figures_of", lambda *a: {})
+    rng, rows = np.random.default_rng(0), []
+    for i in range(80):
+        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(f"{i}.png")
+        rows.append(f"{i}.png,{'ab'[i % 2]}")
+    own = {"dataset": "csv", "path": "own.csv", "image_size": 8, "min_steps": 0}
+    arm, file, said = Arm("erm", "exp"), Path("evidence.csv"), []
+    for changed, done in ((rows, 0), (rows, 1), ([rows[0].replace(",a", ",b"), *rows[1:]], 0)):
+        Path("own.csv").write_text("path,label\n" + "\n".join(changed) + "\n")
+        with nullcontext() if changed is rows else pytest.raises(DataError, match="a run with other data"):
+            table = collect([arm], [base(0, **own)], file, say=said.append)
+        assert [line for line in said if "runs are in" in line][-1] == f"{done} of 1 runs are in evidence.csv"
+    other = collect([arm], [base(0, **own, output_dir="elsewhere")], Path("other.csv"), [file])
+    assert len(table) == len(other) == 2 and all("+data=" in protocol for protocol in table["protocol"])
+    assert set(table["protocol"]).isdisjoint(other["protocol"])
