@@ -134,7 +134,7 @@ def parse(
         raise ConfigError(f"the argument {positional[0].upper()} is missing: {positional[1]}")
     configs, left_out = _expand(tables, given, methods)
     for config in configs:
-        _refuse_without_effect(config, tables["flags"])
+        _refuse_without_effect(config, flags)
     return Request(
         configs, bool(given.get("dry_run")), bool(given.get("print_config")), bool(given.get("quiet")), resume_from,
         bool(given.get("smoke")), {key: value for key, value in vars(known).items() if key not in shared}, left_out,
@@ -154,6 +154,9 @@ def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
     for keys, works, way in (
         (("imbalance_factor", "class_order"), config.profile not in ("natural", "custom"), "--profile exp"),
         (("path", "test", "test_frac", "resize", "bits", "allow_leaks"), own, "--dataset image_folder"),
+        (("normalization",), own, "--dataset image_folder"),
+        (("test_frac",), config.test is None, "images whose test part is carved off, so without --test"),
+        (("momentum", "nesterov"), config.optim.name != "adamw", "--optim sgd or muon"),
         (("data_root",), config.dataset != "image_folder", "a CSV, a list file or a named data set"),
         (("path_column", "label_column", "group_column", "split_column"), config.dataset == "csv", "a CSV"),
         (("milestones", "drop"), config.schedule == "step", "--schedule step"),

@@ -153,7 +153,7 @@ def resolve(
     # A run's own record has all keys: its method's file, of which it has the name, may have changed or gone.
     record = set(FAMILY_OF) <= {key.replace("-", "_") for key in config or {}}
     recorded = record and _is_own(chosen["method"]) and chosen["method"] == (config or {}).get("method")
-    if record and _is_own(chosen["method"]) and not recorded:
+    if record and chosen["method"] != (config or {}).get("method"):
         raise ConfigError(
             f"--config is a run's own record, which has all keys of a method: {chosen['method']} would have no effect; "
             "give the settings that you want from the record as flags"
@@ -267,7 +267,10 @@ def configure(**keys: Any) -> Config:
             flags[slot] = {**flags.get(slot, {}), option: value}
         else:
             flags[slot] = {"name": flags[slot], option: value}
-    return resolve(env=environment(), config=None if file is None else read_toml(file), flags=flags)
+    table = None if file is None else read_toml(file)
+    for item in (table or {}).get("import", ()):
+        add_import(item)
+    return resolve(env=environment(), config=table, flags=flags)
 
 
 def method_label(config: Config) -> str:

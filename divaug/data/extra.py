@@ -45,8 +45,12 @@ def with_extra(
     index = {name: c for c, name in enumerate(class_names)}
     if unknown := sorted({row.label for row in rows} - set(index)):
         raise DataError(f"{path}: labels {unknown[:5]} are not classes of the data set, which has {class_names}")
-    if any(row.split == "test" for row in rows):
-        raise DataError(f"{path}: extra images are for training only, but some are marked split = test")
+    if other := sorted({row.split for row in rows if row.split in ("test", "val")}):
+        raise DataError(f"{path}: extra images are for training only, but some are marked split = {other[0]}")
+    own = {str(row.group) for row in rows if row.group}
+    for name, part in held_out.items():
+        if shared := own & set(() if part.groups is None else map(str, part.groups)):
+            raise DataError(f"{path}: the group {min(shared)} is in the {name} images too")
     _, height, width, channels = train.images.shape
     if height != width:
         raise DataError(f"extra images are made square, but these are {height}x{width}; give --image-size")

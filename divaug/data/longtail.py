@@ -67,6 +67,8 @@ def profile_counts(profile: str, available: np.ndarray, factor: float, ranks: np
     num_classes, largest = len(available), int(available.min())
     if largest < 1:
         raise DataError(f"classes {np.flatnonzero(available < 1).tolist()} have no training image")
+    if num_classes < 2:
+        raise DataError("there is one class: an imbalance needs two or more")
     if profile == "natural":
         return available.astype(np.int64)
     if profile == "step":

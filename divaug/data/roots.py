@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from divaug.base.errors import DataError
@@ -28,13 +28,13 @@ def candidates(request: Request) -> list[Path]:
     return [Path("data"), *([Path(variable)] if variable else []), cache_folder()]
 
 
-def locate(name: str, folder: str, first: str, request: Request, fetch: Callable[[Path], None]) -> Path:
+def locate(name: str, folder: str, files: Sequence[str], request: Request, fetch: Callable[[Path], None]) -> Path:
     """Find a data set's folder below one of the roots, or download it into the user cache.
 
     Args:
         name: The data set, for messages.
         folder: Folder below a root.
-        first: A file whose presence shows that the data set is there.
+        files: Its files, all of which must be there.
         request: The user's settings; with ``data_root`` there is no other place and no download.
         fetch: Downloads the data set into a root.
 
@@ -43,15 +43,16 @@ def locate(name: str, folder: str, first: str, request: Request, fetch: Callable
     """
     roots = candidates(request)
     for root in roots:
-        if (root / folder / first).is_file():
+        if all((root / folder / file).is_file() for file in files):
             return root / folder
     tried = ", ".join(str(root / folder) for root in roots)
     way_out = (
-        f"Put {folder}/{first} and the other files below one of them, or name another root with --data-root. "
+        f"Put {folder}/{files[0]} and the other files below one of them, or name another root with --data-root. "
         "This needs no download: python -m divaug.recipes.digits_lt"
     )
     if request.data_root is not None or not request.download:
-        raise DataError(f"{name} not found; looked for {first} in: {tried}. {way_out}")
+        looked = f"looked for {files[0]} and {len(files) - 1} others, of which none may be missing, in: {tried}"
+        raise DataError(f"{name} not found; {looked}. {way_out}")
     try:
         fetch(cache_folder())
     except Exception as error:  # torchvision's downloader raises URLError, HTTPError, RuntimeError, OSError

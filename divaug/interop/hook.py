@@ -65,7 +65,7 @@ class Watch:
         self._entered: Tensor | None = None
         self._met: Any = None
         self._left: Tensor | None = None  # the layer's output, until it has been compared with the network's
-        self._verified = self._warned = self._counted = False
+        self._verified = self._warned = self._counted = self._learning = False
         self._handles: list[Any] = []
 
     def __enter__(self) -> "Watch":
@@ -84,7 +84,8 @@ class Watch:
         self._handles, self._entered, self._met, self._left = [], None, None, None
 
     def _remember(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if self._entered is not None and layer.training and torch.is_grad_enabled() and not self._warned:
+        learning = layer.training and torch.is_grad_enabled()
+        if self._entered is not None and self._learning and learning and not self._warned:
             self._warned = True  # once: a loop that does this does it in every step
             warnings.warn(
                 "watch: a forward pass in training came before step() had counted the last one, which is lost; call "
@@ -92,7 +93,7 @@ class Watch:
                 stacklevel=2,
             )
         z, head = inputs[0].detach(), self.head
-        self._entered = z
+        self._entered, self._learning = z, learning
         # A copy: step() may come after the optimiser's, and an embedding belongs to the weights that it met.
         features, weight = (z, head.weight) if isinstance(head, nn.Linear) else head.factors(z)
         self._met = _Met(features.detach(), weight.detach().clone())
@@ -229,7 +230,8 @@ def _check_labels(target: MixedLabels, num_classes: int) -> None:
 
 def _as_mixed(labels: Tensor | MixedLabels | Sequence[int], num_classes: int, device: torch.device) -> MixedLabels:
     if isinstance(labels, MixedLabels):
-        return labels
+        mixed = None if labels.mixed is None else labels.mixed.to(device)
+        return MixedLabels(labels.ids.to(device), labels.weights.to(device), mixed)
     labels = torch.as_tensor(labels).to(device, non_blocking=True)
     if labels.dim() == 1 and not labels.is_floating_point():
         return MixedLabels.hard(labels.long())

@@ -51,7 +51,7 @@ def long_tail(
         dataset: Any data set of (image, label) with ``targets`` or ``labels`` (torchvision's have one of them, and
             their ``target_transform`` is applied); of one with neither every item is loaded once to see its label.
         imbalance_factor: Largest over smallest class, >= 1.
-        profile: exp, step, balanced, balanced_small, natural, or custom with ``counts``.
+        profile: exp, linear, step, balanced, balanced_small, natural, or custom with ``counts``.
         counts: Images per class, profile custom only.
         class_order: Which class is large: native, reversed or permuted:SEED.
         subset: How images are picked: ``literature``, as LDAM-DRW does with seed 0, or divaug's ``nested``.

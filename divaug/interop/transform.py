@@ -37,8 +37,7 @@ class Transform(nn.Module):
         super().__init__()
         whole: Any = complete(pixel)
         self.pixel: WholePixel = whole
-        facts = {"labels", "class_counts", "group_counts"} & set(inspect.signature(type(pixel)).parameters)
-        self._needs_label = bool(facts)
+        self._needs_label = _treats_classes(pixel)
 
     def forward(self, image: Any, label: Any = None) -> Any:
         """Augment one image; with a label, return both."""
@@ -57,6 +56,12 @@ class Transform(nn.Module):
         else:
             done = Image.fromarray(seen[:, :, 0] if seen.shape[2] == 1 else seen)
         return done if label is None else (done, label)
+
+
+def _treats_classes(pixel: Any) -> bool:
+    """Return whether a component, or a step of a chain, was built from the labels or counts of classes."""
+    facts = {"labels", "class_counts", "group_counts"} & set(inspect.signature(type(pixel)).parameters)
+    return bool(facts) or any(_treats_classes(step) for step in getattr(pixel, "steps", ()))
 
 
 def _to_array(image: Any) -> np.ndarray:

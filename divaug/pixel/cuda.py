@@ -35,7 +35,7 @@ class Cuda:
         weak: Component applied to every image first.
         prob: Share of images that are augmented by level, in [0, 1].
         samples: samples * (s + 1) images of a class are tested at level s; >= 1.
-        threshold: Share of them that must be classified correctly, in [0, 1].
+        threshold: More than this share of them must be classified correctly, in [0, 1]; at 1 no level ever rises.
         max_level: Largest level, in 0 to 30.
 
     Reference:

@@ -116,7 +116,9 @@ def _check_save(file: Path) -> None:
     from divaug.base.errors import ConfigError
 
     if file.is_dir() or (
-        file.exists() and not file.read_bytes().startswith((b"kind,finding,set,file", b"kind,finding,file"))
+        file.exists()
+        and file.stat().st_size  # an empty one is left by a scan that was stopped
+        and not file.read_bytes().startswith((b"kind,finding,set,file", b"kind,finding,file"))
     ):
         raise ConfigError(f"--save {file}: it exists and holds something else; name another file")
     try:

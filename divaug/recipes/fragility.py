@@ -32,6 +32,8 @@ from divaug.config.tables import dump
 RECIPE = {"dataset": "digits", "profile": "exp"}
 METHODS = ("erm", "focal", "ldam_drw")
 SEEDS = "0-9"
+OF_A_CUT = {"--profile", "--counts", "--class-order", "--subset", "--vary", "--split-seed", "--eval-every"}
+OF_THE_STUDY = {"--evidence", "--beside", "--no-patches", "--jobs"}
 SMOKE = {"dataset": "digits", "epochs": 2, "max_per_class": 30, "imbalance_factor": 5.0}
 
 
@@ -42,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs = []
         while arguments and not arguments[0].startswith("-"):
             runs.append(arguments.pop(0))
-        if not runs and not {"--seed", "--seeds", "--smoke", "--help", "-h"} & set(arguments):
+        given = {argument.partition("=")[0] for argument in arguments}
+        if idle := sorted(given & (OF_THE_STUDY if runs else {"--class"} | OF_A_CUT)):
+            of = "finished runs, which are reported as they are" if runs else "the study, whose arms set it"
+            raise ConfigError(f"{idle[0]} has no effect on {of}")
+        if not runs and not {"--seed", "--seeds", "--smoke", "--help", "-h"} & given:
             arguments = [*arguments, "--seeds", SEEDS]
         request = flags.parse(
             "divaug.recipes.fragility", __doc__ or "", arguments, RECIPE, methods=METHODS, smoke=SMOKE, own_flags=_flags
@@ -74,6 +80,7 @@ def _flags(parser: Any) -> None:
 def _study(request: flags.Request, command: str) -> int:
     from divaug.base.files import make_folder
     from divaug.base.progress import Progress
+    from divaug.runs.trackers.mlflow import Note
     from divaug.study.fragility.plan import CUTS, SHARES, arms, folder_of
     from divaug.study.fragility.report import about, log_study, write_study_report
     from divaug.study.fragility.study import collect
@@ -85,23 +92,35 @@ def _study(request: flags.Request, command: str) -> int:
     shares = () if request.extra["no_patches"] else SHARES[-1:] if request.smoke else SHARES
     planned = arms(methods, CUTS, shares)
     first = request.configs[0]
-    folder = make_folder(folder_of(planned[0], first).path.parents[1])
+    if first.extra_train is not None or any(config.extra_train for config in request.configs):
+        raise ConfigError("--extra-train has no place in the study: its arms have equally many images of one cut")
+    folder = folder_of(planned[0], first).path.parents[1]
     if request.dry_run:
         for arm in planned:
-            print(f"{arm.name}  {folder / arm.name}")
+            print(f"{arm.name}  {folder_of(arm, first).path.parent}")
         return 0
     progress = Progress("none" if request.quiet else first.progress)
     known = [Path(path) for path in request.extra["evidence"]]
+    if gone := [str(path) for path in known if not path.is_file()]:
+        raise ConfigError(f"--evidence {gone[0]}: there is no such file")
     beside = [read_verdicts(Path(path)) for path in request.extra["beside"]]  # before anything is trained
     jobs = jobs_of(request.extra["jobs"], threads=first.threads)
+    make_folder(folder)
+    before = _content(folder / "verdicts.csv")
     table = collect(planned, request.configs, folder / "evidence.csv", known, say=progress.say, jobs=jobs)
     verdicts, files = write_study_report(
         folder, table, methods, about=about(table, first, planned[0].name, methods), command=command, beside=beside,
         dataset=first.dataset,
     )  # fmt: skip
     _show(verdicts, files)
+    if before not in (None, _content(folder / "verdicts.csv")):
+        Note(folder).renew()  # an MLflow run keeps what was logged first
     log_study(first, folder, verdicts, files)
     return 0
+
+
+def _content(file: Path) -> bytes | None:
+    return file.read_bytes() if file.exists() else None
 
 
 def _report_runs(request: flags.Request, runs: list[str], command: str) -> int:
@@ -113,6 +132,9 @@ def _report_runs(request: flags.Request, runs: list[str], command: str) -> int:
     folders = [folder for folder in find_runs(paths) if folder.finished]
     if not folders:
         raise DivaugError(f"no finished run at or below {', '.join(runs)}")
+    if request.dry_run:
+        print("\n".join(str(folder.path / "latent") for folder in folders))
+        return 0
     cards, asked = tuple(request.extra["cards"]) or ("largest", "smallest"), request.configs[0]
     if asked.encoder is not None:
         from divaug.models.encoder import Encoder

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from divaug.base.errors import ConfigError
 from divaug.config import flags
 from divaug.config.command import main as run_main
 from divaug.config.tables import dump
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from divaug.data.load import load_data
         from divaug.report.gallery import write_gallery
 
+        if request.only.device not in ("auto", "cpu"):
+            raise ConfigError(f"--device {request.only.device} has no effect here: images are augmented on the CPU")
         config = replace(request.only, device="cpu")
         folder = Path(config.output_dir) / "gallery"
         if request.print_config or request.dry_run:

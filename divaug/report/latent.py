@@ -8,6 +8,7 @@ import torch
 
 from divaug.base.errors import DivaugError
 from divaug.base.files import make_folder, write_text
+from divaug.base.progress import Progress
 from divaug.data.load import Data
 from divaug.figures import latent as plots
 from divaug.latent.embeddings import Embeddings
@@ -53,7 +54,11 @@ def write_latent_report(
         write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     figures = _figures(folder, train, test, tables, k)
     for c in carded:
-        card = draw_feature_card(folder / f"card_{c}.png", model, data, train, c, k)
+        try:
+            card = draw_feature_card(folder / f"card_{c}.png", model, data, train, c, k)
+        except DivaugError as error:
+            Progress().warn(str(error))
+            break
         figures.append(
             (card, f"Feature card of {train.class_names[c]}: its top features, and the images that use each most.")
         )
@@ -224,11 +229,12 @@ def draw_feature_card(path: Path, model: Any, data: Data, train: Embeddings, c: 
             maps.clear()
             with torch.no_grad():
                 model.cpu().eval().features(images)
-            spatial = [m for m in maps if m.dim() == 4 and m.shape[1] == train.dimensions]
-            if not spatial:
+            spatial = [at for at, m in enumerate(maps) if m.dim() == 4 and m.shape[1] == train.dimensions]
+            tokens = [at for at, m in enumerate(maps) if m.dim() == 3]  # after them a map is of patches
+            if not spatial or maps[spatial[-1]].shape[2:].numel() == 1 or (tokens and tokens[-1] > spatial[-1]):
                 raise DivaugError("this backbone has no activation maps (B, D, h, w): no feature card can be drawn")
             pictures.append(np.asarray(part.images[np.arange(len(chosen))]))
-            heats.append(spatial[-1][:, d].clamp_min(0).numpy())
+            heats.append(maps[spatial[-1]][:, d].clamp_min(0).numpy())
             titles.append(f"feature {d}: mean CE {contributions[:, d].mean():.2f}")
     finally:
         for handle in handles:

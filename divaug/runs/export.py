@@ -78,7 +78,7 @@ def described(model: Model) -> dict[str, Any]:
     height, width, channels = model.transform.shape
     return {
         "input": {"name": "images", "type": "uint8", "shape": ["N", height, width, channels],
-                  "channels": "RGB" if channels == 3 else "grey"},
+                  "channels": "RGB" if channels == 3 else "grey", "bits": model.transform.bits},
         "resize": {"to": [width, height], "how": model.transform.resize, "filter": "bilinear"},
         "outputs": ["logits", "probabilities"], "classes": list(model.classes), "decision": model.decision.table(),
     }  # fmt: skip

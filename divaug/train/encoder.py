@@ -17,7 +17,7 @@ from divaug.base.labels import MixedLabels
 from divaug.base.progress import Progress
 from divaug.base.signals import StopRequest
 from divaug.config.registry import FEATURE, LOSSES, PIXEL, SAMPLERS
-from divaug.config.schema import Component, Config
+from divaug.config.schema import Component, Config, default_of, is_pretrained
 from divaug.config.tables import protocol_fingerprint
 from divaug.data.halves import image_digests
 from divaug.data.images import Part
@@ -32,6 +32,7 @@ from divaug.train.evaluate import evaluating
 from divaug.train.step import Stage, Totals
 
 TURNS = 4
+FIXED = ("method", "sampler", "pixel", "mix", "feature", "loss", "class_weights", "head", "phases", "early_size")
 
 
 class Rotations:
@@ -84,8 +85,13 @@ def train_encoder(config: Config, data: Data, folder: Path) -> Path:
     if height != width:
         raise ConfigError(f"images of {height}x{width} cannot be rotated by 90 degrees; give --image-size")
     component = _wide_enough(config.model)
-    if config.weights is not None or config.train != "full":
+    if is_pretrained(config) or config.train != "full":
         raise ConfigError("a common encoder is trained from scratch: weights and train have no effect; drop them")
+    if idle := [key for key in FIXED if getattr(config, key) != default_of(key)]:
+        raise ConfigError(
+            f"{idle[0].replace('_', '-')} has no effect: a common encoder learns to predict rotations, with the "
+            "data set's own augmentation"
+        )
     device = find_device(config.device)
     network = build_network(
         component.name, TURNS, channels=channels, size=(height, width), seed=config.seed, **component.options

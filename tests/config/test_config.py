@@ -6,7 +6,7 @@ import pytest
 
 from divaug.base.errors import ConfigError
 from divaug.config import layers
-from divaug.config.layers import experiment_name, method_label, resolve
+from divaug.config.layers import configure, experiment_name, method_label, resolve
 from divaug.config.schema import Component, Config
 from divaug.config.tables import dump, from_layers, protocol_fingerprint, to_table
 
@@ -199,3 +199,11 @@ def test_methods_of_two_phases_change_what_they_say_at_four_fifths(method, slot,
     (phase,) = config.phases
     assert phase.start == 0.8 and list(phase.components) == [slot]
     assert getattr(config, slot).name == before and phase.components[slot].name == after
+
+
+def test_a_runs_own_record_is_of_its_method_alone(tmp_path):
+    """All of its slots stand above a method: another method would change its name and nothing else."""
+    (tmp_path / "config.toml").write_text(dump(configure(dataset="digits", method="erm")))
+    assert configure(config=str(tmp_path / "config.toml")).mix.name == "none"
+    with pytest.raises(ConfigError, match="a run's own record, which has all keys of a method: cmo"):
+        configure(config=str(tmp_path / "config.toml"), method="cmo")

@@ -182,6 +182,12 @@ def test_a_method_named_twice_is_refused():
             "--imbalance-factor has no effect here; .*--profile exp",
         ),
         (["--test-frac", "0.3"], "--test-frac has no effect here"),
+        (
+            ["--dataset", "csv", "--path", "a.csv", "--test", "b.csv", "--test-frac", "0.3"],
+            "--test-frac has no effect here",
+        ),
+        (["--normalization", "0.5,0.5,0.5,0.5,0.5,0.5"], "--normalization has no effect here"),
+        (["--optim", "adamw", "--momentum", "0.5"], "--momentum has no effect here; use it with --optim sgd or muon"),
         (["--milestones", "0.5"], "--milestones has no effect here; use it with --schedule step"),
         (["--workers", "2", "--loader", "resident"], "workers are for the streaming loader"),
     ],
@@ -276,3 +282,12 @@ def test_a_recipes_own_flags_come_before_the_keys_that_all_recipes_have(capsys):
         text = capsys.readouterr().out.split("options:")[1]
         order = [text.index(f"\n  {flag}") for flag in ("--methods", "--jobs", "--image-size")]
         assert order == sorted(order), argv
+
+
+def test_what_a_trial_sets_is_not_taken_for_the_users():
+    """--smoke sets an imbalance factor; the user asked for the images as they are."""
+    request = flags.parse(
+        "x", "", ["--smoke", "--dataset", "digits", "--profile", "natural"], {}, methods=("erm",),
+        smoke={"imbalance_factor": 5.0},
+    )  # fmt: skip
+    assert request.only.profile == "natural" and request.smoke

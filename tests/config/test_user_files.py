@@ -8,6 +8,7 @@ import pytest
 
 from divaug.base.errors import ConfigError
 from divaug.config import user_files
+from divaug.config.layers import configure
 from divaug.config.registry import LOSSES, add_import
 
 MINE = '''
@@ -127,3 +128,10 @@ def test_what_a_constructor_raises_is_reported_by_name(tmp_path):
     add_import(str(tmp_path / "raises.py"))
     with pytest.raises(ConfigError, match="losses 'mine' raised KeyError: 'x'"):
         LOSSES.build("mine", facts={})
+
+
+def test_configure_reads_the_files_that_its_configuration_names(tmp_path):
+    (tmp_path / "of_the_file.py").write_text(MINE)
+    (tmp_path / "c.toml").write_text(f'import = ["{tmp_path}/of_the_file.py"]\ndataset = "digits"\nloss = "mine"\n')
+    config = configure(config=str(tmp_path / "c.toml"))
+    assert config.loss.name == "mine" and config.imports == (f"{tmp_path}/of_the_file.py",)

@@ -224,7 +224,9 @@ def test_the_recipe_prints_saves_and_refuses(own, capsys):
     assert copies == [("1", "0.png"), ("1", "z\\udcff.png")]
     assert {row["set"] for row in rows if row["kind"] == "unreadable"} == {""}
     assert recipe.main([str(own), "--resize", "squash"]) == 2
-    assert recipe.main([str(own / "nothing")]) == 3
+    for path, code in ((own / "nothing", 3), (own, 3)):  # a path that is wrong keeps no file from the right one
+        assert recipe.main([str(path), "--save", "again.csv"]) == code
+    assert Path("again.csv").read_text() == saved
 
 
 def test_parts_are_recognised_by_their_folders(tmp_path):

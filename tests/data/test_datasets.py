@@ -1,5 +1,6 @@
 import gzip
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,22 @@ def test_damaged_files_are_named(fake_cifar, tmp_path):
     (folder / "train").unlink()
     with pytest.raises(DataError, match="not found; looked for train"):
         read(Request(data_root=str(tmp_path / "root")))
+
+
+def test_an_incomplete_folder_hides_no_whole_one_and_is_fetched_anew(fake_cifar, tmp_path, monkeypatch):
+    from divaug.data.roots import locate
+
+    read, folder, _ = fake_cifar
+    (tmp_path / "data" / "fake").mkdir(parents=True)
+    (tmp_path / "data" / "fake" / "train").write_bytes((folder / "train").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    request = Request(data_root=None, download=True)
+    fetched = []
+    assert locate("Fake", "fake", ["train"], request, fetched.append) == Path("data/fake") and not fetched
+    locate("Fake", "fake", ["train", "test"], request, fetched.append)
+    assert len(fetched) == 1  # the rest was not there
+    monkeypatch.setenv("DIVAUG_DATA", str(tmp_path / "root"))
+    assert len(read(Request(download=False)).train.labels) == 6
 
 
 def test_roots_are_searched_in_order(fake_cifar, tmp_path, monkeypatch):

@@ -241,6 +241,23 @@ def test_a_pass_that_is_never_counted_is_warned_of_once():
     assert monitor.compute()["ce"]["n"].sum() == 10
 
 
+def test_an_evaluation_is_no_batch_that_is_lost():
+    """After it the warning is still to come for a batch that is."""
+    model = network()
+    (images, labels), *_ = batches()
+    with divaug.watch(model, "3", k=K) as monitor:
+        for _ in range(2):
+            model.train()
+            model(images)
+            monitor.step(labels)
+            model.eval()
+            model(images)
+        model.train()
+        model(images)
+        with pytest.warns(UserWarning, match="the last one, which is lost"):
+            model(images)
+
+
 RANKS = """
 import sys, torch, divaug
 from torch import nn

@@ -15,7 +15,7 @@ from divaug.data.longtail import PROFILES, SUBSETS, cut
 from divaug.interop import Sampler, Transform, mix_batch, soft_cross_entropy
 from divaug.losses import Focal
 from divaug.mix import CMO, CutMix, Mixup
-from divaug.pixel import ByClass, Cutout, GaussianNoise, NoPixel
+from divaug.pixel import ByClass, Chain, Cutout, GaussianNoise, NoPixel
 from divaug.samplers import Oversample, Uniform
 
 LABELS = torch.arange(300) % 3
@@ -98,6 +98,8 @@ def test_ranks_do_as_many_steps():
 def test_a_transform_that_needs_the_label_asks_for_it():
     pixel = ByClass(torch.tensor([9, 1]), torch.tensor([9, 1]), ["a", "b"], policy={"b": Cutout()}, rest=NoPixel())
     image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"Chain treats classes differently"):
+        Transform(Chain(steps=[NoPixel(), Chain(steps=[pixel])]))(torch.zeros(3, 8, 8, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"ByClass treats classes differently: call transform\(image, label\)"):
         Transform(pixel)(image)
     assert Transform(pixel)(image, 1)[1] == 1

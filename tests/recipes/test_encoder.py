@@ -279,3 +279,18 @@ def test_in_the_common_space_every_seed_is_measured_on_its_own_cut(tiny, trained
     pd.testing.assert_frame_equal(together[together["seed"] == 1].reset_index(drop=True), alone)
     sizes = together[together["measure"] == "vendi"].pivot_table(index="class", columns="seed", values="n")
     assert (sizes[0] != sizes[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--pixel", "none"], "pixel has no effect"),
+        (["--loss", "focal"], "loss has no effect"),
+        (["--method", "ros"], "method has no effect"),
+        (["--early-size", "6"], "early-size has no effect"),
+        (["--model", "timm:resnet10t", "--model.pretrained", "true", "--image-size", "32"], "is trained from scratch"),
+    ],
+)
+def test_what_an_encoder_does_not_learn_from_is_refused(arguments, said, capsys):
+    assert encoder.main(["--dataset", "digits", "--max-per-class", "20", "--epochs", "1", *arguments]) == 2
+    assert said in capsys.readouterr().err and not Path("runs/encoders").exists()

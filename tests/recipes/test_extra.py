@@ -139,3 +139,22 @@ def test_a_run_with_extra_images_is_resumed_by_its_folder(made, tiny, untimed):
     assert digits_lt.main(["--resume", str(folder.path)]) == 0
     (folder.path / "result.json").unlink()
     assert digits_lt.main(["--resume", str(folder.path)]) == 0 and untimed(folder.path) == before
+
+
+def test_extra_images_of_other_parts_or_of_their_groups_are_refused(pictures, tmp_path):
+    Image.fromarray(np.zeros((12, 12, 3), np.uint8)).save(tmp_path / "new.png")
+    own = {
+        "dataset": "csv",
+        "path": str(pictures / "cells.csv"),
+        "profile": "natural",
+        "test_frac": 0.3,
+        "image_size": 12,
+    }
+    held_out = load_data(resolve(flags=own)).test.groups[0]
+    for row, said in (
+        ("split\nnew.png,dark,val", "some are marked split = val"),
+        (f"group\nnew.png,dark,{held_out}", f"the group {held_out} is in the test images too"),
+    ):
+        write(tmp_path / "new.csv", f"path,label,{row}\n")
+        with pytest.raises(DataError, match=said):
+            load_data(resolve(flags={**own, "extra_train": str(tmp_path / "new.csv")}))

@@ -46,3 +46,29 @@ def test_the_recipe_on_finished_runs(tiny, capsys):
     assert page.count("data:image/png") == 7 and "authors" in page
     assert {"card_3.png", "gap.png", "statistics.csv", "embeddings"} <= {p.name for p in latent.iterdir()}
     assert fragility.main(["nowhere"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--profile", "step"], "--profile has no effect on the study"),
+        (["--split-seed=5"], "--split-seed has no effect on the study"),
+        (["--class", "3"], "--class has no effect on the study"),
+        (["--evidence", "gone.csv"], "--evidence gone.csv: there is no such file"),
+        (["--extra-train", "more.csv"], "--extra-train has no place in the study"),
+        (["runs/x", "--no-patches"], "--no-patches has no effect on finished runs"),
+    ],
+)
+def test_what_has_no_effect_is_refused(arguments, said, capsys):
+    Path("more.csv").write_text("path,label\n")
+    assert fragility.main([*arguments, "--smoke"]) == 2
+    assert said in capsys.readouterr().err and not Path("runs").exists()
+
+
+def test_seeds_may_be_given_with_an_equals_sign(capsys):
+    for arguments in (["--seeds=1-2"], ["--seeds", "1-2"]):
+        assert fragility.main(["--methods", "erm", *arguments, "--print-config"]) == 0
+        out = capsys.readouterr().out.splitlines()
+        assert [line for line in out if line.startswith("seed =")] == ["seed = 1", "seed = 2"]
+    assert fragility.main(["--methods", "erm", "--seed=3", "--dry-run"]) == 0
+    assert "erm_exp" in capsys.readouterr().out and not Path("runs").exists()

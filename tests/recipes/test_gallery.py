@@ -30,6 +30,8 @@ def test_what_it_does_not_do(capsys):
     assert gallery.main(["--dry-run"]) == 0 and not Path("runs").exists()
     assert gallery.main(["--methods", "erm,cmo"]) == 2
     assert "takes one method and one seed" in capsys.readouterr().err
+    assert gallery.main(["--device", "cuda"]) == 2
+    assert "--device cuda has no effect here" in capsys.readouterr().err
 
 
 def test_two_strengths_are_refused(monkeypatch):

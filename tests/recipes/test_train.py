@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from sklearn.datasets import load_digits
 
 import divaug
 from divaug.base.stats import wilson_interval
+from divaug.models.network import build_network
 from divaug.recipes import export, folder_lt, predict, threshold, train
 from divaug.runs.decision import Decision
+from divaug.runs.export import export_onnx
+from divaug.runs.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +258,7 @@ def test_the_exported_model_agrees_without_divaug_or_torch(model, cells, tmp_pat
     np.testing.assert_allclose(probabilities, wanted, atol=1e-4)
     script = Path(__file__).parents[2] / "recipes" / "deployment" / "predict_onnx.py"
     code = script.read_text(encoding="utf-8")
-    assert "import divaug" not in code and "import torch" not in code and len(code.splitlines()) <= 60
+    assert "import divaug" not in code and "import torch" not in code and len(code.splitlines()) <= 70
     rules = {}, {"kind 1": 0.02}, {"kind 1": 0.05, "kind 2": 0.02}, {f"kind {c}": 0.9 + 0.02 * c for c in range(4)}
     (tmp_path / "broken.png").write_bytes(b"no image")
     for bounds in rules:  # as divaug predict decides
@@ -286,6 +290,31 @@ def test_the_exported_model_agrees_without_divaug_or_torch(model, cells, tmp_pat
     assert usage.returncode == 2 and "MODEL.onnx IMAGES" in usage.stdout
     assert described["classes"] == [f"kind {c}" for c in range(4)]
     assert {path.name for path in tmp_path.glob("*cells*")} == {"cells.onnx", "cells.onnx.json"}  # nothing half-written
+
+
+@pytest.mark.parametrize("how", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_the_deployed_script_reads_images_as_the_model_does(model, tmp_path, how, channels):
+    """Not square, transparent, 12 of 16 bits, turned by EXIF: probabilities are those of divaug predict."""
+    rng, files = np.random.default_rng(0), [tmp_path / f"{k}.png" for k in range(4)]
+    Image.fromarray(rng.integers(0, 256, (9, 21, 3), dtype=np.uint8)).save(files[0])
+    Image.fromarray(rng.integers(0, 256, (20, 11, 4), dtype=np.uint8), "RGBA").save(files[1])
+    Image.fromarray(rng.integers(0, 4096, (12, 17)).astype(np.uint16)).save(files[2])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(rng.integers(0, 256, (8, 15), dtype=np.uint8)).save(files[3], exif=turned)
+    found = divaug.load(model)
+    network, shown = found.network, found.transform
+    if channels == 1:
+        network = build_network("whitened_cnn", 4, channels=1, size=(8, 8), seed=0, widths=[8])
+        shown = replace(shown, shape=(8, 8, 1), mean=shown.mean[:1], std=shown.std[:1])
+    found = Model(network, found.classes, replace(shown, resize=how, bits=12), found.decision)
+    export_onnx(found, tmp_path / "m.onnx")
+    script = Path(__file__).parents[2] / "recipes" / "deployment" / "predict_onnx.py"
+    command = [sys.executable, str(script), str(tmp_path / "m.onnx"), *map(str, files)]
+    told = pd.read_csv(StringIO(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    wanted = found.predict(files).filter(like="p_").to_numpy()
+    np.testing.assert_allclose(told.filter(like="p_").to_numpy(dtype=float), wanted, atol=1e-4)
 
 
 def test_a_second_command_trains_nothing_anew(model, cells, capsys, monkeypatch):

@@ -8,7 +8,7 @@ from divaug.base.errors import DivaugError
 from divaug.config import layers
 from divaug.data.load import load_data
 from divaug.latent.tables import all_tables
-from divaug.report.latent import draw_feature_card, remarks
+from divaug.report.latent import draw_feature_card, remarks, write_latent_report
 from divaug.runs.embed import embed, untrained
 from divaug.train.build import build_model
 
@@ -86,3 +86,32 @@ def test_a_backbone_without_maps_has_no_card(data, tmp_path):
     model = Flat()
     with pytest.raises(DivaugError, match="no activation maps"):
         draw_feature_card(tmp_path / "x.png", model, data, embed(model, data, "train"), 0, 5)
+
+
+def test_maps_of_patches_are_not_taken_for_maps_of_features(data, tmp_path):
+    """A vision transformer's only map (B, D, h, w) is that of its patches, before all layers."""
+
+    class Patches(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patch, self.norm = torch.nn.Conv2d(1, 16, 4, 4), torch.nn.LayerNorm(16)
+
+        def forward(self, images):
+            return self.norm(self.patch(images).flatten(2).transpose(1, 2)).mean(1)
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.head = Patches(), torch.nn.Linear(16, 10)
+
+        def features(self, images):
+            return self.backbone(images)
+
+        def forward(self, images):
+            return self.head(self.features(images))
+
+    model = Model()
+    with pytest.raises(DivaugError, match="no activation maps"):
+        draw_feature_card(tmp_path / "x.png", model, data, embed(model, data, "train"), 0, 5)
+    _, figures = write_latent_report(tmp_path / "latent", model, data, k=5)
+    assert figures and not list((tmp_path / "latent").glob("card_*.png"))  # the rest of the report is written

@@ -43,7 +43,7 @@ def read_cifar(
 
         download_and_extract_archive(archive[0], str(root), md5=archive[1])
 
-    place = locate(name, folder, next(iter(train)), request, fetch)
+    place = locate(name, folder, [*train, *test, meta[0]], request, fetch)
 
     def part(files: dict[str, str]) -> Part:
         images, labels = [], []

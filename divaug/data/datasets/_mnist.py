@@ -47,7 +47,7 @@ def read_mnist(
         for file, md5 in files.items():
             download_url(mirror + file, str(root / folder), md5=md5)
 
-    place = locate(name, folder, next(iter(files)), request, fetch)
+    place = locate(name, folder, [*files], request, fetch)
     train_x, train_y, test_x, test_y = (
         np.frombuffer(gzip.decompress(read_checked(place / file, md5)), np.uint8) for file, md5 in files.items()
     )

@@ -183,6 +183,10 @@ class Spreads:
     effects: float = 0.0
 
 
+# Keys without a place in the fingerprint that nevertheless say which images or weights a run has.
+CHANGES_DATA = {"weights", "path", "test", "path_column", "label_column", "group_column", "split_column"}
+
+
 @dataclass(frozen=True)
 class Plan:
     """A preregistered study.
@@ -238,7 +242,7 @@ class Plan:
         Raises:
             ConfigError: The preset or the arm's options are wrong, or a DIVAUG_* variable would change the run.
         """
-        if moved := set(environment()) - set(keys_of_kind("where")):
+        if moved := set(environment()) - (set(keys_of_kind("where")) - CHANGES_DATA):
             variable = f"DIVAUG_{sorted(moved)[0].upper()}"
             raise ConfigError(f"{variable} is set: it would change preregistered runs and not their hash; unset it")
         own = {"dataset": design.dataset, "method": arm.method, "counts": counts, "epochs": epochs, "seed": seed}

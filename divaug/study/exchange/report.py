@@ -81,8 +81,8 @@ def _write_contrasts(plan: Plan, dataset: str, judged: Sequence[Any]) -> Path:
     import pandas as pd
 
     path = make_folder(plan.path.parent / "results" / dataset) / "contrasts.csv"
-    own = [(name_of(design), found) for _, design, _, found in judged if design.dataset == dataset]
-    tables = [found for _, found in own if len(found)]
+    own = [(name_of(design), found) for _, design, _, found in judged if design.dataset == dataset and len(found)]
+    tables = [found for _, found in own]
     if path.exists():
         before: Any = pd.read_csv(path, keep_default_na=False, na_values={"p": ["", "nan"]})
         tables = [before[~before["design"].isin([name for name, _ in own])], *tables]

@@ -213,10 +213,11 @@ def log_study(config: Config, folder: Path, verdicts: Any, files: Sequence[Path]
         f"{row['claim']}/{row['method']}/" + re.sub(r"[^\w.-]+", "_", row["measure"]): float(row["effect"])
         for _, row in verdicts.iterrows()
     }
+    primary = verdicts[verdicts["primary"]]
     with MlflowTracker(
         uri, output_dir=Path(config.output_dir), experiment="fragility", run_name=folder.name, folder=folder,
         params={"dataset": config.dataset, "epochs": config.epochs, "imbalance_factor": config.imbalance_factor},
-        tags={str(row["claim"]): row["verdict"] for _, row in verdicts[verdicts["primary"]].iterrows()},
+        tags={f"{row['claim']}/{row['measure']}": row["verdict"] for _, row in primary.iterrows()},
         description="Claims of CNN fragility under imbalance (arXiv 2210.09465): one run per study.",
         say=Progress().warn,
     ) as tracker:  # fmt: skip

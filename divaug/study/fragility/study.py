@@ -10,7 +10,7 @@ import numpy as np
 
 from divaug.base.errors import DataError
 from divaug.base.files import make_folder, write_text
-from divaug.config.layers import method_label
+from divaug.config.layers import method_label, needs_encoder
 from divaug.config.schema import Config
 from divaug.config.tables import protocol_fingerprint
 from divaug.data.load import OWN_IMAGES, dataset_of, load_data, varied
@@ -38,7 +38,8 @@ def evidence_of(arm: Arm, base: Config) -> Any:
     encoder = None
     if base.encoder is not None:  # before anything is trained
         encoder = load_encoder(base.encoder, data, allow_overlap=base.allow_overlap)
-    folder = run(replace(config, encoder=None), folder_of(arm, base), data)
+    own = config.encoder if needs_encoder(config) else None  # measured below, not while it trains
+    folder = run(replace(config, encoder=own), folder_of(arm, base), data)
     model = load(folder).network
     train, test = embed(model, data, "train"), embed(model, data, "test")
     match = max(SMALLEST_MATCH, int(data.cut.group_counts.min()))

@@ -240,6 +240,15 @@ def test_a_report_keeps_the_contrasts_of_designs_that_it_does_not_judge(plan, tm
     assert pd.read_csv(path)["design"].unique().tolist() == designs
 
 
+def test_a_plan_without_rows_removes_no_contrasts_of_a_design_of_that_name(plan, tmp_path):
+    """Another plan beside it, such as a pilot, may have judged a design of the same name."""
+    path = rows_of(plan, "digits").with_name("contrasts.csv")
+    path.parent.mkdir(parents=True)
+    path.write_text("contrast,dataset,design,effect,lo,hi,p,n,verdict\nphi,digits,longtailed,1,0,2,,5,kept\n")
+    write_report([plan], command="x")
+    assert pd.read_csv(path)["verdict"].tolist() == ["kept"]
+
+
 def test_plans_of_one_report_are_in_one_folder(plan, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "plan.toml").write_text(PLAN)

@@ -249,10 +249,11 @@ def test_variables_that_would_change_runs_are_refused(done, monkeypatch):
     from divaug.base.errors import ConfigError
 
     plan = done[0]
-    monkeypatch.setenv("DIVAUG_PIXEL", "none")
-    with pytest.raises(ConfigError, match="DIVAUG_PIXEL is set"):
-        read_plan(plan.path)
-    monkeypatch.delenv("DIVAUG_PIXEL")
+    for key in ("PIXEL", "WEIGHTS", "GROUP_COLUMN"):  # the last two are in no fingerprint
+        monkeypatch.setenv(f"DIVAUG_{key}", "none")
+        with pytest.raises(ConfigError, match=f"DIVAUG_{key} is set"):
+            read_plan(plan.path)
+        monkeypatch.delenv(f"DIVAUG_{key}")
     monkeypatch.setenv("DIVAUG_DEVICE", "cpu")
     assert read_plan(plan.path).prereg == plan.prereg
 
