@@ -116,8 +116,7 @@ def parse(
         name = {"name": flags[slot]} if slot in flags else {}
         flags[slot] = {**name, **options}
     if positional and "path" in flags:
-        table = not os.path.isdir(flags["path"]) and flags["path"].lower().endswith(TABLES)
-        flags.setdefault("dataset", "csv" if table else "image_folder")
+        flags.setdefault("dataset", _kind_of(flags["path"]))
     tables: dict[str, Any] = {"recipe": {**recipe}, "env": layers.environment(), "flags": flags}
     resume_from = flags["resume"] if flags.get("resume", "auto") not in ("auto", "never") else None
     if resume_from is not None and {"config", "methods", "seeds"} & set(given):
@@ -127,11 +126,14 @@ def parse(
         tables["config"] = layers.read_toml(source)
         for item in tables["config"].get("import", ()):
             add_import(item)
+    said = (flags, tables["env"], tables.get("config", {}))
+    if positional and resume_from is None and not any("dataset" in table for table in said):
+        paths = [table["path"] for table in said if "path" in table]
+        if not paths:
+            raise ConfigError(f"the argument {positional[0].upper()} is missing: {positional[1]}")
+        flags["dataset"] = _kind_of(str(paths[0]))
     if given.get("smoke"):
         tables["flags"] = {**(smoke or {}), **flags}
-    said = (flags, tables["env"], tables.get("config", {}))
-    if positional and resume_from is None and not any({"path", "dataset"} & {*table} for table in said):
-        raise ConfigError(f"the argument {positional[0].upper()} is missing: {positional[1]}")
     configs, left_out = _expand(tables, given, methods)
     for config in configs:
         _refuse_without_effect(config, flags)
@@ -139,6 +141,11 @@ def parse(
         configs, bool(given.get("dry_run")), bool(given.get("print_config")), bool(given.get("quiet")), resume_from,
         bool(given.get("smoke")), {key: value for key, value in vars(known).items() if key not in shared}, left_out,
     )  # fmt: skip
+
+
+def _kind_of(path: str) -> str:
+    """Return the data set that a path of own images is."""
+    return "csv" if not os.path.isdir(path) and path.lower().endswith(TABLES) else "image_folder"
 
 
 def _threads(text: str) -> int:

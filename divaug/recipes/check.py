@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         request = flags.parse("divaug.recipes.check NAME", __doc__ or "", rest, RECIPE, methods=("erm",))
         if request is None:
             return 0
-        if request.only.device not in ("auto", "cpu"):
+        asked = "--device" in {argument.partition("=")[0] for argument in rest}
+        if asked and request.only.device not in ("auto", "cpu"):
             raise ConfigError(f"--device {request.only.device} has no effect here: components are checked on the CPU")
         config = replace(request.only, device="cpu")
         if request.print_config:

@@ -15,6 +15,7 @@ With RUN (run folders, folders that hold them, or a run's checkpoint) it writes 
 of each run. The claims are about differences between networks and need the study.
 """
 
+import csv
 import os
 import shlex
 import sys
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from divaug.base.errors import ConfigError
+from divaug.base.errors import ConfigError, DataError
 from divaug.config import flags
 from divaug.config.command import add_trust
 from divaug.config.command import main as run_main
@@ -106,21 +107,30 @@ def _study(request: flags.Request, command: str) -> int:
     beside = [read_verdicts(Path(path)) for path in request.extra["beside"]]  # before anything is trained
     jobs = jobs_of(request.extra["jobs"], threads=first.threads)
     make_folder(folder)
-    before = _content(folder / "verdicts.csv")
+    before = _judged(folder / "verdicts.csv")
     table = collect(planned, request.configs, folder / "evidence.csv", known, say=progress.say, jobs=jobs)
     verdicts, files = write_study_report(
         folder, table, methods, about=about(table, first, planned[0].name, methods), command=command, beside=beside,
         dataset=first.dataset,
     )  # fmt: skip
     _show(verdicts, files)
-    if before not in (None, _content(folder / "verdicts.csv")):
+    if before not in (None, _judged(folder / "verdicts.csv")):
         Note(folder).renew()  # an MLflow run keeps what was logged first
     log_study(first, folder, verdicts, files)
     return 0
 
 
-def _content(file: Path) -> bytes | None:
-    return file.read_bytes() if file.exists() else None
+def _judged(file: Path) -> list[tuple[str, ...]] | None:
+    """Return how many seeds each verdict is of, and the verdict; None without a file.
+
+    The effects themselves differ in their last digits once evidence has been written and read.
+    """
+    if not file.exists():
+        return None
+    with file.open(encoding="utf-8", newline="") as rows:
+        return [
+            tuple(row[key] for key in ("claim", "measure", "method", "n", "verdict")) for row in csv.DictReader(rows)
+        ]
 
 
 def _report_runs(request: flags.Request, runs: list[str], command: str) -> int:
@@ -140,12 +150,20 @@ def _report_runs(request: flags.Request, runs: list[str], command: str) -> int:
         from divaug.models.encoder import Encoder
 
         Encoder.load(asked.encoder)  # before anything is measured: it may not be an encoder
+    left_out = 0
     for folder in folders:
-        files = write_run_report(
-            folder, command=command, cards=cards, encoder=asked.encoder, allow_overlap=asked.allow_overlap
-        )
+        try:
+            files = write_run_report(
+                folder, command=command, cards=cards, encoder=asked.encoder, allow_overlap=asked.allow_overlap
+            )
+        except DataError as error:  # of a run with a planted patch, for example
+            if len(folders) == 1:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+            left_out += 1
+            continue
         print(f"{folder.label}, seed {folder.config.seed}: " + "  ".join(os.path.relpath(f) for f in files))
-    return 0
+    return DataError.exit_code if left_out else 0
 
 
 def _show(verdicts: Any, files: list[Path]) -> None:

@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from divaug.data.load import load_data
         from divaug.report.gallery import write_gallery
 
-        if request.only.device not in ("auto", "cpu"):
+        asked = "--device" in {argument.partition("=")[0] for argument in arguments}
+        if asked and request.only.device not in ("auto", "cpu"):
             raise ConfigError(f"--device {request.only.device} has no effect here: images are augmented on the CPU")
         config = replace(request.only, device="cpu")
         folder = Path(config.output_dir) / "gallery"

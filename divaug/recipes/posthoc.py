@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             elif not any(option in POSTHOC.entry(name).options for name in methods):
                 raise ConfigError(f"--{key.replace('_', '-')} has no effect on {', '.join(methods)}")
 
-        from divaug.base.errors import DivaugError
+        from divaug.base.errors import DataError, DivaugError
         from divaug.runs.folder import find_runs
 
         folders = [folder for folder in find_runs(chosen.runs) if folder.finished]
@@ -85,9 +85,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             check_writable(Path(chosen.results))
         options = {key: getattr(chosen, key) for key in DEFAULTS}
+        left_out = 0
         for folder in folders:
-            _one_run(folder, methods, options, chosen.results)
-        return 0
+            try:
+                _one_run(folder, methods, options, chosen.results)
+            except DataError as error:  # a fold of divaug train, for example
+                if len(folders) == 1:
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
+                left_out += 1
+        return DataError.exit_code if left_out else 0
 
     return run_main("posthoc", argv, work)
 

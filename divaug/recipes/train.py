@@ -40,6 +40,7 @@ BRIEF = (
     "device", "output_dir", "threads", "seed", "list", "describe",
 )  # fmt: skip
 IDLE = ("profile", "counts", "class_order", "max_per_class", "data_part", "val_frac", "holdout", "extra_train")
+OWN_IMAGES = ("image_folder", "csv")
 LARGE = 64  # pixels a side; the memory that --jobs auto reckons with is of small networks on small images
 
 
@@ -73,7 +74,7 @@ def _train(request: flags.Request) -> int:
     first, folds = request.configs[0], request.extra["folds"]
     if folds != "groups" and not (folds.isdecimal() and int(folds) >= 2):
         raise ConfigError(f"--folds must be a whole number >= 2, or groups, got {folds!r}")
-    if first.path is None:
+    if first.path is None or first.dataset not in OWN_IMAGES:
         raise ConfigError("the argument PATH is missing: divaug train takes images of your own")
     _refuse_idle(request.configs)
     name = request.extra["name"] or Path(first.path).stem + ("-smoke" if request.smoke else "")

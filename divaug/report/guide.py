@@ -91,6 +91,8 @@ def _write(document: Document, comparison: Comparison, costs: Costs, command: st
         verdicts[str(row.metric)][str(row.method)] = row
     means = table.groupby("method")[_RAW].mean().fillna(-math.inf)
     methods = sorted(dict.fromkeys(table["method"]), key=lambda method: -means[method])
+    if "preset" in table:
+        document.heading(f"Preset {table['preset'].iloc[0]}")
     document.text(f"{plain(comparison.head)}. {' '.join(tuning_of(methods, tuning))} {_varied(table)}")
     document.heading("What these runs show")
     kinds = {method: _kind(method, table, verdicts) for method in methods if method != BASE}

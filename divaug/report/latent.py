@@ -229,9 +229,12 @@ def draw_feature_card(path: Path, model: Any, data: Data, train: Embeddings, c: 
             maps.clear()
             with torch.no_grad():
                 model.cpu().eval().features(images)
-            spatial = [at for at, m in enumerate(maps) if m.dim() == 4 and m.shape[1] == train.dimensions]
+            spatial = [
+                at for at, m in enumerate(maps)
+                if m.dim() == 4 and m.shape[1] == train.dimensions and m.shape[2:].numel() > 1  # not what is pooled
+            ]  # fmt: skip
             tokens = [at for at, m in enumerate(maps) if m.dim() == 3]  # after them a map is of patches
-            if not spatial or maps[spatial[-1]].shape[2:].numel() == 1 or (tokens and tokens[-1] > spatial[-1]):
+            if not spatial or (tokens and tokens[-1] > spatial[-1]):
                 raise DivaugError("this backbone has no activation maps (B, D, h, w): no feature card can be drawn")
             pictures.append(np.asarray(part.images[np.arange(len(chosen))]))
             heats.append(maps[spatial[-1]][:, d].clamp_min(0).numpy())

@@ -77,9 +77,11 @@ def train_model(
     model, data = load(run), data_of(dealt, None)
     card = _card(dealt, choice, notes, temperature) | {"latent": _latent(model, data)}
     predictions = out_of_fold.to_csv(index=False, float_format="%.6g")
-    decision, before = _decision(folder, predictions, temperature, say), _weights(folder)
+    before = _decided(folder), _weights(folder)  # an export has both in it
+    decision = _decision(folder, predictions, temperature, say)
     save_model(folder, model, run.config, decision=decision, card=card)
-    if before != _weights(folder) and (exported := sorted(file.name for file in folder.glob("*.onnx"))):
+    now = decision.table(), _weights(folder)
+    if before != now and (exported := sorted(file.name for file in folder.glob("*.onnx"))):
         say(f"removed, as they hold the model before: {', '.join(exported)}; divaug export writes the new one")
         for name in exported:
             (folder / name).unlink()
@@ -98,16 +100,23 @@ def train_model(
 def _decision(folder: Path, predictions: str, temperature: float, say: Callable[[str], None]) -> Decision:
     """Return the decision of the model that is there, if chosen on these predictions, else one without thresholds."""
     file = folder / "out_of_fold.csv"
-    try:
-        former = Decision(**contents(folder)["decision"])
-    except DivaugError:  # there is none, or none that can be read
+    if (table := _decided(folder)) is None:
         return Decision(temperature)
+    former = Decision(**table)
     if file.exists() and file.read_text(encoding="utf-8") == predictions and former.temperature == temperature:
         return former
     if former.thresholds or former.abstain:
         said = [f"the threshold of {name}" for name in former.thresholds] + ["abstention"] * bool(former.abstain)
         say(f"removed, as chosen on other predictions: {', '.join(said)}; divaug threshold sets them anew")
     return Decision(temperature)
+
+
+def _decided(folder: Path) -> dict[str, Any] | None:
+    """Return the decision of the model that is there; None if there is none, or none that can be read."""
+    try:
+        return contents(folder)["decision"]
+    except DivaugError:
+        return None
 
 
 def _weights(folder: Path) -> str | None:

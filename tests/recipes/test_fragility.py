@@ -22,6 +22,10 @@ def test_the_recipe_from_start_to_report(capsys, monkeypatch):
     }
     (logged,) = MlflowClient("sqlite:///runs/mlflow.db").search_runs(["1"])
     assert logged.info.status == "FINISHED" and logged.info.run_name == folder.name
+    assert fragility.main(argv) == 0  # the same again: its run is found, and stays finished
+    assert "tracking failed" not in capsys.readouterr().err
+    (logged,) = MlflowClient("sqlite:///runs/mlflow.db").search_runs(["1"])
+    assert logged.info.status == "FINISHED" and {"C1/effective_matched"} <= {*logged.data.tags}
     other = folder / "verdicts.csv"
     other.rename("other.csv")
     assert fragility.main([*argv, "--tracking", "off", "--beside", "other.csv"]) == 0

@@ -350,6 +350,12 @@ def test_what_is_set_stays_with_the_predictions_it_was_chosen_on(cells, tmp_path
     before = (folder / "model.json").read_text()
     assert _train(tmp_path) == 0
     assert (folder / "model.json").read_text() == before and (folder / "model.onnx").exists()
+    content = json.loads(before)
+    content["decision"]["temperature"] *= 2  # as if the folds before had given another: it is in the export
+    (folder / "model.json").write_text(json.dumps(content))
+    assert _train(tmp_path) == 0 and not list(folder.glob("*.onnx*"))
+    assert threshold.main([str(folder), "--class", "kind 1", "--cost-miss", "3", "--cost-false", "1"]) == 0
+    assert export.main([str(folder)]) == 0
     table = pd.read_csv(tmp_path / "images" / "cells.csv", dtype=str)
     table.assign(label=table["label"].replace({"kind 0": "kind 1", "kind 1": "kind 0"})).to_csv(
         tmp_path / "images" / "cells.csv", index=False
@@ -400,6 +406,12 @@ def test_flags_of_a_single_cut_are_refused(cells, arguments, said, capsys):
 
 def test_a_path_is_missing_with_a_config_too_and_a_configuration_is_only_printed(cells, tmp_path, capsys):
     (tmp_path / "settings.toml").write_text("epochs = 3\n")
+    (tmp_path / "path.toml").write_text(f'path = "{cells}/cells.csv"\n')
+    assert folder_lt.main(["--config", str(tmp_path / "path.toml"), "--method", "erm", "--print-config"]) == 0
+    assert 'dataset = "csv"' in capsys.readouterr().out
+    (tmp_path / "other.toml").write_text('dataset = "digits"\n')
+    assert train.main(["--config", str(tmp_path / "other.toml"), "--dry-run"]) == 2
+    assert "the argument PATH is missing" in capsys.readouterr().err
     for recipe in (train, folder_lt):
         assert recipe.main(["--config", str(tmp_path / "settings.toml"), "--dry-run"]) == 2
         assert "the argument PATH is missing" in capsys.readouterr().err

@@ -115,3 +115,24 @@ def test_maps_of_patches_are_not_taken_for_maps_of_features(data, tmp_path):
         draw_feature_card(tmp_path / "x.png", model, data, embed(model, data, "train"), 0, 5)
     _, figures = write_latent_report(tmp_path / "latent", model, data, k=5)
     assert figures and not list((tmp_path / "latent").glob("card_*.png"))  # the rest of the report is written
+
+
+def test_the_map_that_is_pooled_is_shown_where_a_module_pools_it(data, tmp_path, monkeypatch):
+    """As in timm: the pooling's own output is (B, D, 1, 1), and no map."""
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            layers = torch.nn.Conv2d(1, 16, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+            self.backbone, self.head = torch.nn.Sequential(*layers), torch.nn.Linear(16, 10)
+
+        def features(self, images):
+            return self.backbone(images)
+
+        def forward(self, images):
+            return self.head(self.features(images))
+
+    model, seen = Model(), {}
+    monkeypatch.setattr("divaug.figures.latent.feature_card", lambda path, *args: seen.update(args=args) or path)
+    draw_feature_card(tmp_path / "x.png", model, data, embed(model, data, "train"), 0, 5)
+    assert all(heat.shape[1:] == (6, 6) for heat in seen["args"][1])

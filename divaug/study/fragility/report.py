@@ -204,20 +204,24 @@ def _patch_figure(folder: Path, found: Evidence, method: str, shares: list[float
     return plots.patches(folder / "patches.png", [0.0, *shares], panels)
 
 
+def _key(measure: str) -> str:
+    """Return a measure as part of a name that MLflow takes."""
+    return re.sub(r"[^\w.-]+", "_", measure)
+
+
 def log_study(config: Config, folder: Path, verdicts: Any, files: Sequence[Path]) -> None:
     """Log the effects, the primary verdicts and the files as one MLflow run, unless tracking is off."""
     uri = tracking_uri(config, Path(config.output_dir))
     if uri is None:
         return
     measured = {
-        f"{row['claim']}/{row['method']}/" + re.sub(r"[^\w.-]+", "_", row["measure"]): float(row["effect"])
-        for _, row in verdicts.iterrows()
+        f"{row['claim']}/{row['method']}/{_key(row['measure'])}": float(row["effect"]) for _, row in verdicts.iterrows()
     }
     primary = verdicts[verdicts["primary"]]
     with MlflowTracker(
         uri, output_dir=Path(config.output_dir), experiment="fragility", run_name=folder.name, folder=folder,
         params={"dataset": config.dataset, "epochs": config.epochs, "imbalance_factor": config.imbalance_factor},
-        tags={f"{row['claim']}/{row['measure']}": row["verdict"] for _, row in primary.iterrows()},
+        tags={f"{row['claim']}/{_key(row['measure'])}": row["verdict"] for _, row in primary.iterrows()},
         description="Claims of CNN fragility under imbalance (arXiv 2210.09465): one run per study.",
         say=Progress().warn,
     ) as tracker:  # fmt: skip
