@@ -115,21 +115,19 @@ def parse(
     for slot, options in component_flags.items():
         name = {"name": flags[slot]} if slot in flags else {}
         flags[slot] = {**name, **options}
-    if positional and "path" in flags:
-        flags.setdefault("dataset", _kind_of(flags["path"]))
+    if positional and "path" in flags and "dataset" not in flags:
+        flags["dataset"] = _kind_of(flags["path"])
     tables: dict[str, Any] = {"recipe": {**recipe}, "env": layers.environment(), "flags": flags}
     resume_from = flags["resume"] if flags.get("resume", "auto") not in ("auto", "never") else None
     if resume_from is not None and {"config", "methods", "seeds"} & set(given):
         raise ConfigError("--resume with a run folder continues that one run; give no config, methods or seeds")
-    source = f"{resume_from}/config.toml" if resume_from else given.get("config")
-    if source is not None:
+    if (source := f"{resume_from}/config.toml" if resume_from else given.get("config")) is not None:
         tables["config"] = layers.read_toml(source)
         for item in tables["config"].get("import", ()):
             add_import(item)
     said = (flags, tables["env"], tables.get("config", {}))
     if positional and resume_from is None and not any("dataset" in table for table in said):
-        paths = [table["path"] for table in said if "path" in table]
-        if not paths:
+        if not (paths := [table["path"] for table in said if "path" in table]):
             raise ConfigError(f"the argument {positional[0].upper()} is missing: {positional[1]}")
         flags["dataset"] = _kind_of(str(paths[0]))
     if given.get("smoke"):
@@ -212,9 +210,8 @@ def _expand(
         configs = fitting or configs
     for config in configs:
         check_frozen(config)
-    if "resume" in given and given["resume"] not in ("auto", "never"):
-        return configs, left_out  # that one run
-    extra = [config for config in configs if config.extra_train is not None]
+    one = given.get("resume", "auto") not in ("auto", "never")
+    extra = [config for config in configs if config.extra_train is not None and not one]
     return [replace(config, extra_train=None) for config in extra] + configs, left_out  # without them first
 
 
