@@ -1,4 +1,8 @@
-"""Stop cleanly: a first Ctrl-C or SIGTERM finishes the step and writes a checkpoint; a second one stops at once."""
+"""Stop cleanly: Ctrl-C or SIGTERM finishes the step and writes a checkpoint; a further Ctrl-C stops at once.
+
+A further SIGTERM is the same request again: where a scheduler signals every process of a job, workers have it from the
+scheduler and from the process that started them.
+"""
 
 import signal
 import threading
@@ -29,9 +33,10 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number is not None:
+        if self.signal_number is None:
+            self.signal_number = number
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal_number = number
 
     def __call__(self) -> bool:
         """Return whether a signal has come."""

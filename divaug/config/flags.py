@@ -13,9 +13,11 @@ from typing import Any
 from divaug.base.errors import ConfigError, suggestion
 from divaug.config import layers
 from divaug.config.command import Parser
-from divaug.config.registry import REGISTRIES, add_import
+from divaug.config.describe import families, print_description, print_list
+from divaug.config.registry import add_import
 from divaug.config.schema import (
     FAMILY_OF,
+    OWN_IMAGES,
     TABLES,
     Component,
     Config,
@@ -82,7 +84,7 @@ def parse(
         argv: Arguments.
         recipe: The recipe's own values, over the defaults and below everything else.
         methods: Methods to compare when none is named.
-        smoke: Values that --smoke sets.
+        smoke: Values that --smoke sets; None: a recipe without --smoke.
         positional: Key and help of a positional argument.
         own_flags: Adds the recipe's own flags, whose values come back in ``Request.extra``.
         brief: What --help shows of the shared flags, for readers who need few of them; --help-all shows all. None: all.
@@ -91,7 +93,7 @@ def parse(
         ConfigError: Anything unknown, wrong or contradictory.
     """
     argv, component_flags = take_component_options(argv)
-    parser = _build_parser(program, description, recipe, methods, positional)
+    parser = _build_parser(program, description, recipe, methods, positional, smoke is not None)
     shared = {action.dest for action in parser._actions}
     shown = len(parser._action_groups)
     own_flags(parser)
@@ -106,10 +108,10 @@ def parse(
         for item in given["imports"]:
             add_import(item)
     if "list" in given:
-        _print_list(given["list"])
+        print_list(given["list"])
         return None
     if "describe" in given:
-        _print_description(given["describe"])
+        print_description(given["describe"])
         return None
     flags = {key: value for key, value in given.items() if key in config_fields()}
     for slot, options in component_flags.items():
@@ -155,7 +157,7 @@ def _threads(text: str) -> int:
 
 def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
     """Refuse flags that have no effect with the rest of the configuration."""
-    own = config.dataset in ("image_folder", "csv")
+    own = config.dataset in OWN_IMAGES
     for keys, works, way in (
         (("imbalance_factor", "class_order"), config.profile not in ("natural", "custom"), "--profile exp"),
         (("path", "test", "test_frac", "resize", "bits", "allow_leaks"), own, "--dataset image_folder"),
@@ -270,6 +272,7 @@ def _build_parser(
     recipe: Mapping[str, Any],
     methods: Sequence[str],
     positional: tuple[str, str] | None,
+    smoke: bool,
 ) -> Parser:
     parser = Parser(program, description)
     if positional:
@@ -280,12 +283,13 @@ def _build_parser(
     first.add_argument("--methods", metavar="A,B,C", help=f"methods to compare (default: {compared or 'erm'})")
     first.add_argument("--seed", type=int, metavar="N", help="training seed (default: 0)")
     first.add_argument("--seeds", metavar="0-4", help="several seeds: 0-4 or 0,3,7")
-    first.add_argument("--smoke", action="store_true", default=None, help="try the whole recipe in under a minute")
+    if smoke:
+        first.add_argument("--smoke", action="store_true", default=None, help="try the whole recipe in under a minute")
     first.add_argument("--config", metavar="FILE", help="TOML file of configuration keys")
     first.add_argument(
         "--import", action="append", dest="imports", metavar="FILE", help="file or module with your own components"
     )
-    first.add_argument("--list", metavar="FAMILY", help=f"list the names in a family: {', '.join(_families())}")
+    first.add_argument("--list", metavar="FAMILY", help=f"list the names in a family: {', '.join(families())}")
     first.add_argument("--describe", metavar="NAME", help="describe [FAMILY/]NAME")
     first.add_argument("--print-config", action="store_true", default=None, help="print the configuration, then stop")
     first.add_argument("--dry-run", action="store_true", default=None, help="print what would run, then stop")
@@ -349,52 +353,3 @@ def _list_of(kind: type) -> Callable[[str], list[Any]]:
 
     read.__name__ = f"list of {kind.__name__}"
     return read
-
-
-def _families() -> list[str]:
-    return [*REGISTRIES, "methods", "presets"]
-
-
-def _print_list(family: str) -> None:
-    if family not in _families():
-        raise ConfigError(f"unknown family {family!r}; {suggestion(family, _families())}")
-    rows = (
-        layers.names(family)
-        if family in ("methods", "presets")
-        else {name: entry.summary for name, entry in REGISTRIES[family].entries().items()}
-    )
-    if family == "models":
-        rows["timm:NAME"] = "any timm model, for example timm:resnet18; keyword arguments as --model.<kwarg>"
-    width = max(len(name) for name in rows)
-    for name, text in rows.items():
-        print(f"{name.ljust(width)}  {text}")
-
-
-def _print_description(wanted: str) -> None:
-    family, _, name = wanted.rpartition("/")
-    if family and family not in _families():
-        raise ConfigError(f"unknown family {family!r}; {suggestion(family, _families())}")
-    found = False
-    every: set[str] = set()
-    for each, registry in REGISTRIES.items():
-        if family in ("", each):
-            entries = registry.entries()
-            every |= set(entries)
-            if name in entries:
-                found = True
-                entry = entries[name]
-                print(f"{each}/{name} ({entry.module})\n\n{entry.doc}\n")
-                for option, (annotation, default) in entry.options.items():
-                    print(
-                        f"  {option}: {annotation or 'any'}"
-                        + (f" = {default}" if default else " (required)")
-                        + (f"; --tune draws from {entry.ranges[option]}" if option in entry.ranges else "")
-                    )
-    for kind in ("methods", "presets"):
-        if family in ("", kind):
-            every |= set(layers.names(kind))
-            if name in layers.names(kind):
-                found = True
-                print(f"{kind}/{name}\n\n{(layers.path_of(kind, name)).read_text(encoding='utf-8')}")
-    if not found:
-        raise ConfigError(f"unknown name {wanted!r}; {suggestion(name, every)}")

@@ -16,6 +16,7 @@ from divaug.base.errors import ConfigError, suggestion
 from divaug.config.registry import add_import
 from divaug.config.schema import (
     FAMILY_OF,
+    OWN_IMAGES,
     Component,
     Config,
     config_fields,
@@ -191,7 +192,7 @@ def _with_weights(config: Config) -> Config:
         return replace(config, weights_digest=None)
     file = config.weights
     config = replace(config, weights_digest=digest_of(file) or config.weights_digest)
-    found = input_beside(file) if config.dataset in ("image_folder", "csv") else None
+    found = input_beside(file) if config.dataset in OWN_IMAGES else None
     if found is None:
         return config
     size, normalization = found

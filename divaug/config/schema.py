@@ -21,6 +21,7 @@ from divaug.config.registry import (
     not_finite,
 )
 
+OWN_IMAGES = ("image_folder", "csv")  # data sets that are a path of the user's
 TABLES = (".csv", ".tsv", ".txt", ".lst", ".list")  # files that name images
 FAMILY_OF = {
     "sampler": SAMPLERS, "pixel": PIXEL, "mix": MIX, "feature": FEATURE, "loss": LOSSES,

@@ -9,15 +9,13 @@ import torch
 from divaug.base.errors import ConfigError, DataError
 from divaug.base.groups import count_classes, rank_groups
 from divaug.config.registry import DATASETS
-from divaug.config.schema import Config
+from divaug.config.schema import OWN_IMAGES, Config
 from divaug.data.extra import with_extra
 from divaug.data.halves import half
 from divaug.data.images import Dataset, Part, Request
 from divaug.data.loaders import steps_of
 from divaug.data.longtail import Cut, cut
 from divaug.data.split import carve, hold_out
-
-OWN_IMAGES = ("image_folder", "csv")
 
 
 @dataclass(frozen=True)

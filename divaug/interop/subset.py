@@ -16,7 +16,8 @@ class LongTail(Subset[Any]):
     Attributes:
         labels: Class of every image of the cut, int64 ``(N,)``.
         counts: Images per class.
-        manifest: Counts, profile, factor, order, subset, seed, and the SHA-256 of the indices.
+        manifest: Counts, profile, factor and order (None where the profile has none), subset, seed, and the SHA-256 of
+            the indices.
 
     Example:
         >>> import torch
@@ -50,7 +51,7 @@ def long_tail(
     Args:
         dataset: Any data set of (image, label) with ``targets`` or ``labels`` (torchvision's have one of them, and
             their ``target_transform`` is applied); of one with neither every item is loaded once to see its label.
-        imbalance_factor: Largest over smallest class, >= 1.
+        imbalance_factor: Largest over smallest class, >= 1. Profiles natural and custom have none.
         profile: exp, linear, step, balanced, balanced_small, natural, or custom with ``counts``.
         counts: Images per class, profile custom only.
         class_order: Which class is large: native, reversed or permuted:SEED.
@@ -74,9 +75,11 @@ def long_tail(
         [100, 31, 10]
     """
     labels = _labels(dataset)
+    ranked = profile not in ("natural", "custom")
     said = {
-        "profile": profile, "imbalance_factor": imbalance_factor, "class_order": class_order, "subset": subset,
-        "seed": seed, "max_per_class": max_per_class, "images": len(labels),
+        "profile": profile, "imbalance_factor": imbalance_factor if ranked else None,
+        "class_order": class_order if ranked else None, "subset": subset, "seed": seed,
+        "max_per_class": max_per_class, "images": len(labels),
     }  # fmt: skip
     chosen = cut(
         labels,

@@ -27,7 +27,7 @@ from divaug.config import flags
 from divaug.config.command import main as run_main
 from divaug.config.jobs import add_jobs, jobs_of
 from divaug.config.layers import names
-from divaug.config.schema import Config, default_of
+from divaug.config.schema import OWN_IMAGES, Config, default_of
 from divaug.config.tables import dump
 
 CANDIDATES = ("erm", "logit_adjusted", "ros", "strong_tail")
@@ -40,7 +40,6 @@ BRIEF = (
     "device", "output_dir", "threads", "seed", "list", "describe",
 )  # fmt: skip
 IDLE = ("profile", "counts", "class_order", "max_per_class", "data_part", "val_frac", "holdout", "extra_train")
-OWN_IMAGES = ("image_folder", "csv")
 LARGE = 64  # pixels a side; the memory that --jobs auto reckons with is of small networks on small images
 
 

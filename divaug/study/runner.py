@@ -200,7 +200,7 @@ def _in_processes(
                     announce(number)
                     busy[number] = idle.pop() if idle else _Worker(context)
                     busy[number].give(number, tasks[number].do)
-                for number in busy.keys() - asked if stop() else ():  # once each: a second would stop them at once
+                for number in busy.keys() - asked if stop() else ():
                     asked.add(number)
                     busy[number].process.terminate()
                 wait([one for worker in busy.values() for one in (worker.pipe, worker.process.sentinel)], _POLL)
@@ -220,8 +220,9 @@ def _in_processes(
                     elif not isinstance(result, Interrupted):
                         say(f"{tasks[number].name}: {result}")  # one failure is raised, none is lost
     finally:
-        for worker in busy.values():  # only if this process itself fails
-            worker.process.terminate()
+        for number, worker in busy.items():  # only if this process itself fails, or Ctrl-C came twice
+            with suppress(ProcessLookupError):  # SIGTERM again would change nothing
+                os.kill(worker.process.pid, signal.SIGINT if number in asked else signal.SIGTERM)
         for worker in (*busy.values(), *idle):
             worker.close()
         for name, value in before.items():

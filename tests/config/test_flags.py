@@ -222,6 +222,12 @@ def test_a_wrong_value_is_a_usage_error_whoever_sees_it(capsys):
     assert digits_lt.main(["--import", "no_such_package.augs", "--list", "mix"]) == 2
 
 
+@pytest.mark.parametrize(("recipe", "argv"), [("check", ["cutmix"]), ("gallery", [])])
+def test_a_recipe_that_has_no_trial_has_no_flag_for_one(recipe, argv, capsys):
+    assert importlib.import_module(f"divaug.recipes.{recipe}").main([*argv, "--smoke", "--dry-run"]) == 2
+    assert "--smoke" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("recipe", "argv", "meant"),
     [

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from divaug.base.errors import DataError
+from divaug.base.errors import ConfigError, DataError
 from divaug.data import roots
 from divaug.data.datasets import _mnist
 from divaug.data.datasets._cifar import read_cifar
@@ -220,6 +220,8 @@ def test_csv_with_split_and_source(pictures):
     file = write(folder, "path,label,split,source", [(p, y, "test" if i < 2 else "train", "real") for p, y, i in rows])
     dataset = csv(request(file))
     assert np.bincount(dataset.test.labels).tolist() == [2, 2, 2] and "images by source: real 18" in dataset.notes
+    with pytest.raises(ConfigError, match="test_frac has no effect here: the data name their own test part"):
+        csv(request(file, test_frac=0.25))
 
 
 def test_csv_with_groups_keeps_them_whole(pictures):

@@ -49,6 +49,9 @@ def test_a_cut_of_any_data_set_is_divaugs_own(kind):
     nested = divaug.long_tail(kind, 10, subset="nested", seed=3, class_order="reversed")
     assert nested.counts == [10, 31, 100] and nested.indices != ours.indices
     assert divaug.long_tail(kind, profile="custom", counts=[5, 6, 7]).counts == [5, 6, 7]
+    natural = divaug.long_tail(kind, profile="natural", imbalance_factor=50).manifest
+    assert natural["imbalance_factor"] is natural["class_order"] is None  # it has neither, whatever was said
+    assert (nested.manifest["imbalance_factor"], nested.manifest["class_order"]) == (10, "reversed")
 
 
 def test_labels_that_are_none_are_refused():

@@ -172,7 +172,7 @@ def test_no_failure_is_lost_and_the_place_of_an_error_is_kept(tmp_path):
 
 
 STOPPED = """
-import sys, time
+import os, sys, time
 from functools import partial
 from pathlib import Path
 from divaug.base.errors import Interrupted
@@ -181,7 +181,7 @@ from divaug.study.runner import Task, run_tasks
 
 def work(n, folder):
     with StopRequest() as stop:
-        Path(folder, f"{n}.begun").touch()
+        Path(folder, f"{n}.begun").write_text(str(os.getpid()))
         for _ in range(600):
             time.sleep(0.05)
             if stop():
@@ -196,21 +196,52 @@ if __name__ == "__main__":
 """
 
 
+def begun(tmp_path, program):
+    """Start a program; return it and its two workers once both have begun."""
+    (tmp_path / "stopped.py").write_text(program)
+    process = subprocess.Popen([sys.executable, str(tmp_path / "stopped.py"), str(tmp_path)], start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (workers := [int(text) for path in tmp_path.glob("?.begun") if (text := path.read_text())])[1:]:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    return process, workers
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_signal_stops_all_of_them_politely(tmp_path, number, code):
     """SIGINT as a terminal sends it, to the whole group; after SIGKILL the processes notice that nobody is left."""
-    (tmp_path / "stopped.py").write_text(STOPPED)
-    process = subprocess.Popen([sys.executable, str(tmp_path / "stopped.py"), str(tmp_path)], start_new_session=True)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("*.begun"))) < 2:
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
+    process, workers = begun(tmp_path, STOPPED)
+    assert process.pid not in [os.getpgid(worker) for worker in workers]  # Ctrl-C while one imports: no traceback
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
     assert process.wait(30) == code
+    deadline = time.monotonic() + 30
     while len(list(tmp_path.glob("*.stopped"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert not (tmp_path / "2.begun").exists()  # what had not begun does not
+
+
+SLOW_TO_STOP = STOPPED.replace("if stop():", "if stop() and time.sleep(0.5) is None:")
+
+
+def test_a_scheduler_that_signals_every_process_stops_them_as_politely(tmp_path):
+    """Workers have SIGTERM twice, from the scheduler and from the parent; the second must not cut their end short."""
+    process, workers = begun(tmp_path, SLOW_TO_STOP)
+    for each in (process.pid, *workers):
+        os.kill(each, signal.SIGTERM)
+    assert process.wait(30) == 143
+    assert {path.name for path in tmp_path.glob("*.stopped")} == {"0.stopped", "1.stopped"}
+
+
+def test_a_second_ctrl_c_stops_all_of_them_at_once(tmp_path):
+    process, workers = begun(tmp_path, STOPPED.replace("if stop():", "if False:"))  # they never look
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.0)  # the parent has asked them
+    process.send_signal(signal.SIGINT)
+    process.wait(20)  # far less than the 30 s that their work takes
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
 
 
 def test_interruptions_go_through_pickle():

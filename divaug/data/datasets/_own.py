@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from divaug.base.errors import DataError
+from divaug.base.errors import ConfigError, DataError
 from divaug.base.rng import stream
-from divaug.config.schema import TABLES
+from divaug.config.schema import TABLES, default_of
 from divaug.data.audit import Finding, Item, audit, unreadable, worst_first
 from divaug.data.datasets._folders import rows_of_folder
 from divaug.data.datasets._rows import Listing, Row, natural, rows_of_table
@@ -134,6 +134,8 @@ class Images:
         names, findings = self.check(noticed), []
         parts = np.array([row.split or "train" for row in self.rows])
         whole, carved = self._whole(names), not (parts == "test").any()
+        if not carved and request.test_frac != default_of("test_frac"):
+            raise ConfigError("test_frac has no effect here: the data name their own test part")
         if carved:
             rest = np.flatnonzero(parts == "train")
             groups, copies = None if whole.groups is None else whole.groups[rest], whole.digests[rest]

@@ -11,9 +11,9 @@ import numpy as np
 from divaug.base.errors import DataError
 from divaug.base.files import make_folder, write_text
 from divaug.config.layers import method_label, needs_encoder
-from divaug.config.schema import Config
+from divaug.config.schema import OWN_IMAGES, Config
 from divaug.config.tables import protocol_fingerprint
-from divaug.data.load import OWN_IMAGES, dataset_of, load_data, varied
+from divaug.data.load import dataset_of, load_data, varied
 from divaug.runs.embed import embed, encode, untrained
 from divaug.runs.load import load
 from divaug.runs.loop import run
