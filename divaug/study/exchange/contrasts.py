@@ -14,7 +14,7 @@ OUTCOME = {
     "longtailed": "tail_prior_corrected", "balanced": "balanced_accuracy", "slides": "tail_prior_corrected",
 }  # fmt: skip
 COMPANIONS = {"prior_corrected": "all classes", "auc": "AUC"}
-COLUMNS = ("contrast", "dataset", "design", "effect", "lo", "hi", "p", "n", "verdict")
+COLUMNS = ("contrast", "plan", "dataset", "design", "effect", "lo", "hi", "p", "n", "verdict")
 TWICE = {"A": "A2", "B": "B2"}
 UNFINISHED = "unfinished"
 NOT_SHOWN = "; input diversity: latent diversity not shown to be manipulated"
@@ -36,7 +36,8 @@ def contrasts_of(plan: Plan, design: Design, table: Any) -> Any:
     rows, lost = results_of(plan, design, table), lost_units(plan, design, table)
     out = _factorial_rows(plan, design, rows, lost)
     out += [row for contrast in design.contrasts for row in _named_rows(plan, design, contrast, rows, lost)]
-    return pd.DataFrame([{**row, "dataset": design.dataset, "design": name_of(design)} for row in out], columns=COLUMNS)
+    same = {"plan": plan.path.stem, "dataset": design.dataset, "design": name_of(design)}
+    return pd.DataFrame([{**row, **same} for row in out], columns=COLUMNS)
 
 
 def results_of(plan: Plan, design: Design, table: Any) -> Any:

@@ -12,7 +12,7 @@ from divaug.base.files import make_folder, write_text
 from divaug.figures import exchange as plots
 from divaug.report.document import Document
 from divaug.study.exchange.analysis import FACTORIAL, units
-from divaug.study.exchange.contrasts import COLUMNS, OUTCOME, contrasts_of, name_of, results_of, unit_of
+from divaug.study.exchange.contrasts import COLUMNS, OUTCOME, contrasts_of, results_of, unit_of
 from divaug.study.exchange.crossed import crossed_interval, recognised
 from divaug.study.exchange.plan import Arm, Design, Plan
 from divaug.study.exchange.predict import prediction_table
@@ -77,15 +77,20 @@ def _datasets(plans: Sequence[Plan]) -> list[str]:
 
 
 def _write_contrasts(plan: Plan, dataset: str, judged: Sequence[Any]) -> Path:
-    """Write a data set's contrasts; those of designs that are not judged here stay."""
+    """Write a data set's contrasts; those of designs that are not judged here stay, another plan's among them."""
     import pandas as pd
 
     path = make_folder(plan.path.parent / "results" / dataset) / "contrasts.csv"
-    own = [(name_of(design), found) for _, design, _, found in judged if design.dataset == dataset and len(found)]
-    tables = [found for _, found in own]
+    tables = [found for _, design, _, found in judged if design.dataset == dataset and len(found)]
+    own = {(found["plan"].iloc[0], found["design"].iloc[0]) for found in tables}
     if path.exists():
         before: Any = pd.read_csv(path, keep_default_na=False, na_values={"p": ["", "nan"]})
-        tables = [before[~before["design"].isin([name for name, _ in own])], *tables]
+        if "plan" not in before:
+            raise DataError(
+                f"{path} has no column 'plan': an older version wrote it; remove it, rows are all it is made of"
+            )
+        pairs = zip(before["plan"], before["design"], strict=True)
+        tables = [before[[pair not in own for pair in pairs]], *tables]
     every = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
     numbers = ["effect", "lo", "hi", "p"]
     every[numbers] = every[numbers].astype(float)  # a column of objects would be written in full precision

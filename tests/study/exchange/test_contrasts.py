@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from divaug.base.errors import ConfigError
+from divaug.base.errors import ConfigError, DataError
 from divaug.base.stats import sign_flip_p, t_interval
 from divaug.study.exchange.analysis import factorial, units
 from divaug.study.exchange.contrasts import contrasts_of, lost_units, results_of
@@ -231,20 +231,33 @@ def test_without_a_row_the_report_says_so(plan):
 def test_a_report_keeps_the_contrasts_of_designs_that_it_does_not_judge(plan, tmp_path):
     path = rows_of(plan, "digits").with_name("contrasts.csv")
     path.parent.mkdir(parents=True)
-    path.write_text("contrast,dataset,design,effect,lo,hi,p,n,verdict\nphi,digits,other,1,0,2,,5,kept\n")
+    kept = "phi,plan,digits,other,1,0,2,,5,kept", "phi,pilot,digits,longtailed,1,0,2,,5,kept"
+    path.write_text("\n".join(["contrast,plan,dataset,design,effect,lo,hi,p,n,verdict", *kept, ""]))
     table_of(plan).to_csv(path.with_name("runs.csv"), index=False)
-    write_report([plan], command="x")
-    designs = pd.read_csv(path)["design"].unique().tolist()
-    assert designs == ["other", "longtailed", "longtailed/twice", "longtailed/kinds8"]
-    write_report([plan], command="x")
-    assert pd.read_csv(path)["design"].unique().tolist() == designs
+    for _ in range(2):
+        write_report([plan], command="x")
+        found = pd.read_csv(path)
+        assert found[["plan", "design"]].drop_duplicates().agg("/".join, axis=1).tolist() == [
+            "plan/other", "pilot/longtailed", "plan/longtailed", "plan/longtailed/twice", "plan/longtailed/kinds8",
+        ]  # fmt: skip
+        assert (found["verdict"] == "kept").sum() == 2 and not found.duplicated(["plan", "design", "contrast"]).any()
+
+
+def test_contrasts_of_an_older_version_are_named(plan):
+    path = rows_of(plan, "digits").with_name("contrasts.csv")
+    path.parent.mkdir(parents=True)
+    path.write_text("contrast,dataset,design,effect,lo,hi,p,n,verdict\nphi,digits,other,1,0,2,,5,kept\n")
+    with pytest.raises(DataError, match="has no column 'plan'"):
+        write_report([plan], command="x")
 
 
 def test_a_plan_without_rows_removes_no_contrasts_of_a_design_of_that_name(plan, tmp_path):
     """Another plan beside it, such as a pilot, may have judged a design of the same name."""
     path = rows_of(plan, "digits").with_name("contrasts.csv")
     path.parent.mkdir(parents=True)
-    path.write_text("contrast,dataset,design,effect,lo,hi,p,n,verdict\nphi,digits,longtailed,1,0,2,,5,kept\n")
+    path.write_text(
+        "contrast,plan,dataset,design,effect,lo,hi,p,n,verdict\nphi,pilot,digits,longtailed,1,0,2,,5,kept\n"
+    )
     write_report([plan], command="x")
     assert pd.read_csv(path)["verdict"].tolist() == ["kept"]
 
