@@ -150,12 +150,18 @@ def test_downloads_go_to_the_cache(tmp_path, monkeypatch):
         copy(source / url.rsplit("/", 1)[1], root)
 
     monkeypatch.setattr("torchvision.datasets.utils.download_url", fake_download)
-    dataset = _mnist.read_mnist(
-        Request(), name="Fake", folder="Fake/raw", mirror="http://nowhere/", md5s=tuple(files.values()),
-        class_names=["a", "b"], mean=0.5, std=0.5,
-    )  # fmt: skip
+
+    def read():
+        return _mnist.read_mnist(
+            Request(), name="Fake", folder="Fake/raw", mirror="http://nowhere/", md5s=tuple(files.values()),
+            class_names=["a", "b"], mean=0.5, std=0.5,
+        )  # fmt: skip
+
+    dataset = read()
     assert dataset.train.images.shape == (2, 28, 28, 1) and dataset.train.labels.tolist() == [1, 0]
-    assert (tmp_path / "cache" / "divaug" / "Fake" / "raw" / "t10k-labels-idx1-ubyte.gz").exists()
+    last = tmp_path / "cache" / "divaug" / "Fake" / "raw" / "t10k-labels-idx1-ubyte.gz"
+    last.unlink()  # as if a download had been stopped
+    assert read().test.labels.tolist() == [1] and last.exists()
 
 
 def test_real_cifar10_and_fashion_mnist(real_data):

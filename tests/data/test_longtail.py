@@ -92,6 +92,8 @@ def test_custom_counts_and_a_cap():
 def test_impossible_cuts_are_refused(kwargs, message):
     with pytest.raises(DataError, match=message):
         cut(LABELS, 4, **kwargs)
+    with pytest.raises(DataError, match="there is one class"):
+        cut(np.zeros(9, dtype=np.int64), 1)
     with pytest.raises(DataError, match=r"classes \[4\] have no training image"):
         cut(LABELS, 5)
 

@@ -86,9 +86,7 @@ def _write_contrasts(plan: Plan, dataset: str, judged: Sequence[Any]) -> Path:
     if path.exists():
         before: Any = pd.read_csv(path, keep_default_na=False, na_values={"p": ["", "nan"]})
         if "plan" not in before:
-            raise DataError(
-                f"{path} has no column 'plan': an older version wrote it; remove it, rows are all it is made of"
-            )
+            raise DataError(f"{path} has no column 'plan': an older version wrote it; remove it: it is made anew")
         pairs = zip(before["plan"], before["design"], strict=True)
         tables = [before[[pair not in own for pair in pairs]], *tables]
     every = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
