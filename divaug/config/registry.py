@@ -61,6 +61,9 @@ class Registry:
         """
 
         def add(factory: Factory) -> Factory:
+            ours = factory.__module__ == self.package or factory.__module__.startswith(f"{self.package}.")
+            if not ours and name in scan_package(self.package, self.variable):
+                raise ValueError(f"{self.family} {name!r} is one of divaug's own; choose another name")
             known = self._factories.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (
                 factory.__module__,

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from divaug.base.errors import ConfigError
+from divaug.base.files import file_digest
 
 VARIABLE = "DIVAUG_IMPORT"
 _PREFIX = "divaug._user_"
@@ -42,6 +43,7 @@ def install() -> None:
 
 
 _looked_at: list[str] = []  # named by run folders, not by the user; of this process alone
+_imported: dict[str, str] = {}  # module to the digest of its file as this process imported it
 _trusting = False
 
 
@@ -99,6 +101,18 @@ def looked_at() -> list[str]:
     return [item for item in _looked_at if item not in imports()]
 
 
+def code_of(item: str) -> str:
+    """Return the SHA-256 of a file of components.
+
+    Raises:
+        ConfigError: This process imported it, and it has changed since: what runs is not what the file holds.
+    """
+    now = file_digest(Path(item))
+    if _imported.get(module_name(item), now) != now:
+        raise ConfigError(f"{item} has changed since this process imported it; start the process (the kernel) again")
+    return now
+
+
 def load(module: str) -> ModuleType:
     """Import the module of a component.
 
@@ -112,6 +126,8 @@ def load(module: str) -> ModuleType:
             "yourself (--import or DIVAUG_IMPORT) or give --trust-imports (from Python: trust_imports=True)"
         )
     theirs = {module_name(item): item for item in imports()}
+    if module in theirs and module not in sys.modules and theirs[module].endswith(".py"):
+        _imported[module] = file_digest(Path(theirs[module]))
     try:
         return import_module(module)
     except (Exception, SystemExit) as error:

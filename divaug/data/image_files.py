@@ -1,6 +1,5 @@
 """Image files: decoding any common format to uint8 RGB of one size, and what a file says of itself."""
 
-import csv
 import hashlib
 import os
 import re
@@ -247,36 +246,28 @@ def scan_files(files: Sequence[Path], geometry: Geometry, *, keep: bool) -> list
 def image_paths(sources: Iterable[str | Path]) -> Iterator[Path]:
     """Yield the image files of files, folders and CSVs, one by one: a million of them need no list.
 
-    A folder gives all image files below it, in order of their names; a CSV the column ``path``, relative to the CSV;
-    any other file itself, readable or not.
+    A folder gives all image files below it, hidden ones left out and links followed, in order of their names; a table
+    (.csv, .tsv) its column ``path``, relative to the table; any other file itself, readable or not.
 
     Raises:
-        DataError: A source does not exist, or a CSV has no column ``path``.
+        DataError: A source does not exist, or a table has no column ``path``.
     """
     for source in map(Path, sources):
         if source.is_dir():
-            for folder, below, names in os.walk(source):
-                below.sort()
-                yield from (Path(folder, name) for name in sorted(names) if Path(name).suffix.lower() in SUFFIXES)
-        elif source.suffix.lower() == ".csv" and source.is_file():
-            yield from _paths_in(source)
+            seen = set()
+            for folder, below, names in os.walk(source, followlinks=True):
+                if (real := os.path.realpath(folder)) in seen:  # a link to a folder above it
+                    below.clear()
+                    continue
+                seen.add(real)
+                below[:] = sorted(name for name in below if not name.startswith("."))
+                shown = sorted(name for name in names if not name.startswith("."))
+                yield from (Path(folder, name) for name in shown if Path(name).suffix.lower() in SUFFIXES)
+        elif source.suffix.lower() in (".csv", ".tsv") and source.is_file():
+            from divaug.data.datasets._rows import paths_of_table
+
+            yield from paths_of_table(source)
         elif source.exists() or source.suffix.lower() in SUFFIXES:  # a file that is missing is found unreadable
             yield source
         else:
             raise DataError(f"there is no {source}")
-
-
-def _paths_in(table: Path) -> Iterator[Path]:
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        try:
-            if "path" not in (rows.fieldnames or ()):
-                raise DataError(f"{table} has no column 'path': found {', '.join(rows.fieldnames or ())}")
-            for row in rows:
-                if not row["path"]:
-                    raise DataError(f"{table}, line {rows.line_num}: no path")
-                yield table.parent / row["path"]
-        except UnicodeDecodeError as error:
-            raise DataError(f"{table} is not UTF-8: save it as CSV UTF-8") from error
-        except csv.Error as error:
-            raise DataError(f"{table}, line {rows.line_num}: {error}") from error

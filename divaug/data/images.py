@@ -92,6 +92,7 @@ class Request:
     group_column: str = "group"
     split_column: str = "split"
     allow_leaks: bool = False
+    dealt: bool = False  # into folds afterwards: a part that is carved off is put back, so it may lack what it likes
 
 
 @dataclass(frozen=True)

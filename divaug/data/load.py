@@ -180,15 +180,17 @@ def request_of(config: Config, split_seed: int | None = None, image_size: int | 
     )
 
 
-def dataset_of(config: Config, split_seed: int) -> Dataset:
-    """Return the whole data set of a configuration, before any cut."""
+def dataset_of(config: Config, split_seed: int, *, dealt: bool = False) -> Dataset:
+    """Return the whole data set of a configuration, before any cut; ``dealt``: its images are dealt into folds."""
     size, statistics = config.image_size or 32, None  # own images only
     if config.dataset in OWN_IMAGES and config.model.name.startswith("timm:"):
         from divaug.models.timm_backbone import input_of
 
         own_size, *statistics = input_of(config.model.name.removeprefix("timm:"))
         size = config.image_size or own_size
-    dataset = DATASETS.build(config.dataset, facts={"request": request_of(config, split_seed, size)})
+    dataset = DATASETS.build(
+        config.dataset, facts={"request": replace(request_of(config, split_seed, size), dealt=dealt)}
+    )
     if config.dataset in OWN_IMAGES and config.normalization:
         half_way = len(config.normalization) // 2
         statistics = [config.normalization[:half_way], config.normalization[half_way:]]

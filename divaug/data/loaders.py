@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -34,6 +35,7 @@ class _Request:
     donors: np.ndarray | None
     donor_plan: Plan
     pixel: WholePixel
+    first: bool  # of an epoch
 
 
 class _Fetched(NamedTuple):
@@ -50,7 +52,12 @@ def _fetch(take: Callable[[np.ndarray], Tensor], request: _Request) -> _Fetched:
     """Take the images of a request and augment them."""
     pixel = complete(request.pixel)  # a copy sent to a worker has only what it pickles
     raw = take(request.indices)
+    before = raw.clone() if request.first else raw
     rows = _views(pixel, raw, request.plan)
+    if request.first and not torch.equal(before, raw):
+        raise broken(
+            f"the pixel component {type(pixel).__name__}", "changes the images that it is given; return others"
+        )
     changed = _differ(rows, raw)
     donor_rows = None
     if request.donors is not None:
@@ -77,6 +84,19 @@ def _views(pixel: WholePixel, raw: Tensor, plan: Plan) -> Tensor:
         name = f"the pixel component {type(pixel).__name__}"
         raise broken(name, f"returned {what} for images of uint8 {tuple(raw.shape)}")
     return views
+
+
+def _positions(asked: Any, rows: int, images: int, mix: WholeMix) -> np.ndarray:
+    """Return the donors that a mix asked for, refusing what is not one position in the part for every row."""
+    if not torch.is_tensor(asked) or asked.dtype != torch.int64 or asked.shape != (rows,):
+        what = f"{asked.dtype} {tuple(asked.shape)}" if hasattr(asked, "shape") else type(asked).__name__
+        how = f"asked for donors by {what}; an int64 tensor of positions, one for each of {rows} rows, is needed"
+        raise broken(f"the mix {type(mix).__name__}", how)
+    found = asked.numpy()
+    if rows and not 0 <= found.min() <= found.max() < images:
+        how = f"asked for donors {found.min()} to {found.max()}; there are {images} images"
+        raise broken(f"the mix {type(mix).__name__}", how)
+    return found
 
 
 class _Reader(torch.utils.data.Dataset):
@@ -184,9 +204,11 @@ class Loader:
         self._shift = (-torch.tensor(mean) / torch.tensor(std)).to(device)
         self._resident: Tensor | None = None
         self._finalizer: weakref.finalize | None = None
+        self._sent = False  # whether requests go to other processes
         if streaming:
             self._images = part.images
             self._feed = _Feed()
+            self._sent = workers > 0
             context: Any = get_context(start_method)
             closing = context.RawValue("b", 0)
             self._reader = torch.utils.data.DataLoader(
@@ -275,14 +297,21 @@ class Loader:
         for step in range(first_step, steps):
             last = step == steps - 1
             rows = indices[step * self.batch_size :] if last else indices[step * self.batch_size :][: self.batch_size]
-            plan = pixel.sample(self.labels_of(rows), size, stream(seed, "pixel", epoch, step))
+            with naming("the pixel component", pixel):
+                plan = pixel.sample(self.labels_of(rows), size, stream(seed, "pixel", epoch, step))
             donors = donor_plan = None
-            asked = mix.donors(self.labels_of(rows), stream(seed, "donors", epoch, step))
+            with naming("the mix", mix):
+                asked: Any = mix.donors(self.labels_of(rows), stream(seed, "donors", epoch, step))
             if asked is not None:
-                donors = asked.numpy()
+                donors = _positions(asked, len(rows), len(self.labels), mix)
                 rng = stream(seed, "pixel_donors", epoch, step)
-                donor_plan = pixel.sample(self.labels_of(donors), size, rng)
-            yield _Request(rows, plan, donors, donor_plan, pixel)
+                with naming("the pixel component", pixel):
+                    donor_plan = pixel.sample(self.labels_of(donors), size, rng)
+            request = _Request(rows, plan, donors, donor_plan, pixel, step == first_step)
+            if request.first and self._sent:
+                with naming("the pixel component", pixel):  # its queue would swallow the error, and wait for ever
+                    ForkingPickler.dumps(request)
+            yield request
 
     def evenly(self, count: int, batch_size: int = 64, first: int | None = None) -> Iterator[Tensor]:
         """Yield up to ``count`` normalised images, evenly spaced in index order, unaugmented, in batches.

@@ -90,12 +90,8 @@ def views(path: Path, rows: Mapping[str, Sequence[np.ndarray]]) -> Path:
     return path
 
 
-def thumbnail(path: Path, image: str, side: int) -> Path:
-    """Write an image file as a PNG of at most a number of pixels a side; return it."""
-    from PIL import Image, ImageOps
-
-    with Image.open(image) as file:
-        shown = ImageOps.exif_transpose(file).convert("RGB")
+def thumbnail(path: Path, shown: Any, side: int) -> Path:
+    """Write a PIL image as a PNG of at most a number of pixels a side; return the file."""
     shown.thumbnail((side, side))
     shown.save(path)
     return path

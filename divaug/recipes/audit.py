@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     raise ConfigError(f"--{key.replace('_', '-')} has no effect with a folder: it is for a CSV")
         if chosen.save is not None:
             _check_save(Path(chosen.save))
-        request = Request(path=chosen.path, image_size=chosen.image_size, **{key: getattr(chosen, key) for key in KEYS})
+        request = Request(path=chosen.path, image_size=chosen.image_size, **{key: getattr(chosen, key) for key in KEYS},
+                          dealt=True)  # fmt: skip
         images = Images(request, keep=False)
         findings = images.findings()
         print(_summary(images))

@@ -20,6 +20,8 @@ from divaug.base.files import file_digest
 from divaug.config.command import Parser, add_trust
 from divaug.config.command import main as run_main
 
+_HEADER = b"path,label,probability"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe; see the module's docstring."""
@@ -38,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         output = None if chosen.output is None else Path(chosen.output)
         if output is not None and not output.parent.is_dir():
             raise ConfigError(f"there is no folder {output.parent} for {output}")
+        if output is not None and output.exists() and not _is_predictions(output):
+            raise ConfigError(f"{output} is there and holds something else than predictions; name another file")
         return _predict(chosen.model, chosen.images, output, chosen.batch_size)
 
     return run_main("predict", argv, work)
@@ -50,7 +54,11 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
     model, counts, unreadable, known = load(source), Counter[str](), 0, 0
     trained = _trained_on(Path(source))
     temporary = None if output is None else output.with_name(f".{output.name}.tmp")
-    target: Any = sys.stdout if temporary is None else temporary.open("w", encoding="utf-8", newline="")
+    target: Any = (
+        sys.stdout
+        if temporary is None
+        else temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+    )
     try:
         for number, table in enumerate(model.stream(image_paths(images), batch_size)):
             table.to_csv(target, index=False, header=number == 0, float_format="%.6g")
@@ -82,7 +90,17 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
         print(note, file=sys.stderr)
     if output is not None:
         print(output)
+    if not counts:
+        raise DataError(f"none of the {unreadable} images can be read: the column unreadable says why")
     return 0
+
+
+def _is_predictions(file: Path) -> bool:
+    """Return whether a file may be written over: predictions, or nothing."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as content:
+        return content.read(len(_HEADER)) in (b"", _HEADER)
 
 
 def _hardly_tested(card: Mapping[str, Any]) -> list[str]:

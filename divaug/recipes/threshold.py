@@ -112,7 +112,7 @@ def _show(path: Path, decision: Any, classes: Sequence[str]) -> int:
 
 
 def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], chosen: Any) -> None:
-    from divaug.report.operating import lines_of, promise, scores_of, together
+    from divaug.report.operating import few_groups, lines_of, promise, scores_of, together
     from divaug.runs.model_folder import decide
     from divaug.runs.threshold import for_costs, for_sensitivity, for_specificity
 
@@ -132,7 +132,12 @@ def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], ch
         point = for_costs(scores, positive, chosen.cost_miss, chosen.cost_false)
         kind, share = f"least cost at {chosen.cost_miss:g} a miss and {chosen.cost_false:g} a false call", None
     said = kind if share is None else promise(kind, share)
-    if share is not None and not holds:
+    few = few_groups(table, positive if kind == "sensitivity" else ~positive)
+    if share is not None and holds and few is not None:
+        if not chosen.anyway:
+            raise DivaugError(f"{kind} of {100 * share:g} % for {name} cannot be promised: {few}; --anyway sets it so")
+        said, holds = f"{kind} of {100 * share:g} % cannot be promised: {few}", False
+    elif share is not None and not holds:
         if not chosen.anyway:
             raise DivaugError(_refusal(kind, share, name, point, positive & (table["predicted"] == name).to_numpy()))
         said = f"{kind} of {100 * share:g} % cannot be promised: too few images"

@@ -39,7 +39,17 @@ BRIEF = (
     "image_size", "resize", "data_root", "allow_leaks", "model", "weights", "train", "epochs", "batch_size", "lr",
     "device", "output_dir", "threads", "seed", "list", "describe",
 )  # fmt: skip
-IDLE = ("profile", "counts", "class_order", "max_per_class", "data_part", "val_frac", "holdout", "extra_train")
+IDLE = (
+    "profile",
+    "counts",
+    "class_order",
+    "max_per_class",
+    "data_part",
+    "val_frac",
+    "holdout",
+    "extra_train",
+    "test_frac",
+)
 LARGE = 64  # pixels a side; the memory that --jobs auto reckons with is of small networks on small images
 
 
@@ -76,7 +86,9 @@ def _train(request: flags.Request) -> int:
     if first.path is None or first.dataset not in OWN_IMAGES:
         raise ConfigError("the argument PATH is missing: divaug train takes images of your own")
     _refuse_idle(request.configs)
-    name = request.extra["name"] or Path(first.path).stem + ("-smoke" if request.smoke else "")
+    path = Path(first.path)
+    own = path.resolve().name if path.is_dir() else path.stem  # a folder's name has no ending
+    name = request.extra["name"] or own + ("-smoke" if request.smoke else "")
     folder = Path(request.extra["models_dir"]) / name
     if folder.exists() and any(folder.iterdir()) and not (folder / "model.json").exists():
         raise ConfigError(f"{folder} holds something else than a model; choose another --name")

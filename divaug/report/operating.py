@@ -8,7 +8,7 @@ import numpy as np
 
 from divaug.base.stats import wilson_interval
 from divaug.runs.decision import ABSTAINED, Decision
-from divaug.runs.threshold import OperatingPoint, operating_point
+from divaug.runs.threshold import GROUPS, OperatingPoint, operating_point
 
 
 def scores_of(table: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -45,6 +45,19 @@ def lines_of(table: Any, decision: Decision, classes: Sequence[str], name: str) 
 def promise(kind: str, share: float) -> str:
     """Return the words for a promise that out-of-fold images keep."""
     return f"promised: {kind} of {100 * share:g} % or more (the lower end of its 95 % interval)"
+
+
+def few_groups(table: Any, images: np.ndarray) -> str | None:
+    """Say that images are of too few groups for a promise, which takes them for independent; None where they are not.
+
+    Args:
+        table: Out-of-fold predictions.
+        images: The ones that count, boolean.
+    """
+    if "group" not in table:
+        return None
+    n, groups = int(images.sum()), int(table.loc[images, "group"].nunique())
+    return f"{n} images are of {groups} groups, and {GROUPS} are needed" if groups < min(n, GROUPS) else None
 
 
 def fewest(share: float) -> int:

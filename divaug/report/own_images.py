@@ -10,6 +10,7 @@ import numpy as np
 from divaug.base.errors import DivaugError
 from divaug.base.files import make_folder
 from divaug.config import layers
+from divaug.data.image_files import upright_rgb
 from divaug.figures import own_images as plots
 from divaug.figures.confusion import confusion
 from divaug.report.document import Document, plain
@@ -74,7 +75,7 @@ def write_page(folder: Path) -> Path:
     matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(matrix, (found["label"].map(numbers).to_numpy(), found["predicted"].map(numbers).to_numpy()), 1)
     document.figure(confusion(report / "confusion.png", matrix, ordered), "Share of each class's images, in %.")
-    _mistakes(document, report, found, ordered)
+    _mistakes(document, report, found, ordered, content["transform"]["bits"])
     _operating(document, report, found, table, decision, classes)
     document.heading("Methods compared")
     _methods(document, card)
@@ -163,29 +164,36 @@ def _known(value: float | None) -> bool:
     return value is not None and not np.isnan(value)
 
 
-def _mistakes(document: Document, report: Path, found: Any, ordered: Sequence[str]) -> None:
-    """Show the surest mistakes, and how many each class has."""
+def _mistakes(document: Document, report: Path, found: Any, ordered: Sequence[str], bits: int) -> None:
+    """Show the surest mistakes, as the network sees them, and how many each class has."""
     import pandas as pd
 
     wrong = found[found["predicted"] != found["label"]]
     surest = wrong.sort_values("probability", ascending=False).head(MISTAKES)
     document.heading(f"The surest mistakes ({len(surest)} of {len(wrong)})")
     folder = make_folder(report / "mistakes")
-    for old in folder.glob("*.png"):
-        old.unlink()
-    if "path" in surest and len(surest := surest[[_readable(path) for path in surest["path"]]]):
+    images = [_readable(path, bits) for path in surest["path"]] if "path" in surest else []
+    drawn = [folder / f"{number:02d}.png" for number in range(1, len(surest) + 1)]
+    if not any(images) and all(file.exists() for file in drawn):  # the model was copied without its images
+        pictures = dict(enumerate(drawn))
+    else:
+        for old in folder.glob("*.png"):
+            old.unlink()
+        pictures = {at: plots.thumbnail(drawn[at], image, SIDE) for at, image in enumerate(images) if image is not None}
+    if "path" in surest and pictures:
         paths = [os.path.abspath(path) for path in found["path"]]
         below = os.path.commonpath([os.path.dirname(path) for path in paths])
         document.text(f"Look here for wrong labels. Images are below {plain(below)}.")
-        images = []
+        shown = []
         for number, row in enumerate(surest.itertuples(), start=1):
             own = 100 * row.label_probability
             caption = (
                 f"{number}: {row.label}, predicted {row.predicted} ({100 * row.probability:.1f} %, "
                 f"its label {own:.1f} %) {os.path.relpath(row.path, below)}"
             )
-            images.append((plots.thumbnail(folder / f"{number:02d}.png", row.path, SIDE), caption))
-        document.gallery(images)
+            if number - 1 in pictures:
+                shown.append((pictures[number - 1], caption))
+        document.gallery(shown)
     if len(wrong):
         document.text(
             "Mistakes per class. All of them are in `out_of_fold.csv`; its column label_probability, lowest first, is "
@@ -200,16 +208,15 @@ def _mistakes(document: Document, report: Path, found: Any, ordered: Sequence[st
         document.table(pd.DataFrame(rows))
 
 
-def _readable(path: str) -> bool:
-    """Return whether an image can be shown: the folder may have been copied without the images."""
+def _readable(path: str, bits: int) -> Any:
+    """Return an image in RGB; None if it cannot be shown: the folder may have been copied without the images."""
     from PIL import Image
 
     try:
         with Image.open(path) as file:
-            file.load()
+            return upright_rgb(file, bits)
     except (OSError, ValueError):
-        return False
-    return True
+        return None
 
 
 def _operating(

@@ -15,13 +15,13 @@ from typing import Any
 
 from divaug import __version__
 from divaug.base.errors import ConfigError, DataError, DivaugError
-from divaug.base.files import exclusive, file_digest, make_folder, write_json, write_text
+from divaug.base.files import exclusive, make_folder, write_json, write_text
 from divaug.base.text import without_password
 from divaug.config.layers import absolute, content_name, experiment_name, method_label, read_toml
 from divaug.config.registry import add_import
 from divaug.config.schema import Config, keys_of_kind
 from divaug.config.tables import dump, from_layers, to_table
-from divaug.config.user_files import here
+from divaug.config.user_files import code_of, here
 from divaug.runs.trackers.jsonl import JsonlLog
 from divaug.runs.trackers.mlflow import Note
 
@@ -173,11 +173,12 @@ class RunFolder:
             DataError: The data are not those of the folder's run.
         """
         config = replace(absolute(config), experiment=self.experiment)  # with it, --config leads back to this folder
-        code = {Path(item).name: file_digest(Path(item)) for item in here(config.imports) if item.endswith(".py")}
+        code = {Path(item).name: code_of(item) for item in here(config.imports) if item.endswith(".py")}
         manifest = {**manifest, "imports_sha256": code}
         if not self.checkpoint.exists() and not self.finished:  # nothing was trained here yet
-            if (self.path / "config.toml").exists() and dump(self.config) != dump(config):
-                Note(self.path).renew()
+            begun = (self.path / "config.toml").exists()
+            if begun and (self.metrics.path.exists() or dump(self.config) != dump(config)):
+                Note(self.path).renew()  # its MLflow run is of another training, or of one that was given up
             write_json(self.path / "manifest.json", manifest)
             write_json(self.path / "environment.json", environment())
             make_folder(self.checkpoint.parent)

@@ -7,6 +7,9 @@ from jaxtyping import Bool, Float
 
 from divaug.base.stats import wilson_interval
 
+# Groups (patients, slides) that it takes: from fewer, resampling chose another of four equally good methods in 8 to 50
+# of 100 trials, and a promised sensitivity was missed in 31 (five groups with half the variance between them).
+GROUPS = 10
 HALF = 0.5  # from here on an image is more probably of the class than of all others together
 
 
@@ -121,6 +124,8 @@ def for_costs(
 def temperature_of(logits: Float[np.ndarray, "N C"], labels: np.ndarray) -> float:
     """Return the temperature with the least cross-entropy on images that were not trained on, 0.05 to 20.
 
+    Where all of them are right it is at least 1: the least cross-entropy is then that of boundless certainty.
+
     Reference:
         Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv:1706.04599.
     """
@@ -133,5 +138,6 @@ def temperature_of(logits: Float[np.ndarray, "N C"], labels: np.ndarray) -> floa
         scale = np.exp(-log_temperature)
         return float((logsumexp(scale * logits, axis=1) - scale * own).mean())
 
-    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    lowest = 1.0 if (logits.argmax(1) == labels).all() else 0.05
+    found = minimize_scalar(loss, bounds=(np.log(lowest), np.log(20)), method="bounded")
     return float(np.exp(found.x))

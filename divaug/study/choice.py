@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from divaug.base.metrics import confusion_matrix, nanmean, recall
 from divaug.base.stats import wilson_interval
+from divaug.runs.threshold import GROUPS
 
 JUDGED = 20  # tested images of a class; classes with fewer are reported and never concluded from
 RESAMPLES = 2000
@@ -66,7 +67,7 @@ def choose(
 
     Another candidate than the first, the simplest, is chosen only if its mean recall over the judged classes is higher
     beyond doubt: the interval of the difference, from resampled groups, at 0.05 divided by the number of comparisons,
-    lies above 0. Of several such candidates the best is chosen.
+    lies above 0. Of several such candidates the best is chosen. From fewer than ten groups none is.
 
     Args:
         logits: Each candidate's logits, the simplest candidate first.
@@ -79,7 +80,9 @@ def choose(
     judged = counts >= JUDGED
     hits = {name: values.argmax(1) == labels for name, values in logits.items()}
     first, *others = logits
-    spread = resampled(hits, labels, groups, judged, seed=seed) if others and judged.any() else {}
+    of = None if groups is None else len(np.unique(np.asarray(groups)[judged[labels]]))
+    few = of is not None and of < GROUPS
+    spread = resampled(hits, labels, groups, judged, seed=seed) if others and judged.any() and not few else {}
     base = recall(confusion_matrix(labels, logits[first].argmax(1), len(classes)))
     level = 0.05 / max(1, len(others))
     candidates = []
@@ -91,6 +94,9 @@ def choose(
         ]
         balanced, difference = nanmean(recalls[judged]), (np.nan, np.nan, np.nan)
         gains = np.full((len(classes), 3), np.nan)
+        if few and name != first:
+            difference = (100 * (balanced - nanmean(base[judged])), np.nan, np.nan)
+            gains[judged, 0] = 100 * (recalls - base)[judged]
         if name in spread:
             means = np.array([nanmean(row) for row in spread[name]])  # NaN where a resample has no class that is judged
             low, high = np.nanquantile(means, (level / 2, 1 - level / 2))
@@ -98,18 +104,22 @@ def choose(
             gains[judged, 0] = 100 * (recalls - base)[judged]
             gains[judged, 1:] = 100 * np.nanquantile(spread[name], (0.025, 0.975), axis=0).T
         candidates.append(Candidate(name, recalls, np.array(intervals), balanced, difference, gains, matrix))
-    winner, why = _verdict(candidates, judged)
+    winner, why = _verdict(candidates, judged, of if few else None)
     return Choice(tuple(candidates), winner, why, judged)
 
 
-def _verdict(candidates: Sequence[Candidate], judged: np.ndarray) -> tuple[str, str]:
-    """Return the candidate to use, and a sentence that begins with it."""
+def _verdict(candidates: Sequence[Candidate], judged: np.ndarray, too_few: int | None) -> tuple[str, str]:
+    """Return the candidate to use, and a sentence that begins with it; ``too_few`` groups tell nothing."""
     first, others = candidates[0], candidates[1:]
     some = f"the {judged.sum()} of {len(judged)} classes with {JUDGED} tested images or more"
     if not others:
         return first.name, f"Use {first.name}: nothing else was compared"
     if not judged.any():
         return first.name, f"Use {first.name}, the simplest: no class has {JUDGED} tested images, so none is compared"
+    if too_few is not None:
+        groups = "group is" if too_few == 1 else "groups are"
+        why = f"{too_few} {groups} too few to compare methods ({GROUPS} are needed)"
+        return first.name, f"Use {first.name}, the simplest: {why}"
     spans = {
         one.name: f"{one.difference[0]:+.1f} [{one.difference[1]:+.1f}, {one.difference[2]:+.1f}]" for one in others
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from divaug.base.errors import ConfigError
+from divaug.base.errors import ConfigError, DataError
 from divaug.config.layers import experiment_name, method_label
 from divaug.config.schema import Config
 from divaug.data.images import CARVED, Part
@@ -64,11 +64,15 @@ def deal(config: Config, folds: int | str) -> Deal:
         DataError: Images are missing or damaged, or there are fewer groups than folds.
         ConfigError: ``groups``, and the images have none.
     """
-    dataset = dataset_of(config, config.split_seed)
+    dataset = dataset_of(config, config.split_seed, dealt=True)
     parts = [dataset.train, dataset.val, dataset.test if dataset.carved else None]
     images = Part.joined([part for part in parts if part is not None])
     if folds == BY_GROUP and images.groups is None:
         raise ConfigError("--folds groups needs images with groups (a column group)")
+    names = [*dataset.class_names, *(() if images.paths is None else images.paths.tolist())]
+    if odd := [name for name in names if any("\ud800" <= character <= "\udfff" for character in name)]:
+        shown = odd[0].encode("utf-8", "backslashreplace").decode()
+        raise DataError(f"{len(odd)} file or class names are not UTF-8, so no table can name them: rename {shown}")
     number = None if folds == BY_GROUP else int(folds)
     fold = folds_of(images.labels, number, config.split_seed, images.groups, images.contents)
     return Deal(dataset, dataset.identity, images, fold, not dataset.carved)
@@ -77,9 +81,11 @@ def deal(config: Config, folds: int | str) -> Deal:
 def folder_of(config: Config, dealt: Deal, fold: int | None) -> RunFolder:
     """Return the folder of a method's run in a fold, or, for None, on all images.
 
-    The data and the deal are in its name: after a label or a group was mended all folds are trained anew.
+    The images in their order, the deal and the seed are in its name: after a label or a group was mended, or a file
+    renamed, all folds are trained anew.
     """
-    digest = hashlib.sha256(dealt.identity.encode() + dealt.fold.astype("<i8").tobytes()).hexdigest()[:8]
+    said = f"{dealt.identity} {dealt.images.sha256} {config.seed}"
+    digest = hashlib.sha256(said.encode() + dealt.fold.astype("<i8").tobytes()).hexdigest()[:8]
     experiment = f"{experiment_name(config)}-{dealt.folds}folds-{digest}"
     where = Path(config.output_dir) / experiment / method_label(config)
     return RunFolder(where / ("all" if fold is None else f"fold{fold}"))
@@ -97,6 +103,18 @@ def data_of(dealt: Deal, fold: int | None) -> Data:
     test = own if fold is None else dealt.images.take(np.flatnonzero(dealt.fold == fold))
     counts = np.bincount(train.labels, minlength=dealt.dataset.num_classes)
     return Data(dealt.dataset, Cut(keep, counts, counts), train, None, test, counts, (), dealt.identity, 0, "native")
+
+
+def left_out(dealt: Deal) -> list[str]:
+    """Return what becomes of the parts that the data name, in words."""
+    notes, val = [], dealt.dataset.val
+    if dealt.named_test:
+        n = len(dealt.dataset.test.labels)
+        notes.append(f"{n} images of the named test part are left out: folds test the methods, and the model is not "
+                     "tested on them; divaug predict applies it to them")  # fmt: skip
+    if val is not None:
+        notes.append(f"{len(val.labels)} images of the named validation part are dealt into the folds like the others")
+    return notes
 
 
 def cross_validate(
@@ -127,6 +145,8 @@ def cross_validate(
     for note in dealt.dataset.notes:
         if not note.startswith(CARVED):  # the folds are the test
             say(f"note: {note}")
+    for note in left_out(dealt):
+        say(f"note: {note}")
     pairs = [(config, fold) for fold in range(dealt.folds) for config in configs]
     finished = [pair for pair in pairs if folder_of(pair[0], dealt, pair[1]).finished]
     for config, fold in finished:

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from divaug.runs.model import Model
 from divaug.runs.model_folder import TRAINED_ON, contents, save_model
 from divaug.runs.threshold import temperature_of
 from divaug.study.choice import JUDGED, Choice, choose
-from divaug.study.folds import Deal, cross_validate, data_of, folder_of, train_in_fold
+from divaug.study.folds import Deal, cross_validate, data_of, folder_of, left_out, train_in_fold
 from divaug.train.build import build, stage_at
 
 K, VIEWS = 10, 7  # top-K sets; views of an image on the page
@@ -78,6 +79,8 @@ def train_model(
     card = _card(dealt, choice, notes, temperature) | {"latent": _latent(model, data)}
     predictions = out_of_fold.to_csv(index=False, float_format="%.6g")
     before = _decided(folder), _weights(folder)  # an export has both in it
+    if (others := _other_classes(folder, dealt.dataset.class_names)) is not None:
+        say(f"{folder} held a model of other classes ({', '.join(others[:5])}): it is replaced")
     decision = _decision(folder, predictions, temperature, say)
     save_model(folder, model, run.config, decision=decision, card=card)
     now = decision.table(), _weights(folder)
@@ -103,12 +106,24 @@ def _decision(folder: Path, predictions: str, temperature: float, say: Callable[
     if (table := _decided(folder)) is None:
         return Decision(temperature)
     former = Decision(**table)
-    if file.exists() and file.read_text(encoding="utf-8") == predictions and former.temperature == temperature:
+    if file.exists() and _same(file.read_text(encoding="utf-8"), predictions) and former.temperature == temperature:
         return former
     if former.thresholds or former.abstain:
         said = [f"the threshold of {name}" for name in former.thresholds] + ["abstention"] * bool(former.abstain)
         say(f"removed, as chosen on other predictions: {', '.join(said)}; divaug threshold sets them anew")
     return Decision(temperature)
+
+
+def _same(one: str, other: str) -> bool:
+    """Return whether two tables of predictions say the same, wherever the images lie by now."""
+    import pandas as pd
+
+    tables = [pd.read_csv(StringIO(text), dtype=str, keep_default_na=False) for text in (one, other)]
+    return (
+        tables[0]
+        .drop(columns=["path", "group"], errors="ignore")
+        .equals(tables[1].drop(columns=["path", "group"], errors="ignore"))
+    )
 
 
 def _decided(folder: Path) -> dict[str, Any] | None:
@@ -117,6 +132,15 @@ def _decided(folder: Path) -> dict[str, Any] | None:
         return contents(folder)["decision"]
     except DivaugError:
         return None
+
+
+def _other_classes(folder: Path, classes: Sequence[str]) -> list[str] | None:
+    """Return the classes of the model that is there, if they are others."""
+    try:
+        found = contents(folder)["classes"]
+    except DivaugError:
+        return None
+    return found if list(found) != list(classes) else None
 
 
 def _weights(folder: Path) -> str | None:
@@ -180,6 +204,7 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
         of = "these classes together" if len(few) > 1 else classes[few[0]]
         images = "image" if rare == 1 else "images"
         notes.append(f"of the {rare} tested {images} of {of}, {', '.join(each)}")
+    notes += left_out(dealt)
     never = int((dealt.fold < 0).sum())
     if never:
         notes.append(f"{never} images are in every fold's training part: their class or group allows no other")

@@ -315,6 +315,11 @@ def build_stages(config: Config, facts: Mapping[str, Any], device: torch.device)
             made = FAMILY_OF[slot].build(wanted.name, facts=facts, **wanted.options)
             if slot == "class_weights":
                 _check_class_weights(wanted.name, made, facts["num_classes"])
+            if isinstance(made, torch.nn.Module) and any(p.requires_grad for p in made.parameters()):
+                raise ConfigError(
+                    f"{slot} {wanted.name!r} has parameters to be learned, but only the network's are trained; put "
+                    "them into a head or backbone of your own, or make them buffers"
+                )
             built[key] = made.to(device) if isinstance(made, torch.nn.Module | torch.Tensor) else made
         return built[key]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from divaug.base.contracts import Monitor
 from divaug.base.errors import DivaugError
@@ -48,12 +49,17 @@ def save(path: Path, state: State, *, epoch: int, totals: Totals | None = None) 
         "optimizer": state.optimizer.state_dict(),
         "features": [stage.feature.state_dict() for stage in state.stages],
         "pixels": [dict(stage.pixel.state_dict()) for stage in state.stages],
+        "others": [
+            {slot: part.state_dict() for slot in _OTHERS if isinstance(part := getattr(stage, slot), nn.Module)}
+            for stage in state.stages
+        ],
         "totals": None if totals is None else vars(totals.to("cpu")),
         "monitors": [] if totals is None else [monitor.state_dict() for monitor in state.monitors],
     }
     write_tensors(path, content)
 
 
+_OTHERS = ("sampler", "mix", "criterion")  # divaug's own have no state, but a user's may have buffers
 _KINDS = {
     "run": dict, "epoch": int, "threads": int, "model": dict, "optimizer": dict, "features": list, "pixels": list,
     "monitors": list,
@@ -98,6 +104,9 @@ def load(path: Path, state: State) -> tuple[int, Totals | None, dict[str, int]]:
         for stage, feature, pixel in zip(state.stages, content["features"], content["pixels"], strict=True):
             stage.feature.load_state_dict(feature)
             stage.pixel.load_state_dict(pixel)
+        for stage, others in zip(state.stages, content.get("others", [{}] * len(state.stages)), strict=True):
+            for slot, kept in others.items():
+                getattr(stage, slot).load_state_dict(kept)
         for monitor, counted in zip(state.monitors, content["monitors"], strict=bool(content["monitors"])):
             monitor.load_state_dict(counted)
         device = next(state.model.parameters()).device

@@ -166,7 +166,8 @@ class Contract:
             raise broken(name, "returned values that are not finite in the first step")
 
     def _labels(self, name: str, target: Any, rows: int) -> None:
-        if not isinstance(target, MixedLabels) or target.ids.shape != target.weights.shape or len(target.ids) != rows:
+        whole = isinstance(target, MixedLabels) and target.ids.ndim == 2 and target.ids.shape == target.weights.shape
+        if not whole or len(target.ids) != rows:
             what = f"{_what(target.ids)}, {_what(target.weights)}" if isinstance(target, MixedLabels) else _what(target)
             raise broken(name, f"returned labels of {what} for {rows} rows")
         if self._always or self._first:

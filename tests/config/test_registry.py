@@ -100,6 +100,13 @@ def test_names_made_at_run_time_are_found_by_importing(tmp_path, facts):
     assert {"mine", "three", "four"} <= set(MIX.entries())
 
 
+def test_no_name_of_divaugs_own_is_taken_over():
+    """Not even by a class of a notebook: every erm would train with it, and nothing would say so."""
+    with pytest.raises(ValueError, match="losses 'ce' is one of divaug's own; choose another name"):
+        LOSSES.register("ce")(type("Mine", (), {"__init__": lambda self: None}))
+    assert LOSSES.build("ce", facts={}).__class__.__module__ == "divaug.losses.ce"
+
+
 POSITIONAL = """
 from divaug.config.registry import MIX, PIXEL
 from divaug.base.contracts import Pixel

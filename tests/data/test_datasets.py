@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from divaug.base.errors import ConfigError, DataError
+from divaug.base.errors import DataError
 from divaug.data import roots
 from divaug.data.datasets import _mnist
 from divaug.data.datasets._cifar import read_cifar
@@ -226,8 +226,9 @@ def test_csv_with_split_and_source(pictures):
     file = write(folder, "path,label,split,source", [(p, y, "test" if i < 2 else "train", "real") for p, y, i in rows])
     dataset = csv(request(file))
     assert np.bincount(dataset.test.labels).tolist() == [2, 2, 2] and "images by source: real 18" in dataset.notes
-    with pytest.raises(ConfigError, match="test_frac has no effect here: the data name their own test part"):
-        csv(request(file, test_frac=0.25))
+    assert not any("test_frac" in note for note in dataset.notes)
+    idle = csv(request(file, test_frac=0.25)).notes
+    assert "test_frac 0.25 has no effect: the data name a test part" in idle
 
 
 def test_csv_with_groups_keeps_them_whole(pictures):
@@ -235,6 +236,19 @@ def test_csv_with_groups_keeps_them_whole(pictures):
     file = write(folder, "path,label,group", [(p, y, f"g{i % 4}") for p, y, i in rows])
     dataset = csv(request(file, test_frac=0.25))
     assert not set(dataset.train.groups) & set(dataset.test.groups)
+
+
+def test_what_a_carved_part_lacks_is_no_fault_where_it_is_put_back(pictures):
+    """Deer at six cameras, six other species at one of them each: carved off with it, none of one is left to train on."""
+    folder, rows = pictures
+    labels = ["deer"] * 6 + [f"species {k // 2}" for k in range(12)]
+    cameras = [*range(6), *(k // 2 for k in range(12))]
+    file = write(folder, "path,label,group", [(row[0], *own) for row, *own in zip(rows, labels, cameras, strict=True)])
+    with pytest.raises(DataError, match="have no training image"):
+        csv(request(file))
+    whole = csv(request(file, dealt=True))
+    assert len(whole.train.labels) + len(whole.test.labels) == 18 and whole.carved
+    assert not any("test image" in note for note in whole.notes)
 
 
 def test_large_sets_stay_on_disk(pictures, monkeypatch):

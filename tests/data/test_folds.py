@@ -119,6 +119,19 @@ def test_files_folders_and_tables_are_read_one_by_one(tmp_path):
         "elsewhere.png",
         "in/a/notes.txt",
     ]
+    for name in (".hidden.png", "b/._1.jpg", ".cache/4.png"):  # what systems and notebooks leave behind
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "in" / "b" / "above").symlink_to(tmp_path / "in", target_is_directory=True)  # a loop
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "5.png").write_bytes(b"")
+    found = [str(path.relative_to(tmp_path / "in")) for path in image_paths([tmp_path / "in"])]
+    assert found == ["top.tif", "a/3.PNG", "b/1.jpg", "b/2.png", "linked/5.png"]
+    (tmp_path / "excel.csv").write_bytes("\ufeffsep=;\r\nLabel;Path\r\nx; in\\b\\2.png\r\n\r\ny;gone.png\r\n".encode())
+    (tmp_path / "tabs.tsv").write_text("path\tlabel\nin/b/1.jpg\tx\n")
+    found = [str(p.relative_to(tmp_path)) for p in image_paths([tmp_path / "excel.csv", tmp_path / "tabs.tsv"])]
+    assert found == ["in/b/2.png", "gone.png", "in/b/1.jpg"]
     with pytest.raises(DataError, match="there is no"):
         list(image_paths([tmp_path / "gone"]))
     (tmp_path / "list.csv").write_text("file\nx\n")
@@ -127,7 +140,7 @@ def test_files_folders_and_tables_are_read_one_by_one(tmp_path):
     for content, said in (
         (b"label,path\nx\n", "line 2: no path"),
         (b"label,path\n\xe9,a.png\n", "is not UTF-8"),
-        (b"path\n" + b"a" * 200_000, "line 1: field larger than field limit"),
+        (b"path\n" + b"a" * 200_000, "line 2: field larger than field limit"),
     ):
         (tmp_path / "list.csv").write_bytes(content)
         with pytest.raises(DataError, match=said):

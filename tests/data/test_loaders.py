@@ -209,6 +209,61 @@ def test_views_that_are_not_uint8_images_are_refused(pixel, said, donors, monkey
         epoch(loader(), complete(pixel), cmo())
 
 
+class Darken(Halve):
+    def apply_one(self, image, plan, i):
+        image //= 2
+        return image
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_component_that_changes_the_images_it_is_given_is_refused(streaming):
+    """What is counted as augmented, and what a chain or by_class does with the other rows, would be wrong."""
+    with pytest.raises(DivaugError, match="the pixel component Darken changes the images"):
+        epoch(loader(streaming=streaming), complete(Darken()))
+
+
+class Asks(NoMix):
+    def __init__(self, asked):
+        self.asked = asked
+
+    def donors(self, labels, rng):
+        return self.asked(labels) if callable(self.asked) else self.asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (np.arange(8), r"int64 \(8,\); an int64 tensor of positions, one for each of 8 rows"),
+        (torch.arange(8.0), "torch.float32"), (torch.arange(5), r"torch.int64 \(5,\)"), ([1] * 8, "by list"),
+        (torch.arange(30, 38), "asked for donors 30 to 37; there are 37 images"), (torch.arange(-1, 7), "-1 to 6"),
+        (lambda labels: labels.nope, "raised AttributeError"),
+    ],
+)  # fmt: skip
+def test_donors_that_are_no_positions_are_refused_by_name(asked, said):
+    with pytest.raises(DivaugError, match=f"the mix Asks .*{said}"):
+        epoch(loader(), mix=Asks(asked))
+
+
+class CannotPlan(Halve):
+    def sample(self, labels, size, rng):
+        return labels.nope
+
+
+class CannotTravel(Halve):
+    def __init__(self):
+        self.change = lambda image: image
+
+
+def test_a_plan_that_fails_and_a_component_that_cannot_travel_are_named():
+    with pytest.raises(DivaugError, match="the pixel component CannotPlan raised AttributeError"):
+        epoch(loader(), complete(CannotPlan()))
+    epoch(loader(streaming=True), complete(CannotTravel()))  # in this process it need not
+    streaming = loader(streaming=True, workers=1)
+    with pytest.raises(DivaugError, match=r"the pixel component CannotTravel raised .*ickl"):
+        epoch(streaming, complete(CannotTravel()))
+    streaming.close()
+
+
 @pytest.mark.parametrize("shape", [(5, 5, 3), (8, 8, 1), (4, 6, 3)])  # 75, 64 and 72 bytes a row
 def test_a_single_byte_makes_a_view_another_image(shape):
     raw = torch.randint(0, 256, (4, *shape), dtype=torch.uint8)

@@ -21,9 +21,11 @@ import divaug
 from divaug.base.stats import wilson_interval
 from divaug.models.network import build_network
 from divaug.recipes import export, folder_lt, predict, threshold, train
+from divaug.report import own_images as page_of_own_images
 from divaug.runs.decision import Decision
 from divaug.runs.export import export_onnx
 from divaug.runs.model import Model
+from divaug.study import folds, own_images
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +76,8 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
         for method in ("erm", "ros")
     }
     for row in card["recalls"]:
-        for method, folds in pooled.items():
-            logits, labels = (np.concatenate([fold[key] for fold in folds]) for key in ("logits", "labels"))
+        for method, outputs in pooled.items():
+            logits, labels = (np.concatenate([fold[key] for fold in outputs]) for key in ("logits", "labels"))
             own = labels == int(row["class"].removeprefix("kind "))
             assert row[method] == pytest.approx(100 * (logits.argmax(1) == labels)[own].mean())
     assert [row["class"] for row in card["recalls"]] == [row["class"] for row in card["classes"]]
@@ -428,6 +430,110 @@ def test_a_table_that_cannot_be_read_leaves_no_half_written_predictions(model, t
     assert {file.name for file in tmp_path.iterdir()} == {"list.csv"}
 
 
+def test_predictions_are_written_over_nothing_else(model, cells, tmp_path, capsys):
+    table, out = tmp_path / "own.csv", tmp_path / "out.csv"
+    table.write_text(f"path,label\n{cells / '0_0.png'},kind 0\n")
+    before = table.read_text()
+    assert predict.main([str(model), str(table), "-o", str(table)]) == 2
+    assert "holds something else than predictions" in capsys.readouterr().err and table.read_text() == before
+    out.touch()  # nothing is in it
+    for _ in range(2):  # and over predictions
+        assert predict.main([str(model), str(table), "-o", str(out)]) == 0
+    assert predict.main([str(model), str(table), "-o", str(tmp_path)]) == 2
+    capsys.readouterr()
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    assert predict.main([str(model), str(tmp_path / "bad.png"), "-o", str(out)]) == 3
+    assert "none of the 1 images can be read" in capsys.readouterr().err
+    assert pd.read_csv(out)["path"].tolist() == [str(tmp_path / "bad.png")]  # the row says why
+
+
+def test_named_parts_and_a_model_of_other_classes_are_said(cells, tmp_path, capsys):
+    """Twelve images of each class: three to be tested on, two to validate on."""
+    parts = ["test"] * 3 + ["val"] * 2 + ["train"] * 7
+    arguments = ["--folds", "2", "--methods", "erm", "--image-size", "8", "--epochs", "1", "--model.widths", "[8]"]
+    places = ["--output-dir", str(tmp_path / "runs"), "--models-dir", str(tmp_path / "models"), "--jobs", "1"]
+    for title in ("kind", "sort"):
+        rows = [(str(cells / f"{c}_{k}.png"), f"{title} {c}", part) for c in (0, 1) for k, part in enumerate(parts)]
+        with (tmp_path / "parts.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("path", "label", "split"), *rows])
+        assert train.main([str(tmp_path / "parts.csv"), *arguments, *places]) == 0
+        said = capsys.readouterr().err
+        assert ("held a model of other classes (kind 0, kind 1): it is replaced" in said) == (title == "sort")
+        for note in ("6 images of the named test part are left out", "4 images of the named validation part are dealt"):
+            assert f"note: {note}" in said
+            card = json.loads((tmp_path / "models" / "parts" / "model.json").read_text())["card"]
+            assert any(line.startswith(note) for line in card["notes"]) and card["images"] == 18
+    (tmp_path / "cells.v1" / "a").mkdir(parents=True)
+    assert train.main([str(tmp_path / "cells.v1"), "--dry-run"]) == 0
+    assert capsys.readouterr().out.endswith("models/cells.v1\n")
+
+
+def test_the_folder_of_a_fold_says_its_images_in_their_order_its_deal_and_its_seed(cells):
+    config = divaug.configure(dataset="csv", path=str(cells / "cells.csv"), image_size=8, profile="natural")
+    dealt = folds.deal(config, 3)
+    here = folds.folder_of(config, dealt, 0).path.parents[1]
+    turned = replace(dealt, images=dealt.images.take(np.arange(len(dealt.fold))[::-1]))
+    assert turned.identity == dealt.identity
+    others = {
+        folds.folder_of(config, turned, 0).path.parents[1],
+        folds.folder_of(config, replace(dealt, fold=dealt.fold[::-1].copy()), 0).path.parents[1],
+        folds.folder_of(replace(config, seed=1), dealt, 0).path.parents[1],
+    }
+    assert len(others | {here}) == 4 and folds.folder_of(config, dealt, 1).path.parents[1] == here
+
+
+def test_names_that_no_table_can_hold_are_refused_before_training(cells, tmp_path, capsys):
+    for c in (0, 1):
+        (tmp_path / "own" / f"kind {c}").mkdir(parents=True)
+        for k in range(4):
+            shutil.copy(cells / f"{c}_{k}.png", tmp_path / "own" / f"kind {c}" / f"{k}.png")
+    odd = str(tmp_path / "own" / "kind 0").encode() + b"/Gr\xfc.png"
+    try:
+        shutil.copy(cells / "0_9.png", odd)
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    assert train.main([str(tmp_path / "own"), "--folds", "2", "--models-dir", str(tmp_path / "models")]) == 3
+    assert "1 file or class names are not UTF-8" in capsys.readouterr().err and not (tmp_path / "models").exists()
+
+
+def test_thresholds_stay_where_images_were_only_moved():
+    one = "path,group,label,p_a\n/old/a.png,picture /old/a.png,a,0.9\n"
+    assert own_images._same(one, one.replace("/old/", "/new/"))
+    assert not own_images._same(one, one.replace("0.9", "0.8")) and not own_images._same(one, one.replace(",a,", ",b,"))
+
+
+def test_nothing_is_promised_from_a_few_groups(model, tmp_path, capsys):
+    """Twelve images of one patient are not twelve independent ones."""
+    copy = tmp_path / "copy"
+    shutil.copytree(model, copy)
+    table = pd.read_csv(copy / "out_of_fold.csv")
+    own = table["label"] == "kind 0"
+    few = np.where(own, [f"g{i % 9}" for i in range(len(table))], table["group"])
+    table.assign(group=few).to_csv(copy / "out_of_fold.csv", index=False)
+    asked = [str(copy), "--class", "kind 0", "--sensitivity", "0.5"]
+    assert threshold.main(asked) == 1
+    assert "cannot be promised: 60 images are of 9 groups, and 10 are needed; --anyway" in capsys.readouterr().err
+    assert threshold.main([*asked, "--anyway"]) == 0
+    assert "sensitivity of 50 % cannot be promised: 60 images are of 9 groups" in capsys.readouterr().out
+    assert not json.loads((copy / "model.json").read_text())["decision"]["promised"]
+    assert threshold.main([str(copy), "--class", "kind 0", "--specificity", "0.5"]) == 0  # of others, in 30 groups
+    table.assign(group=np.where(own, [f"g{i % 10}" for i in range(len(table))], table["group"])).to_csv(
+        copy / "out_of_fold.csv", index=False
+    )
+    assert threshold.main(asked) == 0
+    capsys.readouterr()
+
+
+def test_mistakes_are_shown_as_the_network_sees_them(tmp_path):
+    """Sixteen-bit grey of a twelve-bit camera: Pillow's own conversion cuts everything above 255 to white."""
+    deep = np.linspace(0, 4095, 64).reshape(8, 8).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    shown = np.asarray(page_of_own_images._readable(str(tmp_path / "deep.png"), 12))
+    assert shown.shape == (8, 8, 3) and len(np.unique(shown)) > 50
+    (tmp_path / "bad.png").write_bytes(b"none")
+    assert page_of_own_images._readable(str(tmp_path / "bad.png"), 16) is None
+
+
 def test_a_model_that_is_not_there_is_named(capsys):
     assert export.main(["modles/cells"]) == 1
     assert "there is no model folder or run modles/cells" in capsys.readouterr().err
@@ -534,6 +640,9 @@ def test_the_page_follows_thresholds_and_needs_no_images(model, cells, tmp_path,
     (copy / "model.json").write_text(json.dumps(content))
     assert threshold.main([str(copy), "--class", "kind 1", "--sensitivity", "0.5", "--anyway"]) == 0
     assert f"page: {page}" in capsys.readouterr().out
+    kept = sorted((model / "report" / "mistakes").glob("*.png"))  # drawn while the images were there
+    assert kept and page.read_text().count('<img src="data:image/png') >= len(kept) + 3
+    assert [file.name for file in sorted((copy / "report" / "mistakes").glob("*.png"))] == [file.name for file in kept]
     bound = json.loads((copy / "model.json").read_text())["decision"]["thresholds"]["kind 1"]
     own, called = table["label"] == "kind 1", table["p_kind 1"] >= bound
     shares = f"sensitivity {100 * called[own].mean():.1f} % [", f"specificity {100 * (~called)[~own].mean():.1f} % ["

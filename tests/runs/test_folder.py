@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,8 +91,59 @@ def test_rows_written_twice_are_kept_once(monkeypatch):
 def test_without_its_checkpoint_a_run_begins_again_and_says_so(monkeypatch, capsys):
     _, folder = stopped(monkeypatch)
     folder.checkpoint.unlink()
+    renewed = []
+    monkeypatch.setattr("divaug.runs.folder.Note", lambda path: SimpleNamespace(renew=lambda: renewed.append(path)))
     run(configure(**{**KEYS, "progress": "lines"}))
     assert "has no checkpoint: training begins again" in capsys.readouterr().err
+    assert len(renewed) == 1  # what MLflow has is of the training that was given up
+
+
+MOVING = """
+import torch
+from torch import nn
+from divaug.config.registry import LOSSES
+
+@LOSSES.register("moving")
+class Moving(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, logits, labels):
+        self.calls += 1
+        return nn.functional.cross_entropy(logits, labels, reduction="none") / self.calls
+"""
+
+
+def test_a_loss_with_a_state_goes_on_where_it_was(tmp_path, monkeypatch):
+    (tmp_path / "moving.py").write_text(MOVING)
+    own = {"imports": (str(tmp_path / "moving.py"),), "loss": "moving"}
+    whole = run(tiny(**own, experiment="whole"))
+    config, folder = stopped(monkeypatch, **own)
+    assert run(config).metrics.rows()[-1]["metrics"]["train/loss"] == whole.metrics.rows()[-1]["metrics"]["train/loss"]
+    assert torch.load(folder.checkpoint, weights_only=True)["others"][0]["criterion"]["calls"] > 2
+
+
+def test_code_that_changed_after_this_process_imported_it_does_not_run_under_its_new_name(tmp_path):
+    """A notebook keeps what it imported; the record would be of the file as it is now."""
+    file = tmp_path / "edited.py"
+    file.write_text(MOVING.replace("moving", "edited"))
+    own = {"imports": (str(file),), "loss": "edited", "epochs": 1}
+    run(tiny(**own))
+    file.write_text(file.read_text().replace("+= 1", "+= 2"))
+    with pytest.raises(ConfigError, match=r"edited\.py has changed since this process imported it"):
+        run(tiny(**own, experiment="again"))
+    assert not RunFolder.of(tiny(**own, experiment="again")).checkpoint.exists()
+
+
+def test_a_loss_that_would_learn_is_refused(tmp_path):
+    (tmp_path / "learns.py").write_text(
+        MOVING.replace("moving", "learns").replace(
+            'self.register_buffer("calls", torch.zeros(()))', "self.calls = nn.Parameter(torch.ones(()))"
+        )
+    )
+    with pytest.raises(ConfigError, match="loss 'learns' has parameters to be learned"):
+        run(tiny(imports=(str(tmp_path / "learns.py"),), loss="learns"))
 
 
 @pytest.mark.parametrize(

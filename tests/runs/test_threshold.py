@@ -82,6 +82,14 @@ def test_costs_are_the_least_over_all_thresholds(miss, false):
     assert cost(point.threshold) == min(cost(t) for t in [*np.unique(values), 2.0])
 
 
+def test_without_a_mistake_a_model_is_not_made_surer():
+    """Every lower temperature would fit better still, down to certainty from twenty images."""
+    logits, labels = np.array([[1.0, 0.8], [0.3, 1.3]] * 10), np.array([0, 1] * 10)
+    assert temperature_of(logits, labels) == pytest.approx(1.0, abs=0.01)
+    assert temperature_of(50 * logits, labels) == pytest.approx(1.0, abs=0.01)
+    assert temperature_of(np.vstack([logits, [[0.2, 0.3]]]), np.append(labels, 0)) < 0.9  # one mistake bounds it
+
+
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
 def test_the_temperature_of_logits_that_are_too_sure(true):
     """Labels drawn at a known temperature: it is found within sampling error."""

@@ -118,8 +118,9 @@ def test_the_gain_of_a_class_has_an_interval_of_its_own():
     assert gains[2, 1:].tolist() == pytest.approx([30 - half, 30 + half], abs=1.5)
 
 
-def test_resamples_without_any_judged_class_are_left_out():
+def test_resamples_without_any_judged_class_are_left_out(monkeypatch):
     """24 images of the only judged class in two of six groups: one resample in eleven holds neither."""
+    monkeypatch.setattr("divaug.study.choice.GROUPS", 2)
     labels = np.repeat([0, 1, 2], (24, 12, 12))
     groups = np.concatenate([np.repeat([0, 1], 12), np.repeat([2, 3], 6), np.repeat([4, 5], 6)])
     base, other = 5.0 * np.eye(3)[labels], 5.0 * np.eye(3)[np.where(np.arange(48) < 3, 1, labels)]
@@ -127,3 +128,20 @@ def test_resamples_without_any_judged_class_are_left_out():
     assert found.judged.tolist() == [True, False, False]
     assert np.isfinite(found.candidates[1].difference).all() and "nan" not in found.conclusion
     assert np.isfinite(found.candidates[1].gains[0]).all()
+
+
+@pytest.mark.parametrize(("count", "chosen"), [(9, "erm"), (10, "other")])
+def test_few_groups_compare_nothing(count, chosen):
+    """Images of rare classes that are not judged bring no group that counts."""
+    labels = np.append(np.repeat([0, 1], 100), [2] * 12)
+    groups = np.append(np.arange(200) % count, 100 + np.arange(12))
+    base, other = 5.0 * np.eye(3)[np.where(np.arange(212) % 3 == 0, 2, labels)], 5.0 * np.eye(3)[labels]
+    found = choose({"erm": base, "other": other}, labels, groups, CLASSES)
+    assert found.winner == chosen and choose({"erm": base, "other": other}, labels, None, CLASSES).winner == "other"
+    if count < 10:
+        assert "the simplest: 9 groups are too few to compare methods (10 are needed)" in found.conclusion
+        second = found.candidates[1]
+        assert (
+            second.difference[0] > 0 and np.isnan(second.difference[1:]).all() and np.isnan(second.gains[:, 1:]).all()
+        )
+        assert second.gains[:2, 0] == pytest.approx(100 * (second.recalls - found.candidates[0].recalls)[:2])

@@ -464,6 +464,14 @@ class Bad:
 NO_MIX = complete(Bad())
 
 
+def flat(target):
+    """Labels without a second dimension, as no annotation would let them be made."""
+    made = MixedLabels(target.ids, target.weights)
+    for name in ("ids", "weights"):
+        object.__setattr__(made, name, getattr(target, name)[:, 0])
+    return made
+
+
 def weights(*row):
     return lambda target: MixedLabels(target.ids.expand(-1, len(row)), torch.tensor([row]).expand(len(target.ids), -1))
 
@@ -477,6 +485,7 @@ def weights(*row):
         ({"target": lambda t: t.ids}, r"labels of torch.int64 \(4, 1\)"),
         ({"target": lambda t: MixedLabels(t.ids[:2], t.weights[:2])}, r"\(2, 1\).* for 4 rows"),
         ({"target": lambda t: MixedLabels(t.ids + 2, t.weights)}, "returned labels from"),
+        ({"target": flat}, r"labels of torch.int64 \(4,\), torch.float32 \(4,\) for 4 rows"),
         ({"images": lambda x: x.double()}, "images of torch.float64"),
         ({"images": lambda x: x[0]}, r"images of torch.float32 \(1, 2, 2\)|images of torch.float32 \(\d, \d, \d\)"),
         ({"images": lambda x: None}, "images of NoneType"),

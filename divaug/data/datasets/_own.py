@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from divaug.base.errors import ConfigError, DataError
+from divaug.base.errors import DataError
 from divaug.base.rng import stream
 from divaug.config.schema import TABLES, default_of
 from divaug.data.audit import Finding, Item, audit, unreadable, worst_first
@@ -134,8 +134,11 @@ class Images:
         names, findings = self.check(noticed), []
         parts = np.array([row.split or "train" for row in self.rows])
         whole, carved = self._whole(names), not (parts == "test").any()
+        put_back = carved and request.dealt
         if not carved and request.test_frac != default_of("test_frac"):
-            raise ConfigError("test_frac has no effect here: the data name their own test part")
+            findings.append(
+                Finding("split", f"test_frac {request.test_frac:g} has no effect: the data name a test part")
+            )
         if carved:
             rest = np.flatnonzero(parts == "train")
             groups, copies = None if whole.groups is None else whole.groups[rest], whole.digests[rest]
@@ -160,19 +163,20 @@ class Images:
         train_counts, test_counts = (
             np.bincount(whole.labels[parts == part], minlength=len(names)) for part in ("train", "test")
         )
-        if (train_counts == 0).any():
+        if (train_counts == 0).any() and not put_back:
             absent = [names[c] for c in np.flatnonzero(train_counts == 0)]
             raise DataError(f"classes {absent} have no training image; give them some, or drop the class")
-        if not test_counts.any():
+        if not test_counts.any() and not put_back:
             raise DataError("no image is left for testing; name a test part with --test")
-        if (test_counts == 0).any():
+        if (test_counts == 0).any() and not put_back:
             absent = [names[c] for c in np.flatnonzero(test_counts == 0)]
             findings.append(Finding("absent", f"classes {absent} have no test image: their metrics are NaN"))
         if any(row.source for row in self.rows):
             sources = Counter(row.source or "unnamed" for row in self.rows)
             said = ", ".join(f"{name} {n}" for name, n in sorted(sources.items()))
             findings.append(Finding("sources", f"images by source: {said}"))
-        return whole, parts, names, worst_first([*findings, *(self.findings(parts.tolist()) if carved else noticed)])
+        noticed = self.findings(parts.tolist()) if carved and not put_back else noticed
+        return whole, parts, names, worst_first([*findings, *noticed])
 
     def dataset(self) -> Dataset:
         """Return the data set; see ``own_images``."""

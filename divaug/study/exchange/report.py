@@ -12,7 +12,7 @@ from divaug.base.files import make_folder, write_text
 from divaug.figures import exchange as plots
 from divaug.report.document import Document
 from divaug.study.exchange.analysis import FACTORIAL, units
-from divaug.study.exchange.contrasts import COLUMNS, OUTCOME, contrasts_of, results_of, unit_of
+from divaug.study.exchange.contrasts import COLUMNS, OUTCOME, contrasts_of, name_of, results_of, unit_of
 from divaug.study.exchange.crossed import crossed_interval, recognised
 from divaug.study.exchange.plan import Arm, Design, Plan
 from divaug.study.exchange.predict import prediction_table
@@ -55,6 +55,9 @@ def write_report(plans: Sequence[Plan], *, command: str) -> tuple[Any, list[Path
 
     if len({plan.path.resolve().parent for plan in plans}) > 1:
         raise ConfigError("the preregistrations of one report must be in one folder: their rows are beside them")
+    designs = [(design.dataset, name_of(design)) for plan in plans for design in plan.designs]
+    if twice := [f"{dataset}/{name}" for dataset, name in designs if designs.count((dataset, name)) > 1]:
+        raise ConfigError(f"two preregistrations have a design {twice[0]}; report them one at a time")
     folder = make_folder(plans[0].path.with_suffix(""))
     judged = []
     for plan in plans:
@@ -88,7 +91,7 @@ def _write_contrasts(plan: Plan, dataset: str, judged: Sequence[Any]) -> Path:
         if "plan" not in before:
             raise DataError(f"{path} has no column 'plan': an older version wrote it; remove it: it is made anew")
         pairs = zip(before["plan"], before["design"], strict=True)
-        tables = [before[[pair not in own for pair in pairs]], *tables]
+        tables = [before.loc[[pair not in own for pair in pairs]], *tables]
     every = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
     numbers = ["effect", "lo", "hi", "p"]
     every[numbers] = every[numbers].astype(float)  # a column of objects would be written in full precision

@@ -225,6 +225,7 @@ def test_without_a_row_the_report_says_so(plan):
     primary, files = write_report([plan], command="x")
     assert not len(primary)
     assert "digits: no result yet." in files[0].read_text()
+    assert write_report([plan], command="x")[1] == files  # over an empty table of contrasts too
     assert files[0].parent.name == "plan"  # a folder of its own: another plan's report stays
 
 
@@ -267,6 +268,10 @@ def test_plans_of_one_report_are_in_one_folder(plan, tmp_path):
     (tmp_path / "other" / "plan.toml").write_text(PLAN)
     with pytest.raises(ConfigError, match="must be in one folder"):
         write_report([plan, read_plan(tmp_path / "other" / "plan.toml")], command="x")
+    twin = plan.path.with_name("twin.toml")
+    twin.write_text(plan.path.read_text())
+    with pytest.raises(ConfigError, match="two preregistrations have a design digits/longtailed"):
+        write_report([plan, read_plan(twin)], command="x")  # neither figures nor tables could tell them apart
 
 
 def test_paired_units_of_the_table_are_all_classes(plan):
