@@ -158,6 +158,8 @@ def _threads(text: str) -> int:
 def _refuse_without_effect(config: Config, flags: Mapping[str, Any]) -> None:
     """Refuse flags that have no effect with the rest of the configuration."""
     own = config.dataset in OWN_IMAGES
+    if flags.get("class_order") == "native" and config.vary == "cut":
+        raise ConfigError("--class-order native has no effect here: every seed has its own order; use --vary images")
     for keys, works, way in (
         (("imbalance_factor", "class_order"), config.profile not in ("natural", "custom"), "--profile exp"),
         (("path", "test", "test_frac", "resize", "bits", "allow_leaks"), own, "--dataset image_folder"),

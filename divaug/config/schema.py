@@ -132,8 +132,8 @@ class Config:
         choices=("nested", "literature"),
     )  # fmt: skip
     vary: str = _key(
-        "data", "what a seed varies: the training cut and class order too, or only initial weights and draws", "cut",
-        choices=("cut", "init"), neutral="init",
+        "data", "what a seed varies beside weights and draws: the cut (images and class order), its images, or nothing",
+        "cut", choices=("cut", "images", "init"), neutral="init",
     )  # fmt: skip
     split_seed: int = _key("data", "seed of the training cut and of held-out parts; vary cut adds the seed", 0)
     val_frac: float = _key("data", "share of the cut held out for validation, in [0, 1)", 0.0)
@@ -262,7 +262,7 @@ class Config:
              "must be means, then deviations > 0, of one or three channels"),
             ("epochs", self.epochs >= 1, "must be >= 1"),
             ("min_steps", self.min_steps >= 0, "must be >= 0"),
-            ("vary", not (self.vary == "cut" and self.subset == "literature"),
+            ("vary", not (self.vary != "init" and self.subset == "literature"),
              "must be init with subset literature, which is one fixed cut; or use subset nested"),
             ("batch_size", self.batch_size >= 2, "must be >= 2 (batch normalisation)"),
             ("early_size", self.early_size is None or self.early_size >= 4, "must be >= 4"),

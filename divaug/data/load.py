@@ -81,12 +81,14 @@ class Data:
 def varied(config: Config) -> tuple[int, str]:
     """Return the split seed and the class order of a run: with ``vary`` cut, each training seed k has its own.
 
-    The split seed is then the base + k; the class order is native for k = 0 and ``permuted:k`` otherwise, unless one
-    was given, or the profile takes the classes' sizes as they are.
+    The split seed is then the base + k; the class order is native for k = 0 and ``permuted:k`` otherwise, unless
+    another than native was given, or the profile takes the classes' sizes as they are. ``images`` varies the split seed
+    alone.
     """
     if config.vary == "init":
         return config.split_seed, config.class_order
-    fixed = config.seed == 0 or config.class_order != "native" or config.profile in ("natural", "custom")
+    given = config.class_order != "native" or config.profile in ("natural", "custom")
+    fixed = given or config.vary == "images" or config.seed == 0
     return config.split_seed + config.seed, config.class_order if fixed else f"permuted:{config.seed}"
 
 

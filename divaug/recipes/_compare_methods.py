@@ -49,12 +49,10 @@ def train_and_compare(
     if request.dry_run:
         for config, folder in zip(request.configs[mine], folders[mine], strict=True):
             active = [getattr(config, slot) for slot in FAMILY_OF]
-            fractions = [phase.start for phase in config.phases]
-            fractions += [at for part in active for at in (part.start, part.stop) if at not in (0.0, 1.0)]
-            starts = sorted(round(fraction * config.epochs) for fraction in fractions)
-            phases = (
-                f", phases from {', '.join(str(s) if s < config.epochs else 'never' for s in starts)}" if starts else ""
-            )
+            begins = [*(phase.start for phase in config.phases), *(part.start for part in active if part.start)]
+            starts = {min(round(at * config.epochs), config.epochs - 1) for at in begins}  # the last one at the latest
+            starts |= {round(part.stop * config.epochs) for part in active} - {config.epochs}
+            phases = f", phases from epoch {', '.join(map(str, sorted(starts)))} (from 0)" if starts else ""
             least = f" or more, for {config.min_steps:,} steps" if config.min_steps else ""
             print(f"{folder.label}  seed {config.seed}  {config.epochs} epochs{least}{phases}  {folder.path}")
         return 0
@@ -131,6 +129,10 @@ def _show(request: flags.Request, folders: list[RunFolder], show_classes: bool) 
     from divaug.runs.tracking import tracking_uri
 
     done = [folder for folder in folders if folder.finished]
+    rows = Path(request.extra["results"]) if request.extra["results"] else None
+    if rows is not None and (elsewhere := _only_rows(rows, [folder for folder in folders if folder not in done])):
+        print(f"{elsewhere} of these runs are rows of {rows} without a folder here, and not in the table below: "
+              f"python -m divaug compare {shlex.quote(str(rows))}")  # fmt: skip
     for comparison in compare(done) if done else []:
         report = next(iter(comparison.runs.values()))[0].path.parents[1] / "report"
         files = _write_report(report, comparison)
@@ -145,6 +147,15 @@ def _show(request: flags.Request, folders: list[RunFolder], show_classes: bool) 
     known = Note(folders[0].path).at(uri) if uri is not None else {}
     if uri is not None and known:  # nothing of a store that could not be reached
         print(f"compare the runs in MLflow:\n  {server_command(uri)}\n  {page_of(uri, known.get('experiment'))}")
+
+
+def _only_rows(rows: Path, folders: Sequence[RunFolder]) -> int:
+    """Return how many runs have a row and no finished folder."""
+    from divaug.report import results
+
+    table = results.read(rows)
+    known = set(zip(table["method"], table["seed"], strict=True))
+    return sum((folder.label, int(folder.path.name.removeprefix("seed"))) in known for folder in folders)
 
 
 def _write_report(folder: Path, comparison: Any) -> list[Path]:

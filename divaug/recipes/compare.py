@@ -58,11 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked = Asked(chosen.baseline, named, chosen.margin)
         folder = None if chosen.report is None else Path(chosen.report)
         comparisons = []
-        for file in tables:
-            rows = _rows(file)
-            comparisons += compare_rows(rows, asked, read_tuning(Path(file).with_suffix(f".{TUNING}")))
+        if tables:
+            import pandas as pd
+
+            rows = _once(pd.concat([_rows(file) for file in tables], ignore_index=True))
+            tried = [read_tuning(Path(file).with_suffix(f".{TUNING}")) for file in tables]
+            known = [table for table in tried if table is not None]
+            comparisons += compare_rows(rows, asked, pd.concat(known, ignore_index=True) if known else None)
             if chosen.cards is not None:
-                _write_cards(rows, file, chosen.cards)
+                _write_cards(rows, tables[0], chosen.cards)
         if chosen.encoder is not None and len(tables) == len(chosen.runs):
             raise ConfigError("--encoder needs run folders: the rows of a CSV have no images")
         if chosen.allow_overlap and chosen.encoder is None:
@@ -88,6 +92,18 @@ def _rows(file: str) -> Any:
     if not len(table):
         raise DivaugError(f"{file} is missing or has no rows; --results writes such a file")
     return table
+
+
+def _once(rows: Any) -> Any:
+    """Return rows of several files, refusing a run that is in two of them."""
+    from divaug.report import results
+
+    if len(twice := rows[rows.duplicated(list(results.KEYS))]):
+        of = twice.iloc[0]
+        raise DivaugError(
+            f"{of['method']}, seed {of['seed']}, of {of['experiment']} is there twice; name one file of it"
+        )
+    return rows
 
 
 def _write_cards(rows: Any, file: str, cards: str) -> None:

@@ -28,6 +28,7 @@ from divaug.report.contrasts import (
 from divaug.runs.folder import RunFolder
 
 TUNING = "tuning.csv"  # in an experiment's folder: what --tune tried
+_OWN = re.compile(r"-[0-9a-f]{4}$")  # the label of a method from a file of the user's
 _RAREFIED = re.compile(r"_rarefied_(\d+)_")
 
 
@@ -154,6 +155,7 @@ def frame_of(runs: Mapping[str, Sequence[RunFolder]]) -> Any:
             recall = folder.metrics.rows()[-1]["per_class"]["test/recall"]
             of_class = {f"{RECALL}{name}": r for name, r in zip(folder.manifest["class_names"], recall, strict=True)}
             own = {"method": label, "seed": folder.config.seed, "top_k": folder.config.top_k}
+            own |= {"vary": folder.config.vary, "precision": folder.config.precision}
             rows.append({**own, **final, **of_class})
     return pd.DataFrame(rows)
 
@@ -262,6 +264,10 @@ def _meaning(table: Any) -> list[str]:
         "Test recall in %, last epoch, mean ± sd over seeds.",
         "prior-corr.: balanced accuracy after a cross-fitted correction of the class priors.",
     ]
+    if table["seed"].nunique() > 1 and "vary" in table and table["vary"].unique().tolist() == ["init"]:
+        notes.append(varied_of(table))
+    if "precision" in table and table["precision"].dropna().nunique() > 1:
+        notes.append("Runs of several precisions: a small difference may be that of their arithmetic.")
     k, width = (table[key].dropna().tolist() if key in table else [] for key in ("top_k", "feature_dim"))
     top = f"top-{int(k[0])}" if k else "top-K"
     if (m := rarefied_at(table, "train_clean")) is not None:
@@ -276,6 +282,21 @@ def _meaning(table: Any) -> list[str]:
             "encoder's space."
         )
     return notes
+
+
+def varied_of(table: Any) -> str:
+    """Return what differs between the runs of a method, of which their intervals are."""
+    match table["vary"].unique().tolist() if "vary" in table else []:
+        case ["cut"]:
+            return "Each seed is a cut of its own: other training images and another class order."
+        case ["images"]:
+            return "Each seed is a cut of its own: other training images in the same class order."
+        case ["init"]:
+            return (
+                "All runs are of one cut: intervals are over initial weights and draws, and tell nothing of other cuts."
+            )
+        case _:
+            return "What a seed varies is not known of all rows."
 
 
 def read_tuning(file: Path) -> Any:
@@ -296,12 +317,14 @@ def tuning_of(methods: Sequence[str], tuning: Any) -> list[str]:
             "drawn from its components' ranges and chosen on validation images; what was chosen stands in its name."
         )
         return [said]
+    own = [method for method, label in labels.items() if _OWN.search(label.partition("+")[0])]
+    but = f", but for methods of your own ({', '.join(own)}), whose files set theirs" if own else ""
     if not any("+" in label for label in labels.values()):
-        return ["Published defaults: no option was tuned."]
+        return [f"Published defaults: no option was tuned{but}."]
     if any("+" in label and tried[method] for method, label in labels.items()):
         shown = ", ".join(f"{method} {k or 'none'}" for method, k in tried.items())
         return [f"NOT TUNED ALIKE, configurations tried: {shown}. Differences may be of tuning."]
-    return ["Published defaults, but for changes that stand in names; --tune chose none of them."]
+    return [f"Published defaults, but for changes that stand in names; --tune chose none of them{but}."]
 
 
 def class_table(folders: Sequence[RunFolder]) -> str:

@@ -12,7 +12,7 @@ from divaug.base.metrics import nanmean
 from divaug.base.stats import t_interval
 from divaug.latent.rarefaction import ceiling
 from divaug.report.compare import Comparison, columns_of, rarefied_size
-from divaug.report.contrasts import METRICS, by_verdict, helped_and_hurt, unfinished
+from divaug.report.contrasts import METRICS, by_verdict, corrected_for, helped_and_hurt, unfinished
 from divaug.report.document import Document, plain
 
 _CAPTIONS = {
@@ -88,10 +88,11 @@ def _write_page(document: Document, comparison: Comparison, noticed: list[str], 
         document.text(
             "In points, over runs of the same seed, which share their cut. The t interval is each method's alone; "
             "*sign-flip* assumes symmetry instead of a normal distribution and has no ends below six runs. *corrected "
-            f"p* is the t test's after Holm's correction for the {found['method'].nunique()} methods compared. *p "
+            f"p* is the t test's after Holm's correction for the {corrected_for(found)} methods compared. *p "
             f"within {asked.margin:g}*, likewise corrected, is of two one-sided t tests: small where the difference "
             f"lies within {asked.margin:g} points. *runs for 1 point* find a difference of one point in four of five "
-            "cases. *helped* and *hurt* count the classes whose recall's own t interval lies above or below 0."
+            "cases, by one test alone. *helped* and *hurt* count the classes whose recall's own t interval lies above "
+            "or below 0."
         )
         document.table(_tests(found, asked.margin), sortable=True)
         if lines := helped_and_hurt(comparison.table, base):

@@ -23,6 +23,8 @@ from divaug.base.text import one_line
 METRICS = {"test_bal_acc": "bal", "test_prior_corrected_bal_acc": "prior-corr."}
 RECALL = "recall_"  # columns of classes
 LEVEL = 0.05
+RUNS = 3  # pairs of runs with which a difference is judged at all: with two, normality decides it
+COLLAPSED = "no result: a network predicts one class"
 FEW = 8  # methods of which each gets lines of its own
 FITTED = 90.0  # % of its own tail's training images that a network should recognise before methods are compared
 
@@ -56,8 +58,9 @@ def contrasts(table: Any, *, baseline: str | None = None, named: Sequence[str] =
         interval, each alone), ``flip_low`` and ``flip_high`` (sign-flip interval, infinite below six pairs), ``p`` (t
         test), ``p_flip``, ``p_holm`` (of ``p``), ``p_equivalence`` (two one-sided t tests at the margin),
         ``p_equivalence_holm``, ``runs_1`` and ``runs_2`` (pairs that find a difference of 1 and 2 points in four of
-        five cases), ``helped`` and ``hurt`` (classes whose recall's own t interval lies above or below 0), ``verdict``
-        (of the corrected p).
+        five cases, by one test alone), ``helped`` and ``hurt`` (classes whose recall's own t interval lies above or
+        below 0), ``verdict`` (of the corrected p; none from fewer than three pairs, or where a run that is paired
+        predicts one class).
 
     Raises:
         ConfigError: A method has no run, or the margin is not above 0.
@@ -81,6 +84,7 @@ def contrasts(table: Any, *, baseline: str | None = None, named: Sequence[str] =
     base = baseline_of(methods, baseline)
     check_named(methods, named, base)
     classes = [column for column in table if column.startswith(RECALL)]
+    useless = _useless(table, base)
     rows = []
     for metric in [metric for metric in METRICS if metric in table]:
         found = []
@@ -104,9 +108,21 @@ def contrasts(table: Any, *, baseline: str | None = None, named: Sequence[str] =
             for row, p in zip(found, holm([row[name] for row in found]), strict=True):
                 row[corrected] = p
         for row in found:
-            row["verdict"] = _verdict(row, margin)
+            row["verdict"] = COLLAPSED if row["method"] in useless else _verdict(row, margin)
         rows += found
     return pd.DataFrame(rows)
+
+
+def _useless(table: Any, base: str) -> set[str]:
+    """Return the methods of which a run, or the baseline's of the same seed, predicts one class."""
+    if "test_predicted_classes" not in table:
+        return set()
+    one = table[table["test_predicted_classes"] == 1]
+    seeds = set(one.loc[one["method"] == base, "seed"])
+    return {
+        method for method, runs in table.groupby("method")
+        if len(one[one["method"] == method]) or (method != base and seeds & set(runs["seed"]))
+    }  # fmt: skip
 
 
 def check_named(methods: Sequence[str], named: Sequence[str], base: str) -> None:
@@ -132,6 +148,8 @@ def paired_differences(table: Any, column: str, method: str, base: str) -> list[
 def _verdict(row: dict[str, Any], margin: float) -> str:
     """Return what a difference shows, in words that need no number beside them."""
     small = row["p_equivalence_holm"] < LEVEL
+    if row["n"] < RUNS:
+        return "these runs cannot tell"
     if row["p_holm"] < LEVEL:
         return ("better" if row["difference"] > 0 else "worse") + (f", by less than {margin:g}" if small else "")
     return f"within {margin:g} of it" if small else "these runs cannot tell"
@@ -145,14 +163,19 @@ def lines_of(found: Any) -> list[str]:
     """
     if not len(found):
         return []
-    tests = found["method"].nunique()
+    tests = corrected_for(found)
     over = f"by t tests corrected for {tests} methods (Holm)" if tests > 1 else "by a t test"
     base = found["baseline"].iloc[0]
-    if tests > FEW:
+    if found["method"].nunique() > FEW:
         lines = [f"Differences from {base} in points over seeds; verdicts {over}. Intervals are in the report."]
         return lines + [f"  {line}" for line in by_verdict(found)]
     lines = [f"Differences from {base} in points, with 95 % t intervals over seeds, each alone; verdicts {over}:"]
     return lines + [f"  {row.method}, {METRICS[row.metric]}: {_line(row)}" for row in found.itertuples()]
+
+
+def corrected_for(found: Any) -> int:
+    """Return the number of tests that each is corrected for: those of one metric that could be made."""
+    return int(found.groupby("metric")["p"].count().max()) if len(found) else 0
 
 
 def by_verdict(found: Any) -> list[str]:
@@ -176,14 +199,15 @@ def _line(row: Any) -> str:
         return f"{mean} in all {row.n} runs, without any spread: these runs cannot tell"
     needed = " and ".join(f"{n:,.0f}" if n < 10_000 else "10,000 or more" for n in (row.runs_1, row.runs_2))
     alone = f" (alone p = {row.p:.2g}, corrected {row.p_holm:.2g})" if row.p < LEVEL <= row.p_holm else ""
-    return (
-        f"{mean} [{row.low:+.1f}, {row.high:+.1f}], n = {row.n}: {row.verdict}{alone}; "
-        f"1 and 2 points need about {needed} runs"
+    return f"{mean} [{row.low:+.1f}, {row.high:+.1f}], n = {row.n}: {row.verdict}{alone}" + (
+        f"; alone, 1 and 2 points need about {needed} runs" if row.n >= RUNS else ""
     )
 
 
 def helped_and_hurt(table: Any, base: str, shown: int = 3) -> list[str]:
     """Say for every method which classes have a higher or lower mean recall than with the baseline, in points.
+
+    Of fewer than three pairs of runs nothing is said. Means alone are compared: nothing of it is tested.
 
     Args:
         table: As for ``contrasts``.
@@ -194,7 +218,8 @@ def helped_and_hurt(table: Any, base: str, shown: int = 3) -> list[str]:
     lines = []
     for method in [method for method in dict.fromkeys(table["method"]) if method != base]:
         paired = {column: paired_differences(table, column, method, base) for column in classes}
-        change = {one_line(column.removeprefix(RECALL)): np.mean(values) for column, values in paired.items() if values}
+        known = {column: values for column, values in paired.items() if len(values) >= RUNS}
+        change = {one_line(column.removeprefix(RECALL)): np.mean(values) for column, values in known.items()}
         if not change:
             continue
         parts = []
@@ -204,7 +229,7 @@ def helped_and_hurt(table: Any, base: str, shown: int = 3) -> list[str]:
             )
             most = ", ".join(f"{name} {change[name]:+.1f}" for name in moved[:shown])
             parts.append(f"{word} in {len(moved)}" + (f" ({most})" if most else ""))
-        lines.append(f"{method} against {base}, classes by test recall: {'; '.join(parts)}.")
+        lines.append(f"{method} against {base}, mean test recall of classes: {'; '.join(parts)}.")
     return lines
 
 

@@ -55,7 +55,12 @@ def read_runs(paths: Paths, *, classes: bool = False) -> Any:
         manifest = folder.manifest if folder.finished else {}
         if not manifest or manifest["train_sha256"] == manifest["test_sha256"]:  # the network of all images
             continue
-        key = {**key_of(folder.config, manifest["data"]), "run": folder.path.name, "path": str(folder.path)}
+        key = {
+            **key_of(folder.config, manifest["data"]),
+            "method": folder.label,
+            "run": folder.path.name,
+            "path": str(folder.path),
+        }
         if not classes:
             final = {name.removeprefix("final/"): v for name, v in folder.result.items() if name.startswith("final/")}
             rows.append(pd.DataFrame([key | {name: math.nan if v is None else v for name, v in final.items()}]))

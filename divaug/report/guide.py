@@ -9,12 +9,11 @@ from divaug.base.errors import DataError
 from divaug.base.stats import spread, t_interval
 from divaug.config import layers
 from divaug.report.cards import about, components_of
-from divaug.report.compare import Asked, Comparison, compare_rows, tuning_of
+from divaug.report.compare import Asked, Comparison, compare_rows, tuning_of, varied_of
 from divaug.report.comparison_page import methods_of
-from divaug.report.contrasts import LEVEL, METRICS, not_trained, paired_differences, unfinished
+from divaug.report.contrasts import LEVEL, METRICS, RUNS, not_trained, paired_differences, unfinished
 from divaug.report.document import Document, plain
 
-RUNS = 3  # pairs of runs with which a difference is judged at all
 BASE = "erm"
 COST = 0.05  # a relative cost nearer to 1 is not told from it
 SHOWN = ("bal", "prior-corr.", "head", "mid", "tail", "worst")
@@ -93,7 +92,7 @@ def _write(document: Document, comparison: Comparison, costs: Costs, command: st
     methods = sorted(dict.fromkeys(table["method"]), key=lambda method: -means[method])
     if "preset" in table:
         document.heading(f"Preset {table['preset'].iloc[0]}")
-    document.text(f"{plain(comparison.head)}. {' '.join(tuning_of(methods, tuning))} {_varied(table)}")
+    document.text(f"{plain(comparison.head)}. {' '.join(tuning_of(methods, tuning))} {varied_of(table)}")
     document.heading("What these runs show")
     kinds = {method: _kind(method, table, verdicts) for method in methods if method != BASE}
     if any(kind.judged for kind in kinds.values()):
@@ -123,19 +122,6 @@ def _write(document: Document, comparison: Comparison, costs: Costs, command: st
     document.table(_wide(methods, methods_of(table), costs), sortable=True)
     for method in methods:
         _card(document, method, table, kinds, costs, command)
-
-
-def _varied(table: Any) -> str:
-    """Return what differs between the runs of a method, of which their intervals are."""
-    match table["vary"].unique().tolist() if "vary" in table else []:
-        case ["cut"]:
-            return "Each seed is a cut of its own: other training images and another class order."
-        case ["init"]:
-            return (
-                "All runs are of one cut: intervals are over initial weights and draws, and tell nothing of other cuts."
-            )
-        case _:
-            return "What a seed varies is not known of all rows."
 
 
 def _kind(method: str, table: Any, verdicts: Verdicts) -> Kind:

@@ -100,6 +100,7 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
     space = {} if config.encoder is None else {"encoder": Path(config.encoder).name}
     key = key_of(config, folder.manifest["data"])
     told = {"preset": config.preset, "vary": config.vary, "epochs": folder.config.epochs}
+    told |= {"precision": folder.config.precision}
     append(path, {**key, **told, **space, **numbers, **of_class})
 
 

@@ -104,7 +104,12 @@ def run_tasks(
         if jobs <= 1:
             for number, task in enumerate(tasks):
                 announce(number)
-                end(number, task.do())
+                try:
+                    result = task.do()
+                except DivaugError as error:
+                    _name(task, error)
+                    raise
+                end(number, result)
         else:
             _in_processes(tasks, jobs, announce, end, say)
 
@@ -217,6 +222,7 @@ def _in_processes(
                         failure = failure or DivaugError(f"the process of {tasks[number].name} was stopped: {result}")
                     elif failure is None and not isinstance(result, Interrupted):
                         failure = result
+                        _name(tasks[number], result)
                     elif not isinstance(result, Interrupted):
                         say(f"{tasks[number].name}: {result}")  # one failure is raised, none is lost
     finally:
@@ -240,6 +246,12 @@ def _work(pipe: Any, parent: int) -> None:
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has closed it, or is gone
         while True:
             pipe.send(_done(*pipe.recv()))
+
+
+def _name(task: Task, error: Exception) -> None:
+    """Put the name of a task before what it failed with."""
+    if not isinstance(error, Interrupted):
+        error.args = (f"{task.name}: {error}", *error.args[1:])
 
 
 def _refuse(why: str) -> None:

@@ -139,7 +139,7 @@ def tune(configs: Sequence[Config], k: int, jobs: int | Cluster = 1) -> tuple[li
     import pandas as pd
 
     first, dataset = configs[0].seed, dataset_of(configs[0], configs[0].split_seed)
-    if dataset.carved and configs[0].vary == "cut" and len({config.seed for config in configs}) > 1:
+    if dataset.carved and configs[0].vary != "init" and len({config.seed for config in configs}) > 1:
         raise ConfigError(
             "every seed carves other test images off these data, so one seed's validation images are another's test "
             "images: give --test, or --vary init, or one seed with --tune"

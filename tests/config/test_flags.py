@@ -186,6 +186,7 @@ def test_a_method_named_twice_is_refused():
             ["--dataset", "csv", "--path", "a.csv", "--test", "b.csv", "--test-frac", "0.3"],
             "--test-frac has no effect here",
         ),
+        (["--class-order", "native"], "every seed has its own order; use --vary images"),
         (["--normalization", "0.5,0.5,0.5,0.5,0.5,0.5"], "--normalization has no effect here"),
         (["--optim", "adamw", "--momentum", "0.5"], "--momentum has no effect here; use it with --optim sgd or muon"),
         (["--milestones", "0.5"], "--milestones has no effect here; use it with --schedule step"),
@@ -195,6 +196,15 @@ def test_a_method_named_twice_is_refused():
 def test_flags_without_effect_are_refused(argv, message):
     with pytest.raises(ConfigError, match=message):
         parse("--method", "erm", *argv)
+
+
+def test_a_dry_run_says_when_phases_begin(capsys):
+    """The last epoch at the latest, as training does: 0.8 of two epochs is no third one."""
+    for epochs, begins in (("2", "1"), ("1", "0"), ("10", "8")):
+        assert digits_lt.main(["--method", "ldam_drw", "--epochs", epochs, "--dry-run"]) == 0
+        assert f"{epochs} epochs, phases from epoch {begins} (from 0)" in capsys.readouterr().out
+    assert digits_lt.main(["--method", "cmo", "--mix.stop", "0.5", "--epochs", "4", "--dry-run"]) == 0
+    assert "phases from epoch 0, 2 (from 0)" in capsys.readouterr().out
 
 
 def test_own_images_are_told_by_their_ending_wherever_the_path_stands():

@@ -23,6 +23,7 @@ def test_a_seed_varies_cut_and_order():
     assert varied(digits(seed=3, split_seed=10)) == (13, "permuted:3")
     assert varied(digits(seed=3, class_order="reversed")) == (3, "reversed")  # a given order is kept
     assert varied(digits(seed=3, vary="init")) == (0, "native")
+    assert varied(digits(seed=3, vary="images", split_seed=10)) == (13, "native")  # several cuts in one order
     assert varied(digits(seed=3, profile="natural")) == (3, "native")
     assert varied(digits(seed=3, profile="custom", counts=[5] * 10)) == (3, "native")
     one, two = load_data(digits(seed=1)), load_data(digits(seed=2))
@@ -43,6 +44,8 @@ def test_the_subset_of_the_literature_is_one_cut():
     assert digits(preset="fast_v1").subset == "literature"
     with pytest.raises(ConfigError, match="vary must be init with subset literature"):
         digits(subset="literature", vary="cut")
+    with pytest.raises(ConfigError, match="vary must be init with subset literature"):
+        digits(subset="literature", vary="images")
 
 
 def test_held_out_images_are_balanced_apart_and_the_same_for_every_seed():

@@ -33,18 +33,28 @@ def test_finished_runs_are_known_by_their_rows(tiny, tmp_path, capsys):
 
     lines = [a if a != "none" else "lines" for a in flags]
     assert digits_lt.main([*lines, "--seeds", "0,1", "--experiment", "elsewhere"]) == 0  # folders gone, rows there
-    assert capsys.readouterr().err.count("its row is in") == 2
+    said = capsys.readouterr()
+    assert said.err.count("its row is in") == 2
+    assert f"2 of these runs are rows of {rows} without a folder here" in said.out and "divaug compare" in said.out
     assert len(pd.read_csv(rows)) == 4 and len(find_runs(["runs/elsewhere"])) == 2
     assert digits_lt.main([*flags, "--seed", "0", "--lr", "0.01", "--experiment", "third"]) == 0  # another protocol
     assert len(pd.read_csv(rows)) == 6
 
     whole = pd.read_csv(rows)
     assert set(whole["data"]) == {first.manifest["data"]} and set(whole["vary"]) == {"cut"}
+    assert whole["precision"].isin(["bf16", "fp32"]).all()
     whole.assign(data="0therdat").to_csv(rows, index=False)  # rows made with other images are no finished work
     assert digits_lt.main([*lines, "--seed", "0", "--experiment", "fourth"]) == 0
     assert "its row is in" not in capsys.readouterr().err and len(pd.read_csv(rows)) == 8
     whole.to_csv(rows, index=False)
-    capsys.readouterr()
+    parts = tmp_path / "one.csv", tmp_path / "two.csv"  # of two machines
+    for part, chosen in zip(parts, (whole["method"] == "erm", whole["method"] != "erm"), strict=True):
+        whole[chosen].to_csv(part, index=False)
+    assert compare.main([*map(str, parts)]) == 0
+    both = capsys.readouterr().out
+    assert both.count("Differences from erm") == both.count("mean ± sd over seeds") == 3  # no method stands alone
+    assert compare.main([str(parts[0]), str(rows)]) == 1
+    assert "is there twice; name one file of it" in capsys.readouterr().err
     assert compare.main([str(rows)]) == 0
     out = capsys.readouterr().out
     assert (
@@ -67,7 +77,7 @@ def test_comparisons_of_protocols_lie_apart_and_a_run_counts_once(tiny, capsys):
     assert compare.main(["runs", "--report", "out"]) == 0
     out = capsys.readouterr().out
     assert len(list(Path("out").glob("*/table.txt"))) == len(list(Path("out").iterdir())) == 2
-    assert "ros against erm, classes by test recall" in out and "imbalance factor" not in out
+    assert "Differences from erm" in out and "imbalance factor" not in out
     shutil.copytree("runs/epochs1/erm/seed0", "runs/copy/erm/seed0")
     assert compare.main(["runs"]) == 1
     assert "are one run twice, or two runs of one seed; name one" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from divaug.base.stats import wilson_interval
 from divaug.config.layers import configure
 from divaug.config.tables import dump
 from divaug.report import results
-from divaug.report.compare import Asked, class_table, compare, compare_rows, mean_sd
+from divaug.report.compare import Asked, class_table, compare, compare_rows, mean_sd, tuning_of
 from divaug.report.comparison_page import write_report
 from divaug.runs.folder import RunFolder
 
@@ -82,9 +82,21 @@ def test_which_classes_a_method_helped_and_hurt(folders):
     (comparison,) = compare(folders)
     # balanced: cmo 65.0 and 58.3, erm 53.3 and 60.0
     assert "  cmo, bal: +5.0 [-79.7, +89.7], n = 2: these runs cannot tell" in comparison.text
-    line = next(line for line in comparison.text.splitlines() if line.startswith("cmo against erm"))
-    # ant: -5 and -5; bee: 0 and 0; cat: +40 and 0
-    assert line.endswith("better in 1 (cat +20.0); worse in 1 (ant -5.0).")
+    assert "cmo against erm" not in comparison.text  # two runs say nothing of classes
+    assert "All runs are of one cut" not in comparison.text
+
+
+def test_runs_of_one_cut_and_of_several_precisions_are_said_to_be(tmp_path):
+    init = [made(tmp_path, method, seed, vary="init") for method in ("erm", "cmo") for seed in (0, 1)]
+    (comparison,) = compare(init)
+    assert "All runs are of one cut: intervals are over initial weights and draws" in comparison.text
+    (alone,) = compare(init[::2])  # of one seed there is no interval
+    assert "All runs are of one cut" not in alone.text
+    rows = comparison.table.assign(experiment="e", protocol="p" * 8, data="d" * 8)
+    (again,) = compare_rows(rows)
+    assert "All runs are of one cut" in again.text and "several precisions" not in again.text
+    (mixed,) = compare_rows(rows.assign(precision=["bf16", "fp32"] * 2))
+    assert "Runs of several precisions" in mixed.text
 
 
 def test_classes_have_their_mean_recall_with_wilsons_interval_of_their_test_images(folders):
@@ -199,6 +211,9 @@ def test_methods_that_were_tuned_and_methods_that_were_not_are_told_apart(folder
     assert other.label == "cmo+mix.alpha=0.5"
     assert said([folders[0], other]).startswith("Tuned alike: 4 configurations of every method")
     assert said(folders) == "Published defaults: no option was tuned."  # both as they are, whatever was tried
+    but = "but for methods of your own (mine-2dbf), whose files set theirs."
+    assert tuning_of(["erm", "mine-2dbf"], None) == [f"Published defaults: no option was tuned, {but}"]
+    assert tuning_of(["erm", "cmo+mix.alpha=0.5", "mine-2dbf"], None)[0].endswith(f"--tune chose none of them, {but}")
     mixed = said([folders[0], folders[2], other])
     assert mixed.startswith("NOT TUNED ALIKE, configurations tried: erm 4, cmo none, cmo+mix.alpha=0.5 4")
     (tmp_path / "e" / "tuning.csv").unlink()

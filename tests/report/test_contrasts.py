@@ -9,7 +9,7 @@ from scipy import stats as reference
 
 from divaug.base.errors import ConfigError
 from divaug.base.stats import holm, runs_needed, t_interval
-from divaug.report.contrasts import contrasts, helped_and_hurt, lines_of, unfinished
+from divaug.report.contrasts import contrasts, corrected_for, helped_and_hurt, lines_of, unfinished
 
 
 def table_of(runs, **more):
@@ -104,10 +104,11 @@ def test_a_difference_that_correction_takes_away_is_said_to_be_one():
 @pytest.mark.parametrize(
     ("paired", "wanted"),
     [
-        ([2.0, 2.5, 1.5, 2.0], "+2.0 [+1.4, +2.6], n = 4: better; 1 and 2 points need about 4 and 3 runs"),
+        ([2.0, 2.5, 1.5, 2.0], "+2.0 [+1.4, +2.6], n = 4: better; alone, 1 and 2 points need about 4 and 3 runs"),
         ([-2.0, -2.5, -1.5, -2.0], "-2.0 [-2.6, -1.4], n = 4: worse"),
-        ([0.2, -0.1, 0.1, 0.0], "n = 4: within 1 of it; 1 and 2"),
-        ([2.0, -2.5, 1.5, -1.0], "n = 4: these runs cannot tell; 1 and 2 points need about"),
+        ([0.2, -0.1, 0.1, 0.0], "n = 4: within 1 of it; alone, 1 and 2"),
+        ([2.0, -2.5, 1.5, -1.0], "n = 4: these runs cannot tell; alone, 1 and 2 points need about"),
+        ([2.0, 2.1], "+2.1 [+1.4, +2.7], n = 2: these runs cannot tell"),  # with two, normality decides
         ([2.0], "+2.0 in one run each: these runs cannot tell; give --seeds 0-4"),
         ([math.nan], "no pair of runs with the same seed has this number: these runs cannot tell"),
         ([0.0, 0.0], "+0.0 in all 2 runs, without any spread: these runs cannot tell"),
@@ -151,8 +152,30 @@ def test_classes_helped_and_hurt():
     (row,) = contrasts(table).itertuples()
     assert (row.helped, row.hurt) == (1, 1)
     assert helped_and_hurt(table, "erm") == [
-        "cmo against erm, classes by test recall: better in 2 (ant +11.0, cat +6.7); worse in 1 (bee -11.0)."
+        "cmo against erm, mean test recall of classes: better in 2 (ant +11.0, cat +6.7); worse in 1 (bee -11.0)."
     ]
+    assert helped_and_hurt(table[table["seed"] < 2], "erm") == []
+
+
+@pytest.mark.parametrize(("collapsed", "useless"), [("erm", {"cmo", "ros"}), ("cmo", {"cmo"})])
+def test_a_network_that_predicts_one_class_is_compared_with_nothing(collapsed, useless):
+    runs = {"erm": [0.5, 0.51, 0.5], "cmo": [0.7, 0.71, 0.72], "ros": [0.7, 0.72, 0.71]}
+    one = {method: [3, 1 if method == collapsed else 3, 3] for method in runs}
+    found = contrasts(table_of(runs, test_predicted_classes=one)).set_index("method")["verdict"]
+    assert {
+        method for method in ("cmo", "ros") if found[method] == "no result: a network predicts one class"
+    } == useless
+    assert all(found[method] == "better" for method in {"cmo", "ros"} - useless)
+    apart = table_of(runs, test_predicted_classes=one)
+    apart = apart[(apart["method"] != "ros") | (apart["seed"] != 1)]  # ros has no run beside the baseline's bad one
+    assert contrasts(apart).set_index("method")["verdict"]["ros"] == "these runs cannot tell"
+
+
+def test_only_tests_that_were_made_are_counted():
+    runs = {"erm": [0.5, 0.51, 0.5], "cmo": [0.7, 0.71, 0.72], "ros": [0.7], "remix": [0.6]}
+    rows = [(method, seed, share) for method, shares in runs.items() for seed, share in enumerate(shares)]
+    found = contrasts(pd.DataFrame(rows, columns=["method", "seed", "test_bal_acc"]))
+    assert corrected_for(found) == 1 and "verdicts by a t test:" in lines_of(found)[0]
 
 
 def test_what_is_no_result():

@@ -1,5 +1,7 @@
 """Runs as DataFrames: every number is the run's own, under its own name."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -64,13 +66,21 @@ def test_what_is_not_finished_is_not_there(runs, tmp_path):
         (folder.path / "result.json").write_text(result)
 
 
+def test_an_arm_of_a_study_is_no_row_of_its_method(runs, tmp_path):
+    """Its configuration is the method's: what was planted is in the images."""
+    _, folders = runs
+    arm = tmp_path / "fragility" / "erm_exp_patch-rare-90" / "seed0"
+    shutil.copytree(folders["erm", 0].path, arm)
+    assert divaug.read_runs(tmp_path)["method"].tolist() == ["erm_exp_patch-rare-90"]
+
+
 def test_runs_are_shown_inline_alone_and_compared(runs, tmp_path):
     root, folders = runs
     alone = divaug.show(folders["erm", 0])
     assert list(alone.figures) == ["confusion.png", "recall.png", "taken_for.png"] and "recall %" in repr(alone)
     assert alone.figures["recall.png"] == (folders["erm", 0].figures / "recall.png").read_bytes()
     together = divaug.show(root)
-    assert "ros against erm" in repr(together) and "recall_by_class.png" in together.figures
+    assert "Differences from erm" in repr(together) and "recall_by_class.png" in together.figures
     for shown in (alone, together):
         page = shown._repr_html_()
         assert page.count("data:image/png;base64,") == len(shown.figures)

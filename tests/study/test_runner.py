@@ -39,6 +39,10 @@ def fail(kind):
     raise kind("on purpose")
 
 
+def interrupted(number):
+    raise Interrupted(number, "stopped; the same command resumes it")
+
+
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -127,7 +131,7 @@ def test_threads_of_this_process_are_as_before(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("do", "kind", "said"),
     [
-        (partial(fail, DataError), DataError, "on purpose"),
+        (partial(fail, DataError), DataError, "^bad: on purpose"),
         (partial(fail, ZeroDivisionError), DivaugError, "task 1: ZeroDivisionError: on purpose"),
         (die, DivaugError, r"the process of task 1 died \(-9\)"),
         (partial(sys.exit, 0), DivaugError, r"the process of task 1 died \(0\)"),
@@ -143,6 +147,14 @@ def test_what_fails_is_raised_and_what_has_begun_is_finished(tmp_path, monkeypat
     with pytest.raises(kind, match=said):
         run_tasks([Task("bad", do), *squares(tmp_path, 4, 1.5)], jobs=2, finished=found.__setitem__)
     assert found.get(1) == 0 and len(found) < 4
+
+
+def test_what_fails_here_is_named_too():
+    with pytest.raises(DataError, match=r"^bad: on purpose$"):
+        run_tasks([Task("good", dict), Task("bad", partial(fail, DataError))])
+    with pytest.raises(Interrupted) as caught:
+        run_tasks([Task("stopped", partial(interrupted, 15))])
+    assert str(caught.value) == "stopped; the same command resumes it"  # it has not failed
 
 
 def test_a_process_does_one_task_after_another(tmp_path):

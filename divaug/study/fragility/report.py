@@ -17,7 +17,7 @@ from divaug.runs.trackers.mlflow import MlflowTracker
 from divaug.runs.tracking import tracking_uri
 from divaug.study.fragility.claims import LEARNED, RECOGNISED, Evidence, rows_of
 from divaug.study.fragility.evidence import MASK_KS
-from divaug.study.fragility.verdicts import MIN_SEEDS, changes, judge, null_interval, tests_of
+from divaug.study.fragility.verdicts import MIN_SEEDS, changes, corrected_for, judge, null_interval
 
 _ASKED = {
     "C0": "What decides about a rare class lies in its top-K classification embeddings (CE).",
@@ -101,7 +101,7 @@ def write_study_report(
     primary = verdicts[verdicts["primary"]]
     document.heading("Verdicts")
     others = [one[one["primary"].astype(bool)] for one in beside]
-    counted = len(tests_of(verdicts)) + sum(len(tests_of(one)) for one in beside)
+    counted = len(corrected_for(verdicts)) + sum(len(corrected_for(one)) for one in beside)
     seeds = int(verdicts["n"].max())
     document.text(
         "One row per claim and primary measure: mean effect over seeds, 95 % interval (Student's t), and p of the "

@@ -52,7 +52,7 @@ def judge(table: Any, methods: Sequence[str], beside: Sequence[Any] = (), datase
     rows = rows_of(table, methods)
     ps = [sign_flip_p(row.values.tolist()) for row in rows]
     tested = [row.primary and not row.floor for row in rows]
-    others = [float(p) for one in beside for p in tests_of(one)["p"]]
+    others = [float(p) for one in beside for p in corrected_for(one)["p"]]
     corrected = iter(holm([*(p for p, test in zip(ps, tested, strict=True) if test), *others]))
     out = []
     for row, p, test in zip(rows, ps, tested, strict=True):
@@ -80,7 +80,7 @@ def judge(table: Any, methods: Sequence[str], beside: Sequence[Any] = (), datase
     return pd.DataFrame(out)
 
 
-def tests_of(verdicts: Any) -> Any:
+def corrected_for(verdicts: Any) -> Any:
     """Return the rows of a verdict table that Holm's correction counts: primary and measurable."""
     return verdicts[verdicts["primary"].astype(bool) & (verdicts["verdict"] != NOT_MEASURABLE)]
 
