@@ -21,7 +21,7 @@ def test_its_cells_run(tmp_path, monkeypatch):
         if last is not None:
             shown.append(eval(compile(ast.Expression(last.value), "notebook", "eval"), names))
     assert list(shown[0].figures) == ["confusion.png", "growth.png", "recall.png", "taken_for.png"]
-    assert "cmo against erm" in repr(shown[1]) and len(shown[1].figures) >= 3
+    assert "Differences from erm" in repr(shown[1]) and len(shown[1].figures) >= 3
     assert len(names["runs"]) == 6 and len(names["classes"]) == 60
     assert (tmp_path / "recall_by_size.png").exists()
 

@@ -1,5 +1,7 @@
 """Comparison of runs: the tidy per-class table of a run, and methods compared over seeds."""
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -156,8 +158,14 @@ def frame_of(runs: Mapping[str, Sequence[RunFolder]]) -> Any:
             of_class = {f"{RECALL}{name}": r for name, r in zip(folder.manifest["class_names"], recall, strict=True)}
             own = {"method": label, "seed": folder.config.seed, "top_k": folder.config.top_k}
             own |= {"vary": folder.config.vary, "precision": folder.config.precision}
+            own |= {"code": code_digest(folder.manifest.get("imports_sha256", {}))}
             rows.append({**own, **final, **of_class})
     return pd.DataFrame(rows)
+
+
+def code_digest(files: Mapping[str, str]) -> str:
+    """Return a short digest of the contents of the user's own files, by name; nothing where there are none."""
+    return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()[:8] if files else ""
 
 
 @dataclass(frozen=True)
@@ -266,6 +274,12 @@ def _meaning(table: Any) -> list[str]:
     ]
     if table["seed"].nunique() > 1 and "vary" in table and table["vary"].unique().tolist() == ["init"]:
         notes.append(varied_of(table))
+    if "code" in table:
+        codes = table.assign(code=table["code"].fillna("")).groupby("method", sort=False)["code"].nunique()
+        if mixed := codes[codes > 1].index.tolist():
+            notes.append(
+                f"NOT ONE METHOD: between runs of {', '.join(mixed)} a file of your own code (--import) changed."
+            )
     if "precision" in table and table["precision"].dropna().nunique() > 1:
         notes.append("Runs of several precisions: a small difference may be that of their arithmetic.")
     k, width = (table[key].dropna().tolist() if key in table else [] for key in ("top_k", "feature_dim"))

@@ -174,8 +174,8 @@ def lines_of(found: Any) -> list[str]:
 
 
 def corrected_for(found: Any) -> int:
-    """Return the number of tests that each is corrected for: those of one metric that could be made."""
-    return int(found.groupby("metric")["p"].count().max()) if len(found) else 0
+    """Return the number of tests that each is corrected for: those of one metric that could be made, if any could."""
+    return int(found.groupby("metric")["p"].count().max()) or found["method"].nunique()
 
 
 def by_verdict(found: Any) -> list[str]:

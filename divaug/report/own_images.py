@@ -174,7 +174,7 @@ def _mistakes(document: Document, report: Path, found: Any, ordered: Sequence[st
     folder = make_folder(report / "mistakes")
     images = [_readable(path, bits) for path in surest["path"]] if "path" in surest else []
     drawn = [folder / f"{number:02d}.png" for number in range(1, len(surest) + 1)]
-    if not any(images) and all(file.exists() for file in drawn):  # the model was copied without its images
+    if images and not any(images) and all(file.exists() for file in drawn):  # the model was copied without its images
         pictures = dict(enumerate(drawn))
     else:
         for old in folder.glob("*.png"):

@@ -12,7 +12,8 @@ from divaug.base.record import TITLES
 from divaug.config.layers import experiment_name, method_label
 from divaug.config.schema import Config
 from divaug.config.tables import protocol_fingerprint
-from divaug.report.compare import mean_sd, span
+from divaug.config.user_files import code_of, here
+from divaug.report.compare import code_digest, mean_sd, span
 from divaug.runs.folder import RunFolder
 
 KEYS = ("experiment", "protocol", "data", "method", "seed")
@@ -46,7 +47,8 @@ def read(path: Path) -> Any:
     try:
         others = [column for column in pd.read_csv(path, nrows=0).columns if column not in names]
         missing: Any = {column: ["", "nan"] for column in others}
-        table = pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False, na_values=missing)
+        texts: Any = dict.fromkeys([*names, *({"code"} & {*others})], str)
+        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=missing)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise DivaugError(f"{path} cannot be read as a CSV of results: {error}") from error
     if missing := [key for key in KEYS if key not in table]:
@@ -77,10 +79,13 @@ def check_writable(path: Path) -> None:
 
 
 def known(path: Path, config: Config, data: str) -> bool:
-    """Return whether the CSV has a run's row: one of the same protocol, data, method and seed."""
+    """Return whether the CSV has a run's row: one of the same protocol, data, method, seed and code (``--import``)."""
     table, key = read(path), key_of(config, data)
     same = ("protocol", "data", "method", "seed")
-    return bool((table[list(same)] == [key[name] for name in same]).all(axis=1).any())
+    rows = table[(table[list(same)] == [key[name] for name in same]).all(axis=1)]
+    codes = set(rows["code"].dropna()) if "code" in rows else set()
+    files = {Path(item).name: code_of(item) for item in here(config.imports) if item.endswith(".py")}
+    return len(rows) > 0 and (not codes or code_digest(files) in codes)
 
 
 def add(path: Path, config: Config, folder: RunFolder) -> None:
@@ -101,6 +106,7 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
     key = key_of(config, folder.manifest["data"])
     told = {"preset": config.preset, "vary": config.vary, "epochs": folder.config.epochs}
     told |= {"precision": folder.config.precision}
+    told |= {"code": code} if (code := code_digest(folder.manifest.get("imports_sha256", {}))) else {}
     append(path, {**key, **told, **space, **numbers, **of_class})
 
 

@@ -63,6 +63,11 @@ class RunFolder:
     @property
     def output_dir(self) -> Path:
         """The folder of all runs: three levels up."""
+        if len(self.path.parents) < 3:
+            raise ConfigError(
+                f"{self.path} lies too high for a run, which is <folder>/<experiment>/<method>/seed<k>: move it with "
+                "the folders above it"
+            )
         return self.path.parents[2]
 
     @property

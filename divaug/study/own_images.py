@@ -118,12 +118,9 @@ def _same(one: str, other: str) -> bool:
     """Return whether two tables of predictions say the same, wherever the images lie by now."""
     import pandas as pd
 
-    tables = [pd.read_csv(StringIO(text), dtype=str, keep_default_na=False) for text in (one, other)]
-    return (
-        tables[0]
-        .drop(columns=["path", "group"], errors="ignore")
-        .equals(tables[1].drop(columns=["path", "group"], errors="ignore"))
-    )
+    first, second = (pd.read_csv(StringIO(text), dtype=str, keep_default_na=False) for text in (one, other))
+    where = ["path", "group"]  # an image without a group is one of its own, named by its path
+    return first.drop(columns=where, errors="ignore").equals(second.drop(columns=where, errors="ignore"))
 
 
 def _decided(folder: Path) -> dict[str, Any] | None:

@@ -61,7 +61,7 @@ def test_every_method_runs_without_and_with_them(made, tiny, capsys):
     out = capsys.readouterr().out
     for label in ("erm", extra_label("erm", made), "ros", extra_label("ros", made)):
         assert any(line.split()[:1] == [label] for line in out.splitlines()), label
-    assert f"{extra_label('erm', made)} against erm, classes by test recall: better in" in out
+    assert "Differences from erm in points" in out and f"{extra_label('erm', made)}, bal: " in out
 
 
 def test_a_file_that_is_refused_is_refused_before_the_first_run(made, tiny, capsys):

@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,45 @@ def test_comparisons_of_protocols_lie_apart_and_a_run_counts_once(tiny, capsys):
     shutil.copytree("runs/epochs1/erm/seed0", "runs/copy/erm/seed0")
     assert compare.main(["runs"]) == 1
     assert "are one run twice, or two runs of one seed; name one" in capsys.readouterr().err
+
+
+OWN = """
+from divaug.config.registry import PIXEL
+
+@PIXEL.register("darker_{0}")
+class Darker:
+    def sample(self, labels, size, rng):
+        return None
+
+    def apply_one(self, image, plan, i):
+        return image // {1}
+"""
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_rows_of_other_code_are_no_finished_work_and_no_one_method(tiny, tmp_path, capsys):
+    file, rows = tmp_path / "own_code.py", tmp_path / "rows.csv"
+    flags = [*tiny, "--pixel", "darker_x", "--import", str(file), "--results", str(rows)]
+    flags = [a if a != "none" else "lines" for a in flags]
+    for factor, seed, name in ((2, 0, "first"), (2, 1, "first"), (3, 2, "second")):
+        copy = tmp_path / name / "own_code.py"  # under one name, as an edited file is in another process
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(OWN.format("x", factor))
+        file.write_text(copy.read_text())
+        code = f"import sys; from divaug.recipes.digits_lt import main; sys.exit(main({[*map(str, flags)]!r} + sys.argv[1:]))"
+        done = subprocess.run(
+            [sys.executable, "-c", code, "--seed", str(seed)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    table = results.read(rows)
+    assert table["code"].nunique() == 2 and table["code"].str.fullmatch("[0-9a-f]{8}").all()
+    again = subprocess.run([sys.executable, "-c", code, "--seed", "0"], capture_output=True, text=True, check=False)
+    assert (
+        again.returncode == 2 and "own_code.py has changed since this run began" in again.stderr
+    )  # not "its row is in"
+    for source in ("runs", str(rows)):
+        assert compare.main([source]) == 0
+        assert "NOT ONE METHOD: between runs of erm+pixel=darker_x" in capsys.readouterr().out
 
 
 def test_a_file_that_holds_no_results(tmp_path):

@@ -649,6 +649,9 @@ def test_the_page_follows_thresholds_and_needs_no_images(model, cells, tmp_path,
     assert all(f in page.read_text() for f in ("kind 1 from a probability of", *shares))
     assert threshold.main([str(copy), "--clear"]) == 0
     assert "from a probability of" not in page.read_text()
+    table.assign(predicted=table["label"]).to_csv(copy / "out_of_fold.csv", index=False)
+    assert threshold.main([str(copy), "--clear"]) == 0
+    assert not list((copy / "report" / "mistakes").iterdir())  # there is no mistake, so none of old is left
 
 
 def test_the_image_that_alone_sets_a_threshold_is_named(model, tmp_path, capsys):

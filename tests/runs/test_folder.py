@@ -322,6 +322,12 @@ def test_a_row_that_cannot_be_written_after_all_costs_a_warning(monkeypatch, cap
     assert len(results.read(Path("rows.csv"))) == 1
 
 
+def test_a_run_that_was_moved_without_the_folders_above_it_is_named():
+    assert RunFolder("/runs/e/erm/seed0").output_dir == Path("/runs")
+    with pytest.raises(ConfigError, match="/tmp/seed0 lies too high for a run"):
+        _ = RunFolder("/tmp/seed0").output_dir
+
+
 def test_names_stay_inside_the_output_folder():
     for name in ("../x", "..", ".", "a/b", "", "a\x1b[2Jb", "a\nb", "x" * 201):
         with pytest.raises(ConfigError, match="experiment must be one folder's name"):
