@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from divaug.base.record import TITLES
+from divaug.base.stats import wilson_interval
 from divaug.config import layers
 from divaug.config.registry import POSTHOC
 from divaug.report import results
@@ -57,6 +58,22 @@ def wrong_with(file, table):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_committed_rows_are_whole(file):
     assert wrong_with(str(file.relative_to(ROOT)), results.read(file)) == []
+
+
+def test_the_page_of_paper_says_what_its_row_says():
+    (row,) = results.read(ROOT / "paper" / "cifar10.csv").to_dict("records")
+    text = " ".join((ROOT / "paper" / "README.md").read_text(encoding="utf-8").split())
+    share, (low, high) = row["test_acc"], wilson_interval(row["test_acc"], 10_000)
+    assert (row["preset"], row["method"], row["epochs"], row["vary"], row["precision"]) == (
+        "paper",
+        "erm",
+        200,
+        "init",
+        "bf16",
+    )
+    assert f"| `erm` | 70.4 | 71.2 to 73.2 | {100 * share:.1f} |" in text and f"ends at {100 * share:.1f} %" in text
+    assert f"over the test images (95 %) is {100 * low:.1f} to {100 * high:.1f}" in text
+    assert f"class priors the same network has {100 * row['test_prior_corrected_bal_acc']:.1f} %" in text
 
 
 def test_there_are_such_files():
