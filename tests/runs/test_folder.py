@@ -89,7 +89,7 @@ def test_rows_written_twice_are_kept_once(monkeypatch):
 
 
 def test_without_its_checkpoint_a_run_begins_again_and_says_so(monkeypatch, capsys):
-    _, folder = stopped(monkeypatch)
+    _, folder = stopped(monkeypatch, progress="lines")  # the same configuration, so that nothing else renews it
     folder.checkpoint.unlink()
     renewed = []
     monkeypatch.setattr("divaug.runs.folder.Note", lambda path: SimpleNamespace(renew=lambda: renewed.append(path)))
