@@ -24,6 +24,10 @@ class DataError(DivaugError):
     exit_code = 3
 
 
+class DivergedError(DivaugError):
+    """A loss or a gradient is not finite: this run cannot go on, others may (exit code 1)."""
+
+
 class Interrupted(DivaugError):
     """A signal asked the run to stop; a checkpoint was written (exit code 128 + signal)."""
 

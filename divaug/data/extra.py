@@ -14,6 +14,11 @@ from divaug.data.images import Part
 UNNAMED = "extra"  # the source of rows that name none
 
 
+def files_of(file: str) -> list[Path]:
+    """Return the images that a CSV lists, in its order; see ``with_extra``."""
+    return [row.path for row in rows_of_table(Path(file)).rows]
+
+
 def with_extra(
     train: Part,
     held_out: dict[str, Part],

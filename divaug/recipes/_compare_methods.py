@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from divaug.base.errors import ConfigError
+from divaug.base.errors import ConfigError, DivergedError
 from divaug.base.progress import Progress
 from divaug.config import flags
 from divaug.config.jobs import Cluster, add_engine, add_jobs, engine_of, follows, processes, share
@@ -56,10 +56,13 @@ def train_and_compare(
             least = f" or more, for {config.min_steps:,} steps" if config.min_steps else ""
             print(f"{folder.label}  seed {config.seed}  {config.epochs} epochs{least}{phases}  {folder.path}")
         return 0
-    _train(request, folders, mine, jobs)
-    if follows():
-        return 0
-    _show(request, folders, show_classes)
+    try:
+        _train(request, folders, mine, jobs)
+    except DivergedError:
+        _show(request, folders, show_classes)  # the others are done
+        raise
+    if not follows():
+        _show(request, folders, show_classes)
     return 0
 
 

@@ -28,6 +28,7 @@ from divaug.report.contrasts import (
     unfinished,
 )
 from divaug.runs.folder import RunFolder
+from divaug.runs.own_files import recorded
 
 TUNING = "tuning.csv"  # in an experiment's folder: what --tune tried
 _OWN = re.compile(r"-[0-9a-f]{4}$")  # the label of a method from a file of the user's
@@ -117,6 +118,8 @@ def compare(folders: Sequence[RunFolder], asked: Asked = Asked()) -> list[Compar
         if config.profile not in ("exp", "linear", "step", "balanced_small"):
             head = head.replace(f", imbalance factor {config.imbalance_factor:g}", "")
         tuning = read_tuning(members[0].path.parents[1] / TUNING)
+        if tuning is not None:
+            tuning = tuning[tuning["data"] == data]
         parts.append(_Part(f"{fingerprint}-{data}", head, frame_of(runs), runs, tuning))
     return _compared(parts, asked)
 
@@ -158,7 +161,7 @@ def frame_of(runs: Mapping[str, Sequence[RunFolder]]) -> Any:
             of_class = {f"{RECALL}{name}": r for name, r in zip(folder.manifest["class_names"], recall, strict=True)}
             own = {"method": label, "seed": folder.config.seed, "top_k": folder.config.top_k}
             own |= {"vary": folder.config.vary, "precision": folder.config.precision}
-            own |= {"code": code_digest(folder.manifest.get("imports_sha256", {}))}
+            own |= {"code": code_digest(recorded(folder.manifest))}
             rows.append({**own, **final, **of_class})
     return pd.DataFrame(rows)
 
@@ -186,7 +189,7 @@ def _compared(parts: Sequence[_Part], asked: Asked) -> list[Comparison]:
         here = list(dict.fromkeys(part.table["method"]))
         base = baseline_of(here, asked.baseline if asked.baseline in here else None)
         named = tuple(name for name in asked.named if name in here and name != base)
-        notes = [*_meaning(part.table), *tuning_of(here, part.tuning)]
+        notes = [*_meaning(part.table), *tuning_of(part.table, part.tuning)]
         if asked.baseline in (None, *here) and (named or not asked.named):
             found = contrasts(part.table, baseline=base, named=named, margin=asked.margin)
             notes += lines_of(found)
@@ -278,7 +281,8 @@ def _meaning(table: Any) -> list[str]:
         codes = table.assign(code=table["code"].fillna("")).groupby("method", sort=False)["code"].nunique()
         if mixed := codes[codes > 1].index.tolist():
             notes.append(
-                f"NOT ONE METHOD: between runs of {', '.join(mixed)} a file of your own code (--import) changed."
+                f"NOT ONE METHOD: between runs of {', '.join(mixed)} a file of your own changed (--import, "
+                "a component's file, or images of --extra-train)."
             )
     if "precision" in table and table["precision"].dropna().nunique() > 1:
         notes.append("Runs of several precisions: a small difference may be that of their arithmetic.")
@@ -317,11 +321,22 @@ def read_tuning(file: Path) -> Any:
     """Return what ``--tune`` tried, or None where it was not used; see ``study.tune``."""
     import pandas as pd
 
-    return pd.read_csv(file) if file.exists() else None
+    if not file.exists():
+        return None
+    table = pd.read_csv(file, dtype={"protocol": str, "data": str})  # a hash may look like a number
+    return table if {"protocol", "data"} <= {*table} else table.assign(protocol="", data="")  # of none that is known
 
 
-def tuning_of(methods: Sequence[str], tuning: Any) -> list[str]:
-    """Say how the options of methods were chosen: one that was tuned more than another has an advantage."""
+def tuning_of(table: Any, tuning: Any) -> list[str]:
+    """Say how the options of methods were chosen: one that was tuned more than another has an advantage.
+
+    Args:
+        table: Runs of one protocol and data set, which rows of a CSV name (runs lie beside their own record).
+        tuning: What ``read_tuning`` returned.
+    """
+    methods = list(dict.fromkeys(table["method"]))
+    if tuning is not None and "protocol" in table:
+        tuning = tuning[(tuning["protocol"] == table["protocol"].iloc[0]) & (tuning["data"] == table["data"].iloc[0])]
     labels = {method: method.partition("+posthoc=")[0] for method in methods}
     chosen = {} if tuning is None else dict(tuning.loc[tuning["chosen"], ["label", "k"]].itertuples(index=False))
     tried = {method: int(chosen.get(label, 0)) for method, label in labels.items()}

@@ -92,7 +92,7 @@ def _write(document: Document, comparison: Comparison, costs: Costs, command: st
     methods = sorted(dict.fromkeys(table["method"]), key=lambda method: -means[method])
     if "preset" in table:
         document.heading(f"Preset {table['preset'].iloc[0]}")
-    document.text(f"{plain(comparison.head)}. {' '.join(tuning_of(methods, tuning))} {varied_of(table)}")
+    document.text(f"{plain(comparison.head)}. {' '.join(tuning_of(table, tuning))} {varied_of(table)}")
     document.heading("What these runs show")
     kinds = {method: _kind(method, table, verdicts) for method in methods if method != BASE}
     if any(kind.judged for kind in kinds.values()):

@@ -12,9 +12,9 @@ from divaug.base.record import TITLES
 from divaug.config.layers import experiment_name, method_label
 from divaug.config.schema import Config
 from divaug.config.tables import protocol_fingerprint
-from divaug.config.user_files import code_of, here
 from divaug.report.compare import code_digest, mean_sd, span
 from divaug.runs.folder import RunFolder
+from divaug.runs.own_files import own_files, recorded
 
 KEYS = ("experiment", "protocol", "data", "method", "seed")
 
@@ -79,13 +79,12 @@ def check_writable(path: Path) -> None:
 
 
 def known(path: Path, config: Config, data: str) -> bool:
-    """Return whether the CSV has a run's row: one of the same protocol, data, method, seed and code (``--import``)."""
+    """Return whether the CSV has a run's row: one of the same protocol, data, method, seed and own files."""
     table, key = read(path), key_of(config, data)
     same = ("protocol", "data", "method", "seed")
     rows = table[(table[list(same)] == [key[name] for name in same]).all(axis=1)]
     codes = set(rows["code"].dropna()) if "code" in rows else set()
-    files = {Path(item).name: code_of(item) for item in here(config.imports) if item.endswith(".py")}
-    return len(rows) > 0 and (not codes or code_digest(files) in codes)
+    return len(rows) > 0 and (not codes or code_digest(recorded(own_files(config))) in codes)
 
 
 def add(path: Path, config: Config, folder: RunFolder) -> None:
@@ -106,7 +105,7 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
     key = key_of(config, folder.manifest["data"])
     told = {"preset": config.preset, "vary": config.vary, "epochs": folder.config.epochs}
     told |= {"precision": folder.config.precision}
-    told |= {"code": code} if (code := code_digest(folder.manifest.get("imports_sha256", {}))) else {}
+    told |= {"code": code} if (code := code_digest(recorded(folder.manifest))) else {}
     append(path, {**key, **told, **space, **numbers, **of_class})
 
 

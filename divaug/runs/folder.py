@@ -21,7 +21,7 @@ from divaug.config.layers import absolute, content_name, experiment_name, method
 from divaug.config.registry import add_import
 from divaug.config.schema import Config, keys_of_kind
 from divaug.config.tables import dump, from_layers, to_table
-from divaug.config.user_files import code_of, here
+from divaug.runs.own_files import own_files, recorded
 from divaug.runs.trackers.jsonl import JsonlLog
 from divaug.runs.trackers.mlflow import Note
 
@@ -178,8 +178,7 @@ class RunFolder:
             DataError: The data are not those of the folder's run.
         """
         config = replace(absolute(config), experiment=self.experiment)  # with it, --config leads back to this folder
-        code = {Path(item).name: code_of(item) for item in here(config.imports) if item.endswith(".py")}
-        manifest = {**manifest, "imports_sha256": code}
+        manifest = {**manifest, **own_files(config)}
         if not self.checkpoint.exists() and not self.finished:  # nothing was trained here yet
             begun = (self.path / "config.toml").exists()
             if begun and (self.metrics.path.exists() or dump(self.config) != dump(config)):
@@ -203,8 +202,9 @@ class RunFolder:
                 f"{self.path} holds a run with other data: {what} differ; choose another --experiment or "
                 "--output-dir, or bring the data back"
             )
-        for name, sha256 in self.manifest.get("imports_sha256", code).items():
-            if code.get(name, sha256) != sha256:
+        now = recorded(manifest)
+        for name, sha256 in recorded(self.manifest).items():
+            if now.get(name, sha256) != sha256:
                 raise ConfigError(
                     f"{self.path}: {name} has changed since this run began; choose another --experiment or "
                     "--output-dir, or delete the folder"

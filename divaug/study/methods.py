@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from divaug.base.errors import DivaugError, DivergedError
 from divaug.base.progress import Progress
 from divaug.config.jobs import Cluster
 from divaug.config.schema import Config
@@ -31,6 +32,7 @@ def train_methods(
     Raises:
         DataError: Data are missing or damaged; nothing was trained.
         Interrupted: A signal came; checkpoints were written.
+        DivergedError: Runs diverged; all others are trained.
         DivaugError: A run failed.
     """
     progress = Progress(configs[0].progress)
@@ -101,4 +103,9 @@ def _train_one(config: Config, path: Path, rows: Path | None, data: Data | None,
         return None
     if not alone and config.progress in ("auto", "bar"):  # one of several processes on one terminal
         config = replace(config, progress="lines")
-    return run(config, RunFolder(path), data).path
+    try:
+        return run(config, RunFolder(path), data).path
+    except DivergedError as error:
+        if join().size == 1:
+            raise
+        raise DivaugError(str(error)) from error  # the other ranks need not have seen it, so none goes on

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from divaug.base.errors import ConfigError, DivaugError, Interrupted
+from divaug.base.errors import ConfigError, DivaugError, DivergedError, Interrupted
 from divaug.base.progress import clock
 from divaug.base.signals import StopRequest
 from divaug.config import user_files
@@ -28,7 +28,11 @@ _POLL = 0.5  # seconds between looks at a stop request
 
 
 def run_on_ray(
-    tasks: Sequence[Any], cluster: Cluster, say: Callable[[str], None], finished: Callable[[int, Any], None]
+    tasks: Sequence[Any],
+    cluster: Cluster,
+    say: Callable[[str], None],
+    finished: Callable[[int, Any], None],
+    part: Callable[[int, DivergedError], None],
 ) -> None:
     """Do all tasks on a cluster; after a failure or a signal what has begun is asked to stop, and writes a checkpoint.
 
@@ -37,6 +41,7 @@ def run_on_ray(
         cluster: Where, and what each of them takes.
         say: Called with a line for every task that has ended.
         finished: Called in this process with number and result of every task as it ends.
+        part: Called with number and error of a run that diverged; the others go on.
 
     Raises:
         ConfigError: Ray is not installed, or there is no such cluster.
@@ -47,7 +52,7 @@ def run_on_ray(
         return
     ray = _connected(cluster, say)
     try:
-        _Work(ray, tasks, cluster, say, finished).through()
+        _Work(ray, tasks, cluster, say, finished, part).through()
     finally:
         ray.shutdown()
 
@@ -55,10 +60,11 @@ def run_on_ray(
 class _Work:
     """The tasks of a list that are on their way."""
 
-    def __init__(self, ray: Any, tasks: Sequence[Any], cluster: Cluster, say: Any, finished: Any) -> None:
-        self.ray, self.tasks, self.say, self.finished = ray, tasks, say, finished
+    def __init__(self, ray: Any, tasks: Sequence[Any], cluster: Cluster, say: Any, finished: Any, part: Any) -> None:
+        self.ray, self.tasks, self.say, self.finished, self.part = ray, tasks, say, finished, part
         self.do = ray.remote(_do).options(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=RETRIES)
-        self.stop = ray.remote(_Stop).options(num_cpus=0).remote()
+        # every task asks it, so it must outlive the machine that it happens to be on
+        self.stop = ray.remote(_Stop).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
         self.tries = [0] * len(tasks)
         self.waiting: dict[Any, int] = {}
         self.failure: Exception | None = None
@@ -78,7 +84,8 @@ class _Work:
             while self.waiting and (until is None or time.monotonic() < until):
                 if until is None and (stop() or self.failure is not None):
                     until = time.monotonic() + CHECKPOINT
-                    self.stop.ask.remote()
+                if until is not None:
+                    self.stop.ask.remote()  # again and again: if it was restarted, it has forgotten
                 ended, _ = self.ray.wait(list(self.waiting), timeout=_POLL)
                 for handle in ended:
                     self.take(handle, self.waiting.pop(handle), stopping=until is not None)
@@ -99,6 +106,10 @@ class _Work:
                 return
             if stopped and self.tries[number] <= RETRIES:
                 self.send(number)
+                return
+            if isinstance(cause, DivergedError):
+                cause.add_note(str(error))
+                self.part(number, cause)
                 return
             known = cause if isinstance(cause, Exception) else error
             failure = (

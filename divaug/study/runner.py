@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import wait
 from typing import Any
 
-from divaug.base.errors import DivaugError, Interrupted
+from divaug.base.errors import DivaugError, DivergedError, Interrupted
 from divaug.base.progress import clock
 from divaug.base.signals import StopRequest
 from divaug.config.jobs import Cluster
@@ -54,6 +54,8 @@ def run_tasks(
 ) -> None:
     """Do all tasks; after a failure nothing new begins, and what has begun is finished.
 
+    A run that diverges is no such failure: its own options are to blame, so the others are done.
+
     Args:
         tasks: In order.
         jobs: Processes, >= 1. With 1 everything is done in this process. With more they are done in as many processes
@@ -66,13 +68,41 @@ def run_tasks(
 
     Raises:
         Interrupted: A signal came; tasks in progress were asked to stop and have stopped.
+        DivergedError: Runs diverged; all others are done.
         DivaugError: A task failed, or its process died or was stopped by itself.
     """
+    diverged = dict[int, DivergedError]()
+
+    def part(number: int, error: DivergedError) -> None:
+        _name(tasks[number], error)
+        diverged[number] = error
+        if len(tasks) > 1:
+            say(f"{error}; the others go on")
+
     if isinstance(jobs, Cluster):
         from divaug.study.on_ray import run_on_ray
 
-        run_on_ray(tasks, jobs, say, finished)
-        return
+        run_on_ray(tasks, jobs, say, finished, part)
+    else:
+        _here(tasks, jobs, after, say, finished, part, diverged)
+    if diverged:
+        first = next(iter(diverged.values()))
+        if len(tasks) == 1:
+            raise first
+        names = "; ".join(tasks[number].name for number in sorted(diverged))
+        raise DivergedError(f"{len(diverged)} of {len(tasks)} runs diverged, the others are done: {names}") from first
+
+
+def _here(
+    tasks: Sequence[Task],
+    jobs: int,
+    after: int,
+    say: Callable[[str], None],
+    finished: Callable[[int, Any], None],
+    part: Callable[[int, DivergedError], None],
+    diverged: Container[int],
+) -> None:
+    """Do all tasks on this machine, and say how long it takes."""
     at_once, total = max(1, min(jobs, len(tasks))), len(tasks) + after
     started, took = dict[int, float](), dict[int, float]()
 
@@ -81,7 +111,9 @@ def run_tasks(
         left = ""
         if took:
             each = sum(took.values()) / len(took)
-            rests = [max(0.0, each - (now - since)) for n, since in started.items() if n not in took]
+            rests = [
+                max(0.0, each - (now - since)) for n, since in started.items() if n not in took and n not in diverged
+            ]
             # what comes after is done alone
             left = f"  left {clock((sum(rests) + each * (len(tasks) - len(started))) / at_once + each * after)}"
         say(f"[{number + 1}/{total}] {tasks[number].name}{left}")
@@ -106,12 +138,15 @@ def run_tasks(
                 announce(number)
                 try:
                     result = task.do()
+                except DivergedError as error:
+                    part(number, error)
                 except DivaugError as error:
                     _name(task, error)
                     raise
-                end(number, result)
+                else:
+                    end(number, result)
         else:
-            _in_processes(tasks, jobs, announce, end, say)
+            _in_processes(tasks, jobs, announce, end, part, say)
 
 
 @contextmanager
@@ -188,6 +223,7 @@ def _in_processes(
     jobs: int,
     announce: Callable[[int], None],
     finished: Callable[[int, Any], None],
+    part: Callable[[int, DivergedError], None],
     say: Callable[[str], None],
 ) -> None:
     context = get_context("spawn")  # a fork would inherit torch's threads and this process's locks
@@ -218,6 +254,8 @@ def _in_processes(
                     ok, result = ended
                     if ok:
                         finished(number, result)
+                    elif isinstance(result, DivergedError):
+                        part(number, result)
                     elif isinstance(result, Interrupted) and not stop():  # a signal to this process alone
                         failure = failure or DivaugError(f"the process of {tasks[number].name} was stopped: {result}")
                     elif failure is None and not isinstance(result, Interrupted):

@@ -2,19 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from divaug.base.errors import ConfigError
+from divaug.base.errors import ConfigError, DivaugError, DivergedError
 from divaug.base.files import make_folder, write_text
 from divaug.base.rng import stream
 from divaug.config.jobs import Cluster
 from divaug.config.layers import experiment_name, method_label
 from divaug.config.registry import CHAIN, HEADS
 from divaug.config.schema import FAMILY_OF, Component, Config
+from divaug.config.tables import protocol_fingerprint
 from divaug.data.load import dataset_of
 from divaug.report.compare import read_tuning
 from divaug.runs.folder import RunFolder
@@ -23,6 +25,7 @@ from divaug.study.methods import train_methods
 SLOTS = {**FAMILY_OF, "head": HEADS}
 SCORE = "val_bal_acc"  # mean recall of the validation images at the last epoch
 VAL_FRAC = 0.2
+OF = ["protocol", "data", "method"]  # what trials are of
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,8 @@ def tune(configs: Sequence[Config], k: int, jobs: int | Cluster = 1) -> tuple[li
 
     Each configuration is trained once, on the first seed's cut without the validation images: those of the data, the
     ``--holdout`` images or ``--val-frac`` of the cut (a fifth of it by default). The highest mean recall of validation
-    images at the last epoch is chosen; of equals the first, so the published defaults. No test result chooses. Finished
-    trials are not trained again.
+    images at the last epoch is chosen; of equals the first, so the published defaults. No test result chooses. A
+    configuration that diverges has no score and is not chosen. Finished trials are not trained again.
 
     Args:
         configs: Methods x seeds.
@@ -130,11 +133,13 @@ def tune(configs: Sequence[Config], k: int, jobs: int | Cluster = 1) -> tuple[li
         jobs: As for ``train_methods``.
 
     Returns:
-        The runs, in the order given, and a DataFrame with a row for every trial: ``method``, ``trial``, ``label`` (the
-        method with its changes), ``val_bal_acc``, ``chosen``, ``k``.
+        The runs, in the order given, and a DataFrame with a row for every trial: ``protocol`` and ``data`` as in rows
+        (``report.results``), ``method``, ``trial``, ``label`` (the method with its changes), ``val_bal_acc`` (none if
+        it diverged), ``chosen``, ``k``.
 
     Raises:
         ConfigError: There are no validation images, or some are test images of another seed.
+        DivaugError: Every configuration of a method diverged.
     """
     import pandas as pd
 
@@ -151,11 +156,19 @@ def tune(configs: Sequence[Config], k: int, jobs: int | Cluster = 1) -> tuple[li
         for trial in trials_of(config, k, named_val=dataset.val is not None)
     ]
     folders = [RunFolder.of(trial.config) for trial in trials]
-    train_methods([trial.config for trial in trials], folders, jobs=jobs)
+    with suppress(DivergedError):  # said, and seen below
+        train_methods([trial.config for trial in trials], folders, jobs=jobs)
+    finished = [(trial, folder) for trial, folder in zip(trials, folders, strict=True) if folder.finished]
+    if lost := sorted({trial.method for trial in trials} - {trial.method for trial, _ in finished}):
+        raise DivaugError(f"every configuration of {', '.join(lost)} diverged; lower --lr, or use --precision fp32")
+    protocol, data = protocol_fingerprint(configs[0]), finished[0][1].manifest["data"]
     rows, best = [], {}
     for trial, folder in zip(trials, folders, strict=True):
-        score = folder.result.get(f"final/{SCORE}")
-        rows.append({"method": trial.method, "trial": trial.number, "label": folder.label, SCORE: score, "k": k})
+        score = folder.result.get(f"final/{SCORE}") if folder.finished else None
+        rows.append({
+            "protocol": protocol, "data": data, "method": trial.method, "trial": trial.number, "label": folder.label,
+            SCORE: score, "k": k,
+        })  # fmt: skip
         if score is not None and (trial.method not in best or score > best[trial.method][0]):
             best[trial.method] = score, trial
     if without := sorted({trial.method for trial in trials} - set(best)):
@@ -168,11 +181,12 @@ def tune(configs: Sequence[Config], k: int, jobs: int | Cluster = 1) -> tuple[li
 
 
 def keep(file: Path, trials: Any) -> None:
-    """Write what was tried, beside earlier trials of other methods."""
+    """Write what was tried, beside earlier trials of other methods, protocols and data."""
     import pandas as pd
 
     if (before := read_tuning(file)) is not None:
-        trials = pd.concat([before[~before["method"].isin(trials["method"])], trials], ignore_index=True)
+        again = pd.MultiIndex.from_frame(before[OF]).isin(pd.MultiIndex.from_frame(trials[OF]))
+        trials = pd.concat([before[~again], trials], ignore_index=True)
     make_folder(file.parent)
     write_text(file, trials.to_csv(index=False, float_format="%.4f"))
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from divaug.base.contracts import Batch, Feature, Loss, Sampler, WholeMix, WholePixel
-from divaug.base.errors import DivaugError, broken
+from divaug.base.errors import DivaugError, DivergedError, broken
 from divaug.base.labels import MixedLabels
 
 
@@ -204,7 +204,7 @@ class GradientCheck:
         """Look at the gradients of a step.
 
         Raises:
-            DivaugError: Steps are checked at once, and this one's gradient is not finite.
+            DivergedError: Steps are checked at once, and this one's gradient is not finite.
         """
         norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         if self.at_once:
@@ -221,7 +221,7 @@ class GradientCheck:
         """Report a bad step among those since the last call.
 
         Raises:
-            DivaugError: There was one; the message has the step, the labels and the learning rate.
+            DivergedError: There was one; the message has the step, the labels and the learning rate.
         """
         first, steps = int(self._first), self._steps
         self._steps = []
@@ -230,8 +230,8 @@ class GradientCheck:
             raise _not_finite(norm, loss, *steps[first])
 
 
-def _not_finite(norm: float, loss: float, epoch: int, step: int, labels: Tensor, lr: float) -> DivaugError:
-    return DivaugError(
+def _not_finite(norm: float, loss: float, epoch: int, step: int, labels: Tensor, lr: float) -> DivergedError:
+    return DivergedError(
         f"the gradient or the loss is not finite (norm {norm}, loss {loss}) at epoch {epoch}, step {step}, "
         f"learning rate {lr:.3g}, labels {labels.tolist()}; lower --lr, or use --precision fp32"
     )

@@ -248,6 +248,50 @@ def test_a_gradient_that_is_not_finite_stops_with_what_is_needed(tiny, capsys):
     assert "step" in error and not Path("runs/tiny/erm/seed0/result.json").exists()
 
 
+STEEP = """
+import torch
+from divaug.config.registry import LOSSES
+
+@LOSSES.register("steep", tune={"slope": (2.0, 9.0)})
+class Steep(torch.nn.Module):
+    \"\"\"Grows without bounds after the first step, if its slope is above 2.\"\"\"
+
+    def __init__(self, *, slope: float = 2.0) -> None:
+        super().__init__()
+        self.slope, self.steps = slope, 0
+
+    def forward(self, logits, ids):
+        self.steps += 1
+        loss = torch.nn.functional.cross_entropy(logits, ids, reduction="none")
+        return loss * float("inf") if self.slope > 2 and self.steps > 1 else loss
+"""
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_that_diverges_costs_neither_the_others_nor_the_table(tiny, capsys, jobs):
+    Path("steep.py").write_text(STEEP)
+    Path("wild.toml").write_text('[loss]\nname = "steep"\nslope = 3.0\n')
+    flags = [*tiny, "--epochs", 1, "--import", "steep.py", "--methods", "erm,wild.toml,ros", "--results", "rows.csv"]
+    assert run(*flags, "--jobs", jobs) == 1
+    out, error = capsys.readouterr()
+    assert "1 of 3 runs diverged, the others are done: tiny: wild-" in error
+    assert [line.split()[0] for line in out.splitlines() if line.startswith(("erm ", "ros ", "wild"))] == ["erm", "ros"]
+    assert sorted(pd.read_csv("rows.csv")["method"]) == ["erm", "ros"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_tuning_goes_on_after_configurations_that_diverge(tiny, capsys):
+    Path("steep.py").write_text(STEEP)
+    Path("mine.toml").write_text('[loss]\nname = "steep"\n')
+    flags = [*tiny, "--epochs", 1, "--import", "steep.py", "--methods", "erm,mine.toml", "--tune", 3]
+    assert run(*flags) == 0, capsys.readouterr().err
+    table = pd.read_csv("runs/tiny/tuning.csv")
+    assert table["val_bal_acc"].isna().tolist() == [False, False, True, True]
+    assert table["chosen"].tolist() == [True, True, False, False]
+    assert "Tuned alike: 3 configurations of every method" in capsys.readouterr().out
+
+
 def test_top_k_larger_than_d_and_a_missing_device(tiny, capsys):
     assert run(*tiny, "--method", "erm", "--top-k", 9) == 2
     assert "top-k must lie in 1 to D = 8, got 9" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from divaug.base.stats import wilson_interval
 from divaug.config.layers import configure
 from divaug.config.tables import dump
 from divaug.report import results
-from divaug.report.compare import Asked, class_table, compare, compare_rows, mean_sd, tuning_of
+from divaug.report.compare import Asked, class_table, compare, compare_rows, mean_sd, read_tuning, tuning_of
 from divaug.report.comparison_page import write_report
 from divaug.runs.folder import RunFolder
 
@@ -201,8 +201,12 @@ def test_methods_that_were_tuned_and_methods_that_were_not_are_told_apart(folder
     def said(runs):
         return next(note for note in compare(runs)[0].notes if note.startswith(("Published", "Tuned", "NOT")))
 
+    def of(*methods):
+        return pd.DataFrame({"method": methods})
+
     assert said(folders) == "Published defaults: no option was tuned."
     tried = pd.DataFrame({
+        "protocol": "11112222", "data": folders[0].manifest["data"],
         "method": ["erm", "cmo", "cmo"], "trial": [0, 0, 1], "label": ["erm", "cmo", "cmo+mix.alpha=0.5"],
         "val_bal_acc": [0.5, 0.4, 0.6], "chosen": [True, False, True], "k": [4, 4, 4],
     })  # fmt: skip
@@ -212,10 +216,21 @@ def test_methods_that_were_tuned_and_methods_that_were_not_are_told_apart(folder
     assert said([folders[0], other]).startswith("Tuned alike: 4 configurations of every method")
     assert said(folders) == "Published defaults: no option was tuned."  # both as they are, whatever was tried
     but = "but for methods of your own (mine-2dbf), whose files set theirs."
-    assert tuning_of(["erm", "mine-2dbf"], None) == [f"Published defaults: no option was tuned, {but}"]
-    assert tuning_of(["erm", "cmo+mix.alpha=0.5", "mine-2dbf"], None)[0].endswith(f"--tune chose none of them, {but}")
+    assert tuning_of(of("erm", "mine-2dbf"), None) == [f"Published defaults: no option was tuned, {but}"]
+    assert tuning_of(of("erm", "cmo+mix.alpha=0.5", "mine-2dbf"), None)[0].endswith(f"--tune chose none of them, {but}")
     mixed = said([folders[0], folders[2], other])
     assert mixed.startswith("NOT TUNED ALIKE, configurations tried: erm 4, cmo none, cmo+mix.alpha=0.5 4")
+    tuned = of("erm", "cmo+mix.alpha=0.5")  # rows, which name their protocol and data; one hash looks like a number
+    read = read_tuning(tmp_path / "e" / "tuning.csv")
+    (data,) = read["data"].unique()
+    assert tuning_of(tuned.assign(protocol="11112222", data=data), read)[0].startswith("Tuned alike: 4")
+    for protocol, identity in (("33334444", data), ("11112222", "33334444")):
+        other_rows = tuning_of(tuned.assign(protocol=protocol, data=identity), read)
+        assert other_rows[0].startswith("Published defaults, but for changes that stand in names; --tune chose none")
+    tried.assign(data="33334444").to_csv(tmp_path / "e" / "tuning.csv", index=False)
+    assert "--tune chose none of them" in said([folders[0], other])  # of other data under one name
+    tried.drop(columns=["protocol", "data"]).to_csv(tmp_path / "e" / "tuning.csv", index=False)  # before they were kept
+    assert "--tune chose none of them" in said([folders[0], other])
     (tmp_path / "e" / "tuning.csv").unlink()
     assert (
         said([folders[0], other])

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from divaug.base.errors import ConfigError, DataError, DivaugError, Interrupted
+from divaug.base.errors import ConfigError, DataError, DivaugError, DivergedError, Interrupted
 from divaug.base.signals import StopRequest
 from divaug.config import user_files
 from divaug.config.jobs import Cluster
@@ -38,6 +38,10 @@ def square(number, folder):
 
 def refuse(message):
     raise DataError(message)
+
+
+def diverge(number):
+    raise DivergedError(f"not finite in {number}")
 
 
 def of_user_file():
@@ -77,6 +81,12 @@ def test_tasks_are_done_elsewhere_with_the_users_files(tmp_path, monkeypatch):
     with pytest.raises(DivaugError, match="worse: ZeroDivisionError"):
         run_tasks([Task("worse", partial(divmod, 1, 0))], jobs=HERE)
 
+    said, found = [], {}
+    tasks = [Task("steep", partial(diverge, 7)), Task("square", partial(square, 3, str(tmp_path)))]
+    with pytest.raises(DivergedError, match=r"^1 of 2 runs diverged, the others are done: steep$"):
+        run_tasks(tasks, jobs=HERE, say=said.append, finished=found.__setitem__)
+    assert found == {1: 9} and "steep: not finite in 7; the others go on" in said
+
     def stop():
         while not (tmp_path / "long").exists():
             time.sleep(0.05)
@@ -104,6 +114,34 @@ def test_a_cluster_that_is_not_there_is_said():
     for address in ("127.0.0.1:1", "nonsense"):
         with pytest.raises(ConfigError, match=f"--ray-address {address}: "):
             run_tasks([Task("x", dict)], jobs=Cluster(address, 1.0, 0.0))
+
+
+def test_what_every_task_asks_outlives_its_machine_and_is_told_again():
+    """Else all runs would fail with that machine, or go on after a signal."""
+    options, told = [], []
+
+    class Remote:
+        def __init__(self, of=None):
+            self.of = of
+
+        def options(self, **more):
+            options.append((self.of, more))
+            return self
+
+        def remote(self, *arguments):
+            return SimpleNamespace(ask=SimpleNamespace(remote=lambda: told.append(1))) if self.of is on_ray._Stop else 7
+
+    def refused(handle):
+        raise DataError("no such image")
+
+    waits = iter([[7], [], [], [8]])  # the first task fails; the other ends later
+    fake = SimpleNamespace(remote=Remote, wait=lambda handles, timeout: (next(waits), []), get=refused)
+    work = on_ray._Work(fake, [Task("bad", dict)], HERE, print, print, print)
+    assert options[1] == (on_ray._Stop, {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1})
+    work.waiting[8] = 0
+    with pytest.raises(DataError):
+        work.through()
+    assert len(told) == 3
 
 
 @pytest.mark.slow

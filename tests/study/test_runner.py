@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from divaug.base.errors import DataError, DivaugError, Interrupted
+from divaug.base.errors import DataError, DivaugError, DivergedError, Interrupted
 from divaug.base.progress import clock
 from divaug.study import runner
 from divaug.study.runner import Task, run_tasks
@@ -37,6 +37,10 @@ def told_threads(number, folder):
 
 def fail(kind):
     raise kind("on purpose")
+
+
+def diverge(number):
+    raise DivergedError(f"not finite in {number}")
 
 
 def interrupted(number):
@@ -108,7 +112,7 @@ def test_the_time_left_has_the_tasks_under_way_and_those_that_follow(monkeypatch
     now, said = [0.0], []
     monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
 
-    def processes(tasks, jobs, announce, finished, say):
+    def processes(tasks, jobs, announce, finished, part, say):
         announce(0)
         now[0] = 20.0
         announce(1)
@@ -126,6 +130,55 @@ def test_threads_of_this_process_are_as_before(tmp_path, monkeypatch):
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     run_tasks(squares(tmp_path, 2), jobs=2)
     assert os.environ["OMP_NUM_THREADS"] == "3" and "MKL_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_runs_that_diverge_are_named_and_the_others_are_done(tmp_path, jobs):
+    tasks = squares(tmp_path, 4)
+    for number in (0, 2):
+        tasks[number] = Task(f"steep {number}", partial(diverge, number))
+    said, found = [], {}
+    with pytest.raises(DivergedError, match=r"^2 of 4 runs diverged, the others are done: steep 0; steep 2$") as raised:
+        run_tasks(tasks, jobs=jobs, say=said.append, finished=found.__setitem__)
+    assert found == {1: 1, 3: 9} and raised.value.exit_code == 1
+    assert isinstance(raised.value.__cause__, DivergedError)  # with its traceback, for -v
+    told = sorted(line for line in said if not line.startswith("["))
+    assert told == [f"steep {number}: not finite in {number}; the others go on" for number in (0, 2)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_of_one_run_that_diverges_only_that_is_said(jobs):
+    said = []
+    with pytest.raises(DivergedError) as raised:
+        run_tasks([Task("steep", partial(diverge, 7))], jobs=jobs, say=said.append)
+    assert str(raised.value) == "steep: not finite in 7" and said == ["[1/1] steep"]
+
+
+def test_a_failure_after_a_run_that_diverged_is_raised(tmp_path):
+    tasks = [Task("steep", partial(diverge, 0)), Task("bad", partial(fail, DataError)), *squares(tmp_path, 1)]
+    with pytest.raises(DataError, match=r"^bad: on purpose"):
+        run_tasks(tasks)
+    assert not list(tmp_path.glob("*.txt"))
+
+
+def test_a_run_that_diverged_has_no_time_left(monkeypatch):
+    """Of four, one diverges after 5 s beside one that takes 60: two more of 60 s are to come, two at once."""
+    now, said = [0.0], []
+    monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
+
+    def processes(tasks, jobs, announce, finished, part, say):
+        announce(0)
+        announce(1)
+        now[0] = 5.0
+        part(1, DivergedError("not finite"))
+        now[0] = 60.0
+        finished(0, None)
+        announce(2)
+
+    monkeypatch.setattr(runner, "_in_processes", processes)
+    with pytest.raises(DivergedError, match="1 of 4"):
+        run_tasks([Task(f"t{n}", dict) for n in range(4)], jobs=2, say=said.append)
+    assert said[-1] == f"[3/4] t2  left {clock((60 + 60) / 2)}"
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,21 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from divaug.base.errors import DivaugError, DivergedError
 from divaug.config.layers import configure, method_label
 from divaug.config.registry import REGISTRIES
+from divaug.config.tables import protocol_fingerprint
 from divaug.recipes import compare, digits_lt
+from divaug.report.compare import read_tuning
 from divaug.runs.folder import RunFolder
 from divaug.study import tune as module
-from divaug.study.tune import draw, trials_of, tune
+from divaug.study.tune import draw, keep, trials_of, tune
 
 
 def config(method, **more):
@@ -81,7 +85,10 @@ def test_the_best_on_validation_is_chosen_and_the_first_of_equals(monkeypatch, t
     trained = []
     monkeypatch.setattr(module, "train_methods", lambda configs, folders, jobs: trained.append((list(configs), jobs)))
     monkeypatch.setattr(RunFolder, "result", property(lambda folder: of[folder.path]))
+    monkeypatch.setattr(RunFolder, "finished", property(lambda folder: folder.path in of))
+    monkeypatch.setattr(RunFolder, "manifest", property(lambda folder: {"data": "1e234567"}))
     chosen, table = tune(configs, 3, jobs=2)
+    assert set(table["protocol"]) == {protocol_fingerprint(configs[0])} and set(table["data"]) == {"1e234567"}
     assert trained == [([t.config for m in trials for t in trials[m]], 2)]
     assert {c.seed for c in trained[0][0]} == {3}
     assert table["chosen"].tolist() == [False, True, False, True, False, False, True]
@@ -90,6 +97,33 @@ def test_the_best_on_validation_is_chosen_and_the_first_of_equals(monkeypatch, t
     assert [c.val_frac for c in chosen] == [0.0] * 6  # the runs have all images again
     assert chosen[0].mix == chosen[1].mix == trials["cutmix"][1].config.mix
     assert chosen[2].loss == config("focal").loss and method_label(chosen[4]) == "erm"
+
+
+def test_a_configuration_that_diverges_is_not_chosen_and_a_method_without_any_is_named(monkeypatch, tmp_path):
+    configs = [config(m, output_dir=str(tmp_path)) for m in ("erm", "cutmix")]
+    trials = {m: trials_of(c, 3) for m, c in zip(("erm", "cutmix"), configs, strict=True)}
+    of = {RunFolder.of(t.config).path: 0.1 * t.number for t in (*trials["erm"], *trials["cutmix"][:2])}
+
+    def train(configs, folders, jobs):
+        raise DivergedError("1 of 4 runs diverged")
+
+    monkeypatch.setattr(module, "train_methods", train)
+    monkeypatch.setattr(RunFolder, "result", property(lambda folder: {"final/val_bal_acc": of[folder.path]}))
+    monkeypatch.setattr(RunFolder, "finished", property(lambda folder: folder.path in of))
+    monkeypatch.setattr(RunFolder, "manifest", property(lambda folder: {"data": "1e234567"}))
+    _, table = tune(configs, 3)
+    assert table["chosen"].tolist() == [True, False, True, False] and math.isnan(table["val_bal_acc"].iloc[-1])
+    keep(tmp_path / "tuning.csv", table)
+    keep(tmp_path / "tuning.csv", table.assign(protocol="other")[:1])
+    keep(tmp_path / "tuning.csv", table[1:].assign(k=5))  # again: of erm and of the other protocol nothing is lost
+    kept = read_tuning(tmp_path / "tuning.csv")
+    assert len(kept) == 5 and dict(zip(kept["method"] + kept["protocol"], kept["k"], strict=True)) == {
+        f"erm{table['protocol'].iloc[0]}": 3, "ermother": 3, f"cutmix{table['protocol'].iloc[0]}": 5
+    }  # fmt: skip
+    for trial in trials["cutmix"][:2]:
+        del of[RunFolder.of(trial.config).path]
+    with pytest.raises(DivaugError, match="every configuration of cutmix diverged; lower --lr"):
+        tune(configs, 3)
 
 
 @pytest.mark.parametrize("family", sorted(REGISTRIES))
@@ -128,6 +162,10 @@ def test_the_command_tunes_alike_says_so_and_compares(tmp_path, capsys, monkeypa
     assert dict(zip(kept["method"], kept["k"], strict=True)) == {"erm": 3, "cutmix": 2, "focal": 2}
     capsys.readouterr()
     assert compare.main(["rows.csv"]) == 0 and "Tuned alike: 2" in capsys.readouterr().out
+    other = pd.read_csv("rows.csv", dtype=str).assign(protocol="00000000")  # tuned in another protocol only
+    other.to_csv("other.csv", index=False)
+    Path("other.tuning.csv").write_text(Path("rows.tuning.csv").read_text())
+    assert compare.main(["other.csv"]) == 0 and "Tuned alike" not in capsys.readouterr().out
     for wrong, text in (
         (["--tune", "1"], "whole number from 2 to 1000"),
         (["--tune", "2", "--shard", "1/2"], "--tune"),
