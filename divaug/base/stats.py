@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
-from math import floor, sqrt
+from math import floor, isnan, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -197,12 +197,66 @@ def runs_needed(sd: float, effect: float, *, power: float = 0.8, confidence: flo
     return high
 
 
-def wilson_interval(share: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+def effective_number(values: Sequence[float] | np.ndarray, groups: Sequence[object] | np.ndarray | None) -> float:
+    """Return how many independent values tell as much of their distribution as values that come in groups.
+
+    Images of one patient are alike, so that a share of a hundred images of ten patients is as uncertain as one of fewer
+    images. The number is n / (1 + (m - 1) r), where m is the size of the group of an average value (the sum of squared
+    sizes over n) and r the intraclass correlation of the values' normal scores (analysis of variance, not below 0). It
+    does not change with the values' scale, nor with a threshold that makes shares of them.
+
+    Args:
+        values: One per image, at least one; only their order counts.
+        groups: The group of each value; None if every value stands for itself.
+
+    Raises:
+        ValueError: A value or a group is missing (NaN or None).
+
+    Returns:
+        n where no group has two values, or groups make no difference; near the number of groups where they make all of
+        it, or where all values are equal, which tells nothing of it.
+
+    Reference:
+        Kish, Survey Sampling, 1965 (design effect); Donner and Koval, The Estimation of Intraclass Correlation in the
+        Analysis of Family Data, Biometrics 36, 1980.
+
+    Example:
+        >>> from divaug.base.stats import effective_number
+        >>> effective_number([0.9, 0.91, 0.1, 0.11], ["a", "a", "b", "b"]) < 2.1
+        True
+        >>> effective_number([0.9, 0.1, 0.91, 0.11], ["a", "a", "b", "b"])
+        4.0
+    """
+    from scipy.special import ndtri
+
+    n = len(values)
+    if groups is None:
+        return float(n)
+    missing = [group is None or (isinstance(group, float) and isnan(group)) for group in groups]
+    if any(missing) or np.isnan(np.asarray(values, dtype=np.float64)).any():
+        raise ValueError("values and groups must be known; give an image without a group one of its own")
+    _, rows, sizes = np.unique(np.asarray(groups, dtype=str), return_inverse=True, return_counts=True)
+    number, size = len(sizes), float((sizes**2).sum()) / n
+    if number == n:
+        return float(n)
+    _, order, ties = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(ties) - (ties - 1) / 2)[order]  # from 1, means of ties
+    scores = ndtri((ranks - 0.5) / n)
+    means = np.bincount(rows, weights=scores) / sizes
+    between = float((sizes * (means - scores.mean()) ** 2).sum()) / max(1, number - 1)
+    within = float(((scores - means[rows]) ** 2).sum()) / (n - number)
+    usual = (n - size) / max(1, number - 1)  # group size in the expected value of the mean square between groups
+    whole = between + (usual - 1) * within
+    alike = 1.0 if number == 1 or whole <= 0 else min(1.0, max(0.0, (between - within) / whole))
+    return n / (1 + (size - 1) * alike)
+
+
+def wilson_interval(share: float, n: int | float, *, confidence: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval of a share of n; unlike scipy's, it also accepts a share that is not a count / n.
 
     Args:
         share: In [0, 1].
-        n: Number of images it is a share of, at least 1.
+        n: Number of images it is a share of, at least 1; of images in groups their ``effective_number``.
         confidence: Coverage.
 
     Reference:

@@ -126,7 +126,8 @@ def _train(request: flags.Request, folders: list[RunFolder], mine: slice, jobs: 
 
 
 def _show(request: flags.Request, folders: list[RunFolder], show_classes: bool) -> None:
-    from divaug.report.compare import class_table, compare
+    from divaug.report.class_table import class_table
+    from divaug.report.compare import compare
     from divaug.runs.trackers.mlflow import Note
     from divaug.runs.trackers.store import page_of, server_command
     from divaug.runs.tracking import tracking_uri
@@ -136,7 +137,7 @@ def _show(request: flags.Request, folders: list[RunFolder], show_classes: bool) 
     if rows is not None and (elsewhere := _only_rows(rows, [folder for folder in folders if folder not in done])):
         print(f"{elsewhere} of these runs are rows of {rows} without a folder here, and not in the table below: "
               f"python -m divaug compare {shlex.quote(str(rows))}")  # fmt: skip
-    for comparison in compare(done) if done else []:
+    for comparison in compare([folder for folder in folders if folder.begun]) if done else []:
         report = next(iter(comparison.runs.values()))[0].path.parents[1] / "report"
         files = _write_report(report, comparison)
         print(f"\n{comparison.text}")

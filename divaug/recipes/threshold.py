@@ -6,11 +6,11 @@
     divaug threshold models/cells             # what is set, and what it does
     divaug threshold models/cells --clear
 
-It is chosen on out-of-fold probabilities, so that the lower Wilson bound keeps the promise; where there are too few
-images for that, nothing is set without --anyway. divaug predict applies thresholds in the column decision: an image
-that reaches several is called the class whose threshold it exceeds by the largest factor, and what all of them do
-together is printed. --abstain RATE makes the model abstain where its largest probability is among the lowest RATE of
-these images.
+It is chosen on out-of-fold probabilities, so that the lower Wilson bound keeps the promise. Images of one group
+(patient, slide) count as fewer, by how alike they are. Where there are too few for a promise, nothing is set without
+--anyway. divaug predict applies thresholds in the column decision: an image that reaches several is called the class
+whose threshold it exceeds by the largest factor, and what all of them do together is printed. --abstain RATE makes the
+model abstain where its largest probability is among the lowest RATE of these images.
 """
 
 import sys
@@ -112,24 +112,24 @@ def _show(path: Path, decision: Any, classes: Sequence[str]) -> int:
 
 
 def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], chosen: Any) -> None:
-    from divaug.report.operating import few_groups, lines_of, promise, scores_of, together
+    from divaug.report.operating import few_groups, groups_of, lines_of, promise, scores_of, together
     from divaug.runs.model_folder import decide
     from divaug.runs.threshold import for_costs, for_sensitivity, for_specificity
 
     name = chosen.name
-    scores, positive = scores_of(table, name)
+    (scores, positive), groups = scores_of(table, name), groups_of(table)
     if not positive.any() or positive.all():
         counts = int(positive.sum()), int((~positive).sum())
         raise DivaugError(f"the folds tested {counts[0]} images of {name} and {counts[1]} others")
     holds = True
     if chosen.sensitivity is not None:
-        point, holds = for_sensitivity(scores, positive, chosen.sensitivity)
+        point, holds = for_sensitivity(scores, positive, chosen.sensitivity, groups=groups)
         kind, share = "sensitivity", chosen.sensitivity
     elif chosen.specificity is not None:
-        point, holds = for_specificity(scores, positive, chosen.specificity)
+        point, holds = for_specificity(scores, positive, chosen.specificity, groups=groups)
         kind, share = "specificity", chosen.specificity
     else:
-        point = for_costs(scores, positive, chosen.cost_miss, chosen.cost_false)
+        point = for_costs(scores, positive, chosen.cost_miss, chosen.cost_false, groups=groups)
         kind, share = f"least cost at {chosen.cost_miss:g} a miss and {chosen.cost_false:g} a false call", None
     said = kind if share is None else promise(kind, share)
     few = few_groups(table, positive if kind == "sensitivity" else ~positive)
@@ -148,7 +148,7 @@ def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], ch
     decided = decide(path, thresholds=thresholds, notes=notes, promised=promised)
     lines = lines_of(table, decided, classes, name)
     if chosen.sensitivity is not None and holds:
-        lines += _set_by_one(table, name, scores, positive, point.threshold, chosen.sensitivity)
+        lines += _set_by_one(table, name, point.threshold, chosen.sensitivity)
     print("\n  ".join(lines))
     if len(thresholds) > 1:
         print("\n    ".join(["  all thresholds together:", *together(table, decided, classes)]))
@@ -158,27 +158,32 @@ def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], ch
 
 def _refusal(kind: str, share: float, name: str, point: Any, found: Any) -> str:
     """Say why nothing is set, what would be enough, and what there is instead."""
-    from divaug.report.operating import fewest
+    from divaug.report.operating import alike, fewest
 
     own, right = point.positives, round(point.sensitivity[0] * point.positives)
     false = round((1 - point.specificity[0]) * point.negatives)
-    needs = f"; it takes {fewest(share)} or more, if all are found" if kind == "sensitivity" else ""
+    needs = f"; it takes {fewest(share)} independent ones or more, if all are found" if kind == "sensitivity" else ""
+    tested, as_many = (own, point.independent[0]) if kind == "sensitivity" else (point.negatives, point.independent[1])
     return (
-        f"{kind} of {100 * share:g} % for {name} cannot be promised from {own} tested images{needs}. Nothing was set. "
+        f"{kind} of {100 * share:g} % for {name} cannot be promised from {tested} tested "
+        f"images{alike(tested, as_many)}{needs}. Nothing was set. "
         f"Without a threshold {found.sum()} of {own} are found; --anyway sets a probability of {point.threshold:.4g}, "
         f"which finds {right} of {own} and calls {false} of {point.negatives} others {name} too"
     )
 
 
-def _set_by_one(table: Any, name: str, scores: Any, positive: Any, threshold: float, sensitivity: float) -> list[str]:
+def _set_by_one(table: Any, name: str, threshold: float, sensitivity: float) -> list[str]:
     """Return a line that names the image whose probability is the threshold, if it would be far higher without it."""
+    from divaug.report.operating import groups_of, scores_of
     from divaug.runs.threshold import for_sensitivity
 
+    (scores, positive), groups = scores_of(table, name), groups_of(table)
     (at,) = ((scores == threshold) & positive).nonzero()
     if len(at) != 1 or "path" not in table:
         return []
     others = scores != threshold
-    without, holds = for_sensitivity(scores[others], positive[others], sensitivity)
+    left = None if groups is None else groups[others]
+    without, holds = for_sensitivity(scores[others], positive[others], sensitivity, groups=left)
     if not holds or without.threshold < 2 * threshold:  # one image fewer may be too few for the promise
         return []
     image = table["path"].iloc[at[0]]

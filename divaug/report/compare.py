@@ -13,8 +13,6 @@ import numpy as np
 
 from divaug.base.errors import DivaugError
 from divaug.base.record import TITLES
-from divaug.base.stats import wilson_interval
-from divaug.base.text import one_line
 from divaug.config.tables import protocol_fingerprint
 from divaug.latent.rarefaction import ceiling
 from divaug.report.contrasts import (
@@ -82,7 +80,7 @@ def compare(folders: Sequence[RunFolder], asked: Asked = Asked()) -> list[Compar
     """Compare finished runs, one comparison per protocol and data set: neither is ever mixed.
 
     Args:
-        folders: Runs; unfinished ones are left out.
+        folders: Runs; unfinished ones are left out, and named.
         asked: How.
 
     Raises:
@@ -90,10 +88,11 @@ def compare(folders: Sequence[RunFolder], asked: Asked = Asked()) -> list[Compar
         DivaugError: No run is finished, or one seed of a method is there twice.
     """
     by_protocol: dict[tuple[str, str], list[RunFolder]] = {}
+    begun: dict[tuple[str, str], list[RunFolder]] = {}
     for folder in folders:
-        if folder.finished:
+        if folder.finished or folder.begun:
             same = protocol_fingerprint(folder.config), folder.manifest["data"]
-            by_protocol.setdefault(same, []).append(folder)
+            (by_protocol if folder.finished else begun).setdefault(same, []).append(folder)
     if not by_protocol:
         raise DivaugError("no finished run to compare")
     parts = []
@@ -120,7 +119,8 @@ def compare(folders: Sequence[RunFolder], asked: Asked = Asked()) -> list[Compar
         tuning = read_tuning(members[0].path.parents[1] / TUNING)
         if tuning is not None:
             tuning = tuning[tuning["data"] == data]
-        parts.append(_Part(f"{fingerprint}-{data}", head, frame_of(runs), runs, tuning))
+        rest = [f"{folder.label}, seed {folder.config.seed}" for folder in begun.get((fingerprint, data), [])]
+        parts.append(_Part(f"{fingerprint}-{data}", head, frame_of(runs), runs, tuning, tuple(rest)))
     return _compared(parts, asked)
 
 
@@ -178,6 +178,7 @@ class _Part:
     table: Any
     runs: dict[str, list[RunFolder]]
     tuning: Any
+    unfinished: tuple[str, ...] = ()
 
 
 def _compared(parts: Sequence[_Part], asked: Asked) -> list[Comparison]:
@@ -202,6 +203,8 @@ def _compared(parts: Sequence[_Part], asked: Asked) -> list[Comparison]:
             if not without and base in asked.named:
                 why = f"{base} is the baseline here"
             notes.append(f"{why}: nothing is tested.")
+        if part.unfinished:
+            notes.append(f"Not finished (stopped, failed or diverged), and left out: {'; '.join(part.unfinished)}.")
         notes += unfinished(part.table)
         comparisons.append(Comparison(part.name, part.head, part.table, found, notes, part.runs, asked))
     return comparisons
@@ -278,7 +281,8 @@ def _meaning(table: Any) -> list[str]:
     if table["seed"].nunique() > 1 and "vary" in table and table["vary"].unique().tolist() == ["init"]:
         notes.append(varied_of(table))
     if "code" in table:
-        codes = table.assign(code=table["code"].fillna("")).groupby("method", sort=False)["code"].nunique()
+        known = table.assign(code=table["code"].replace("", None))  # of runs without a record nothing is known
+        codes = known.groupby("method", sort=False)["code"].nunique()
         if mixed := codes[codes > 1].index.tolist():
             notes.append(
                 f"NOT ONE METHOD: between runs of {', '.join(mixed)} a file of your own changed (--import, "
@@ -354,38 +358,3 @@ def tuning_of(table: Any, tuning: Any) -> list[str]:
         shown = ", ".join(f"{method} {k or 'none'}" for method, k in tried.items())
         return [f"NOT TUNED ALIKE, configurations tried: {shown}. Differences may be of tuning."]
     return [f"Published defaults, but for changes that stand in names; --tune chose none of them{but}."]
-
-
-def class_table(folders: Sequence[RunFolder]) -> str:
-    """Return a table of each class's training and test images and its mean recall over a method's runs, with interval.
-
-    The interval is Wilson's for the mean recall as a share of the class's test images (the fewest, where runs have
-    other test parts). It covers the chance in those images, not the differences between seeds.
-    """
-    manifest = folders[0].manifest
-    trained, tested = (
-        [span(column) for column in zip(*(f.manifest[key] for f in folders), strict=True)]
-        for key in ("counts", "test_counts")
-    )
-    values = [f.metrics.rows()[-1]["per_class"]["test/recall"] for f in folders]
-    recalls = _mean_known(np.array(values, dtype=float))
-    names = [one_line(name) for name in manifest["class_names"]]
-    width = max(len(name) for name in [*names, "class"])
-    size = max(6, *map(len, [*trained, *tested]))
-    lines = [f"{'class'.ljust(width)}  {'train':>{size}}  {'test':>{size}}  {'recall %':>8}  95 % interval"]
-    order = np.argsort(-np.mean([f.manifest["counts"] for f in folders], axis=0), kind="stable")
-    for c in order:
-        recall, interval = "-", ""
-        if not math.isnan(recalls[c]):
-            recall = f"{100 * recalls[c]:.1f}"
-            fewest = max(1, min(f.manifest["test_counts"][c] for f in folders))
-            low, high = wilson_interval(float(recalls[c]), fewest)
-            interval = f"  {100 * low:>5.1f} to {100 * high:>5.1f}"
-        lines.append(f"{names[c].ljust(width)}  {trained[c]:>{size}}  {tested[c]:>{size}}  {recall:>8}{interval}")
-    return "\n".join(lines)
-
-
-def _mean_known(values: np.ndarray) -> np.ndarray:
-    """Return the means of columns over what is known in them, NaN where nothing is."""
-    known = ~np.isnan(values)
-    return np.where(known.any(0), np.nansum(values, axis=0) / np.maximum(known.sum(0), 1), np.nan)

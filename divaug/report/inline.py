@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 from divaug.base.errors import DivaugError
-from divaug.report.compare import class_table, compare
+from divaug.report.class_table import class_table
+from divaug.report.compare import compare
 from divaug.report.comparison_page import write_report
 from divaug.report.frames import Paths, runs_at
 

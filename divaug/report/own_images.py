@@ -14,10 +14,9 @@ from divaug.data.image_files import upright_rgb
 from divaug.figures import own_images as plots
 from divaug.figures.confusion import confusion
 from divaug.report.document import Document, plain
-from divaug.report.operating import lines_of, scores_of, together
+from divaug.report.operating import at, lines_of, scores_of, together
 from divaug.runs.decision import Decision
 from divaug.runs.model_folder import contents
-from divaug.runs.threshold import operating_point
 
 MISTAKES = 20
 SIDE = 160  # pixels of an image on the page, at most
@@ -63,9 +62,10 @@ def write_page(folder: Path) -> Path:
         document.bullets([plain(note) for note in card["notes"]])
     document.heading("How good for each class?")
     document.text(
-        "Recall of images that the network was not trained on (folds pooled), with Wilson 95 % intervals. Precision is "
-        "the share of right ones among the images that are called the class. A class counts in the comparison of "
-        "methods if 20 of its images were tested; its interval says how well its recall is known."
+        "Recall of images that the network was not trained on (folds pooled), with Wilson 95 % intervals, in which "
+        "images of one group (patient, slide) count as fewer, by how alike they are. Precision is the share of right "
+        "ones among the images that are called the class. A class counts in the comparison of methods if 20 of its "
+        "images were tested; its interval says how well its recall is known."
     )
     document.figure(plots.recalls(report / "recall.png", table), "Recall per class; in brackets, tested images.")
     document.table(_readable_classes(table))
@@ -232,7 +232,7 @@ def _operating(
         if positive.any() and not positive.all():
             called = (found["predicted"] == name).to_numpy()
             chosen = decision.thresholds.get(name)
-            point = None if chosen is None else operating_point(scores, positive, chosen)
+            point = None if chosen is None else at(found, name, chosen)
             if point is not None:
                 lines.append(plain(", ".join(lines_of(found, decision, classes, name))))
             curves[name] = plots.Curve(

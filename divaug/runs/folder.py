@@ -90,6 +90,11 @@ class RunFolder:
         """Whether the run has finished."""
         return (self.path / "result.json").exists()
 
+    @property
+    def begun(self) -> bool:
+        """Whether the folder holds a run, finished or not."""
+        return (self.path / "config.toml").exists() and (self.path / "manifest.json").exists()
+
     def pace(self) -> tuple[float, float] | None:
         """Return the seconds of all epochs and of those that are left, at the last one's pace; None before two end.
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from divaug.base.contracts import Tracker
-from divaug.base.errors import DivaugError, Interrupted
+from divaug.base.errors import DivaugError, DivergedError, Interrupted
 from divaug.base.files import make_folder, write_json
 from divaug.base.groups import rank_groups
 from divaug.base.progress import Progress
@@ -73,7 +73,12 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
             ranks.wait()  # the others have copied what they continue from
             with StopRequest() as stop:
                 with open_tracker(config, folder, progress.warn) as tracker:
-                    _train(config, data, built, folder, tracker, stop, progress, ranks)
+                    try:
+                        _train(config, data, built, folder, tracker, stop, progress, ranks)
+                    except DivergedError as error:
+                        if stop():  # or the next run of a list would begin
+                            raise Interrupted(stop.signal_number or 2, str(error)) from error
+                        raise
                     write_extras(folder, progress.warn)
                     finish(folder, tracker)
                 if stop():

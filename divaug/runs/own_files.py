@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,30 @@ _KEYS = ("imports_sha256", "files_sha256")  # of a manifest: code, and everythin
 def own_files(config: Config) -> dict[str, dict[str, str]]:
     """Return what a manifest records of the files of a run: name to SHA-256, of code and of everything else.
 
-    Code is what ``--import`` names. Everything else are files that a component reads (its option ``file``, as
-    ``--pixel.file``), and the images that ``--extra-train`` lists. A file that is not on this machine is left out.
+    Code is what ``--import`` names. Everything else is what a component of the method reads by its option ``file``
+    (``--pixel.file``), and the images that ``--extra-train`` lists. A file that is not on this machine is left out.
 
     Raises:
         ConfigError: Code has changed since this process imported it.
         DataError: The list of extra images cannot be read.
     """
     code = {Path(item).name: code_of(item) for item in here(config.imports) if item.endswith(".py")}
-    files = {f"{slot}.file {path.name}": file_digest(path) for slot, path in _read_by_components(config)}
+    files = {f"{slot}.file {path.name}": _digest(path) for slot, path in _read_by_components(config)}
     if config.extra_train is not None:
-        listed = hashlib.sha256("".join(map(file_digest, files_of(config.extra_train))).encode())
+        listed = hashlib.sha256("".join(map(_digest, files_of(config.extra_train))).encode())
         files[f"{Path(config.extra_train).name} (its images)"] = listed.hexdigest()
     return dict(zip(_KEYS, (code, files), strict=True))
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file, read once in this process as long as neither its size nor its time changes."""
+    found = path.stat()
+    return _digest_at(path, found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _digest_at(path: Path, size: int, time: int) -> str:
+    return file_digest(path)
 
 
 def recorded(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -38,10 +50,14 @@ def recorded(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 def _read_by_components(config: Config) -> Iterator[tuple[str, Path]]:
     for slot in FAMILY_OF:
-        later = (phase.components[slot] for phase in config.phases if slot in phase.components)
-        for component in (getattr(config, slot), *later):
+        phases = [
+            (f"phase {number} {slot}", phase.components[slot])
+            for number, phase in enumerate(config.phases, 1)
+            if slot in phase.components
+        ]
+        for where, component in [(slot, getattr(config, slot)), *phases]:
             for key, value in component.options.items():
                 of_step = value if isinstance(value, Mapping) else {key.rpartition(".")[2]: value}
                 path = of_step.get("file")
                 if isinstance(path, str) and Path(path).is_file():
-                    yield slot, Path(path)
+                    yield where, Path(path)

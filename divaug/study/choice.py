@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from divaug.base.metrics import confusion_matrix, nanmean, recall
-from divaug.base.stats import wilson_interval
+from divaug.base.metrics import confusion_matrix, nanmean, recall, softmax
+from divaug.base.stats import effective_number, wilson_interval
 from divaug.runs.threshold import GROUPS
 
 JUDGED = 20  # tested images of a class; classes with fewer are reported and never concluded from
@@ -21,7 +21,9 @@ class Candidate:
     Attributes:
         name: Its name.
         recalls: Recall of every class, NaN where none of its images was tested, ``(C,)``.
-        intervals: Their Wilson intervals, ``(C, 2)``.
+        intervals: Their Wilson intervals, ``(C, 2)``; images of one group count as fewer (``effective_number``).
+        precisions: Of every class: the share of images called so that are, and its interval, ``(C, 3)``; NaN of none.
+        rare: Interval of the share found of all images of classes that are not judged; NaN where there are none.
         balanced: Mean recall over the classes that are judged.
         difference: Points of ``balanced`` over the first candidate, with its interval; NaN for the first.
         gains: Points of every class's recall over the first candidate's, with an interval of 95 % each: difference,
@@ -32,6 +34,8 @@ class Candidate:
     name: str
     recalls: Float[np.ndarray, "C"]
     intervals: Float[np.ndarray, "C 2"]
+    precisions: Float[np.ndarray, "C 3"]
+    rare: tuple[float, float]
     balanced: float
     difference: tuple[float, float, float]
     gains: Float[np.ndarray, "C 3"]
@@ -89,9 +93,6 @@ def choose(
     for name, values in logits.items():
         matrix = confusion_matrix(labels, values.argmax(1), len(classes))
         recalls = recall(matrix)
-        intervals = [
-            wilson_interval(float(r), int(n)) if n else (np.nan, np.nan) for r, n in zip(recalls, counts, strict=True)
-        ]
         balanced, difference = nanmean(recalls[judged]), (np.nan, np.nan, np.nan)
         gains = np.full((len(classes), 3), np.nan)
         if few and name != first:
@@ -103,9 +104,33 @@ def choose(
             difference = (100 * (balanced - nanmean(base[judged])), 100 * float(low), 100 * float(high))
             gains[judged, 0] = 100 * (recalls - base)[judged]
             gains[judged, 1:] = 100 * np.nanquantile(spread[name], (0.025, 0.975), axis=0).T
-        candidates.append(Candidate(name, recalls, np.array(intervals), balanced, difference, gains, matrix))
+        candidates.append(
+            Candidate(name, recalls, *_spans(values, labels, groups, judged), balanced, difference, gains, matrix)
+        )
     winner, why = _verdict(candidates, judged, of if few else None)
     return Choice(tuple(candidates), winner, why, judged)
+
+
+def _spans(
+    logits: np.ndarray, labels: np.ndarray, groups: Sequence[object] | np.ndarray | None, judged: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Return a candidate's ``intervals``, ``precisions`` and ``rare``."""
+    size, predicted = len(judged), logits.argmax(1)
+    right, own = predicted == labels, softmax(logits.astype(np.float64))[np.arange(len(labels)), labels]
+
+    def interval(images: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+        """Return that of the share that is right, of images whose values tell how alike those of a group are."""
+        of = None if groups is None else np.asarray(groups)[images]
+        return wilson_interval(float(right[images].mean()), effective_number(values[images], of))
+
+    intervals, precisions = np.full((size, 2), np.nan), np.full((size, 3), np.nan)
+    for c in range(size):
+        if (tested := labels == c).any():
+            intervals[c] = interval(tested, own)
+        if (called := predicted == c).any():
+            precisions[c] = right[called].mean(), *interval(called, own)
+    few = ~judged[labels]
+    return intervals, precisions, interval(few, own) if few.any() else (np.nan, np.nan)
 
 
 def _verdict(candidates: Sequence[Candidate], judged: np.ndarray, too_few: int | None) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from divaug.base.errors import ConfigError, DataError
+from divaug.base.errors import ConfigError, DataError, DivaugError, DivergedError
 from divaug.config.layers import experiment_name, method_label
 from divaug.config.schema import Config
 from divaug.data.images import CARVED, Part
@@ -177,7 +177,10 @@ def _is_small(dealt: Deal) -> bool:
 
 
 def _train(config: Config, folds: int | str, fold: int, dealt: Deal | None) -> None:
-    train_in_fold(config, dealt or deal(config, folds), fold)
+    try:
+        train_in_fold(config, dealt or deal(config, folds), fold)
+    except DivergedError as error:
+        raise DivaugError(str(error)) from error  # without this fold nothing is told of the method, so all stop
 
 
 def train_in_fold(config: Config, dealt: Deal, fold: int | None) -> RunFolder:

@@ -16,7 +16,6 @@ from divaug.base.files import file_digest, make_folder, write_json, write_text
 from divaug.base.metrics import softmax
 from divaug.base.progress import clock
 from divaug.base.rng import stream
-from divaug.base.stats import wilson_interval
 from divaug.config.layers import method_label
 from divaug.config.schema import Config
 from divaug.data.images import CARVED, Part
@@ -194,7 +193,7 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
         notes.append(f"fewer than {JUDGED} tested images, so no method is chosen by them: {named}")
         rare = int(tested[few].sum())
         found = {one.name: int(np.diag(one.matrix)[few].sum()) for one in choice.candidates}
-        ends = {name: wilson_interval(right / rare, rare) for name, right in found.items()}
+        ends = {one.name: one.rare for one in choice.candidates}
         each = (
             f"{name} found {found[name]} [{100 * low:.0f}, {100 * high:.0f} %]" for name, (low, high) in ends.items()
         )
@@ -229,16 +228,11 @@ def _class_table(dealt: Deal, choice: Choice) -> Any:
     best, classes = _winner(choice), dealt.dataset.class_names
     counts = np.bincount(dealt.images.labels, minlength=len(classes))
     order = np.argsort(-counts, kind="stable")
-    called = best.matrix.sum(0)
-    precision = np.divide(np.diag(best.matrix), called, out=np.full(len(called), np.nan), where=called > 0)
-    spans = np.array([
-        wilson_interval(float(p), int(n)) if n else (np.nan, np.nan) for p, n in zip(precision, called, strict=True)
-    ])  # fmt: skip
     return pd.DataFrame({
         "class": [classes[c] for c in order], "images": counts[order], "tested": best.matrix.sum(1)[order],
         "recall": 100 * best.recalls[order], "low": 100 * best.intervals[order, 0],
-        "high": 100 * best.intervals[order, 1], "precision": 100 * precision[order],
-        "precision_low": 100 * spans[order, 0], "precision_high": 100 * spans[order, 1],
+        "high": 100 * best.intervals[order, 1], "precision": 100 * best.precisions[order, 0],
+        "precision_low": 100 * best.precisions[order, 1], "precision_high": 100 * best.precisions[order, 2],
         "judged": [bool(choice.judged[c]) for c in order],
     })  # fmt: skip
 

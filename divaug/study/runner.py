@@ -75,9 +75,10 @@ def run_tasks(
 
     def part(number: int, error: DivergedError) -> None:
         _name(tasks[number], error)
+        error.__traceback__ = error.__context__ = error.__cause__ = None  # their frames hold the network and its images
         diverged[number] = error
         if len(tasks) > 1:
-            say(f"{error}; the others go on")
+            say(str(error))
 
     if isinstance(jobs, Cluster):
         from divaug.study.on_ray import run_on_ray
@@ -89,8 +90,11 @@ def run_tasks(
         first = next(iter(diverged.values()))
         if len(tasks) == 1:
             raise first
-        names = "; ".join(tasks[number].name for number in sorted(diverged))
-        raise DivergedError(f"{len(diverged)} of {len(tasks)} runs diverged, the others are done: {names}") from first
+        names = "; ".join(tasks[number].name for number in sorted(diverged) if diverged[number] is not first)
+        also = f". The same of {names}" if names else ""
+        raise DivergedError(
+            f"{len(diverged)} of {len(tasks)} runs diverged, all others are done. {first}{also}"
+        ) from first
 
 
 def _here(
@@ -139,6 +143,7 @@ def _here(
                 try:
                     result = task.do()
                 except DivergedError as error:
+                    error.add_note(traceback.format_exc())  # which -v shows
                     part(number, error)
                 except DivaugError as error:
                     _name(task, error)

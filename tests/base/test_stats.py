@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, nct, permutation_test, t, ttest_1samp
+from scipy.stats import binomtest, f_oneway, nct, norm, permutation_test, rankdata, t, ttest_1samp
 
-from divaug.base.stats import equivalence_p, holm, runs_needed, sign_flip_interval, sign_flip_p, t_p, wilson_interval
+from divaug.base.stats import (
+    effective_number,
+    equivalence_p,
+    holm,
+    runs_needed,
+    sign_flip_interval,
+    sign_flip_p,
+    t_p,
+    wilson_interval,
+)
 
 
 @settings(max_examples=30, deadline=None)
@@ -49,6 +58,46 @@ def test_wilson_against_scipy_and_its_definition():
     # The ends are the shares p with (share - p)^2 = z^2 p (1 - p) / n; so also where share * n is no whole number.
     for end in wilson_interval(1 / 48, 16, confidence=0.9):
         assert (1 / 48 - end) ** 2 == pytest.approx(1.6448536269514722**2 * end * (1 - end) / 16)
+
+
+def test_the_effective_number_against_scipys_analysis_of_variance():
+    """r from F of one-way analysis of variance: (F - 1) / (F - 1 + usual size); groups of unequal size, ties."""
+    rng = np.random.default_rng(0)
+    for between in (0.2, 0.6):
+        sizes = rng.integers(1, 12, 15)
+        of = np.repeat(np.arange(15), sizes)
+        n, values = len(of), (np.sqrt(between) * rng.normal(size=15)[of] + rng.normal(size=len(of))).round(1)
+        scores = norm.ppf((rankdata(values) - 0.5) / n)
+        f = f_oneway(*(scores[of == g] for g in range(15))).statistic
+        size = sum(k * k for k in sizes.tolist()) / n
+        alike = max(0.0, (f - 1) / (f - 1 + (n - size) / 14))
+        expected = n / (1 + (size - 1) * alike)
+        assert effective_number(values, of) == pytest.approx(expected) and expected < 0.95 * n
+        order = rng.permutation(n)  # neither order, names nor scale matter
+        names = np.array([f"patient {g}" for g in of])
+        assert effective_number(np.exp(values)[order], names[order]) == pytest.approx(expected)
+
+
+def test_the_effective_number_of_known_correlations():
+    """Thousand groups of six: r is known to 0.02, so the number within 8 %."""
+    rng = np.random.default_rng(0)
+    of = np.repeat(np.arange(1000), 6)
+    for between in (0.0, 0.3, 0.7):
+        values = np.sqrt(between) * rng.normal(size=1000)[of] + np.sqrt(1 - between) * rng.normal(size=6000)
+        assert effective_number(values, of) == pytest.approx(6000 / (1 + 5 * between), rel=0.08)
+    assert effective_number(of.astype(float), of) == pytest.approx(1000)
+    hits = (np.sqrt(0.7) * rng.normal(size=1000)[of] + np.sqrt(0.3) * rng.normal(size=6000)) > 1
+    assert 1500 < effective_number(hits, of) < 2600  # of shares, where r is smaller
+
+
+def test_the_effective_number_where_nothing_can_be_told():
+    assert effective_number([0.3, 0.1, 0.2], None) == effective_number([0.3, 0.1, 0.2], ["a", "b", "c"]) == 3.0
+    assert effective_number([0.3, 0.1, 0.2], ["a", "a", "a"]) == 1.0  # one group
+    assert effective_number([1.0] * 6, ["a", "a", "a", "b", "b", "c"]) == pytest.approx(36 / 14)  # all alike
+    assert effective_number([0.5], ["a"]) == 1.0
+    for values, groups in (([0.1, 0.2], ["a", None]), ([0.1, 0.2], ["a", float("nan")]), ([0.1, np.nan], ["a", "a"])):
+        with pytest.raises(ValueError, match="must be known; give an image without a group one of its own"):
+            effective_number(values, groups)
 
 
 def test_holm_against_its_definition():

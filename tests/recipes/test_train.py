@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 import divaug
-from divaug.base.stats import wilson_interval
+from divaug.base.stats import effective_number, wilson_interval
 from divaug.models.network import build_network
 from divaug.recipes import export, folder_lt, predict, threshold, train
 from divaug.report import own_images as page_of_own_images
@@ -105,10 +105,13 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
     right = 100 * (table["label"] == table["predicted"]).mean()
     assert f"{right:.1f} % of 133 out-of-fold images are right (always saying kind 0: {6000 / 133:.1f} %)" in page
     for row in card["classes"]:
-        n, right = (table["predicted"] == row["class"]).sum(), row["precision"] / 100
-        if n:
-            span = [row["precision_low"] / 100, row["precision_high"] / 100]
-            assert span == pytest.approx(list(wilson_interval(right, int(n))))
+        for of, share, ends in (("predicted", "precision", "precision_"), ("label", "recall", "")):
+            images = table[table[of] == row["class"]]
+            if len(images):  # ranks of probabilities are those before the temperature
+                own = images["label_probability"].astype(float).to_numpy()
+                count = effective_number(own, images["group"].to_numpy())
+                span = [row[f"{ends}{end}"] / 100 for end in ("low", "high")]
+                assert span == pytest.approx(list(wilson_interval(row[share] / 100, count)), rel=0.2)
     assert [row["class"] for row in card["gains"]] == ["kind 0", "kind 1", "kind 2"]  # those that are judged
     for row in card["gains"]:
         recalls = next(one for one in card["recalls"] if one["class"] == row["class"])
@@ -169,7 +172,7 @@ def test_a_threshold_is_promised_where_there_are_enough_images_and_applied(model
     assert threshold.main(rare) == 1
     refused = capsys.readouterr().err
     # n / (n + 1.96^2) is Wilson's lower bound of n of n: 0.9 takes 35
-    enough = "cannot be promised from 8 tested images; it takes 35 or more, if all are found. Nothing was set. "
+    enough = "cannot be promised from 8 tested images (they count as 7: images of one group are alike); it takes 35 independent ones or more, if all are found. Nothing was set. "
     plain = ((table["label"] == "kind 3") & (table["predicted"] == "kind 3")).sum()
     assert f"sensitivity of 90 % for kind 3 {enough}Without a threshold {plain} of 8 are found; --anyway" in refused
     assert "which finds 8 of 8 and calls" in refused
@@ -317,6 +320,17 @@ def test_the_deployed_script_reads_images_as_the_model_does(model, tmp_path, how
     told = pd.read_csv(StringIO(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
     wanted = found.predict(files).filter(like="p_").to_numpy()
     np.testing.assert_allclose(told.filter(like="p_").to_numpy(dtype=float), wanted, atol=1e-4)
+
+
+def test_folds_stop_where_one_diverges(cells, tmp_path, capsys):
+    """Without it nothing is told of its method."""
+    arguments = [str(cells / "cells.csv"), "--folds", "3", "--methods", "erm,ros", "--image-size", "8", "--epochs", "1"]
+    places = ["--output-dir", str(tmp_path / "runs"), "--models-dir", str(tmp_path / "models"), "--jobs", "1"]
+    wild = ["--model.widths", "[8]", "--lr", "1e30", "--warmup-frac", "0", "--min-steps", "0"]
+    assert train.main([*arguments, *places, *wild]) == 1
+    error = capsys.readouterr().err
+    assert "the gradient or the loss is not finite" in error and "others are done" not in error
+    assert len(list((tmp_path / "runs").rglob("config.toml"))) == 1
 
 
 def test_a_second_command_trains_nothing_anew(model, cells, capsys, monkeypatch):
@@ -524,6 +538,52 @@ def test_nothing_is_promised_from_a_few_groups(model, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_a_promise_of_images_that_are_alike_in_groups_is_said_to_be_of_fewer(model, tmp_path, capsys):
+    """Sixty images of twenty patients, three of each with one probability: they count as twenty, and twenty of twenty
+    have a lower bound of 0.84."""
+    copy = tmp_path / "copy"
+    shutil.copytree(model, copy)
+    table = pd.read_csv(copy / "out_of_fold.csv").head(120)
+    table["label"] = np.where(np.arange(120) < 60, "kind 0", "kind 1")
+    table["p_kind 0"] = np.where(table["label"] == "kind 0", 0.4 + 0.01 * (np.arange(120) % 20), 0.1)
+    for grouped in (True, False):
+        table["group"] = [f"g{i % 20 if grouped or i >= 60 else i}" for i in range(120)]
+        table.to_csv(copy / "out_of_fold.csv", index=False)
+        counted = " (they count as 20: images of one group are alike)" if grouped else ""
+        for promise, wanted in ((0.9, 1 if grouped else 0), (0.8, 0)):
+            assert threshold.main([str(copy), "--class", "kind 0", "--sensitivity", str(promise)]) == wanted
+            out, error = capsys.readouterr()
+            if wanted:
+                assert f"from 60 tested images{counted}; it takes 35 independent ones or more" in error
+            else:
+                bound = json.loads((copy / "model.json").read_text())["decision"]["thresholds"]["kind 0"]
+                found = 3 * int((0.4 + 0.01 * np.arange(20) >= bound).sum())
+                low, high = wilson_interval(found / 60, 20.0 if grouped else 60)
+                said = (
+                    f"[{100 * low:.1f}, {100 * high:.1f}]: {found} of 60 out-of-fold images of kind 0 found{counted}\n"
+                )
+                assert said in out
+                assert low >= promise
+        assert f"found{counted}" in (copy / "report" / "index.html").read_text()
+
+
+def test_a_promise_that_was_made_of_independent_images_is_said_not_to_be_kept(model, tmp_path, capsys):
+    """As a folder has it that is older than the count of groups: 60 of 60 promised 0.9, by patients 20 of 20 do not."""
+    copy = tmp_path / "copy"
+    shutil.copytree(model, copy)
+    table = pd.read_csv(copy / "out_of_fold.csv").head(120)
+    table["label"] = np.where(np.arange(120) < 60, "kind 0", "kind 1")
+    table["p_kind 0"] = np.where(table["label"] == "kind 0", 0.4 + 0.01 * (np.arange(120) % 20), 0.1)
+    table["group"] = [f"g{i}" for i in range(120)]
+    table.to_csv(copy / "out_of_fold.csv", index=False)
+    assert threshold.main([str(copy), "--class", "kind 0", "--sensitivity", "0.9"]) == 0
+    assert "NOT KEPT" not in capsys.readouterr().out
+    table["group"] = [f"g{i % 20 if i < 60 else i}" for i in range(120)]
+    table.to_csv(copy / "out_of_fold.csv", index=False)
+    assert threshold.main([str(copy)]) == 0
+    assert "NOT KEPT: sensitivity of 90 % was promised; set the threshold anew" in capsys.readouterr().out
+
+
 def test_mistakes_are_shown_as_the_network_sees_them(tmp_path):
     """Sixteen-bit grey of a twelve-bit camera: Pillow's own conversion cuts everything above 255 to white."""
     deep = np.linspace(0, 4095, 64).reshape(8, 8).astype(np.uint16)
@@ -661,6 +721,7 @@ def test_the_image_that_alone_sets_a_threshold_is_named(model, tmp_path, capsys)
     table = pd.read_csv(copy / "out_of_fold.csv")
     own = np.flatnonzero(table["label"] == "kind 0")
     table["p_kind 0"] = np.where(table["label"] == "kind 0", 0.4 + 0.001 * np.arange(len(table)), 0.0001)
+    table = table.drop(columns="group")  # every image stands for itself
     table.to_csv(copy / "out_of_fold.csv", index=False)
     assert threshold.main([str(copy), "--class", "kind 0", "--sensitivity", "0.93"]) == 0
     assert "one image sets it" not in capsys.readouterr().out
@@ -692,6 +753,7 @@ def test_a_promise_that_another_threshold_breaks_is_said_to_be_broken(model, tmp
     table["label"] = np.where(np.arange(100) < 40, "kind 0", "kind 1")
     for name in ("kind 2", "kind 3"):
         table[f"p_{name}"] = 0.0
+    table = table.drop(columns="group")  # every image stands for itself
     table["p_kind 0"] = np.where(table["label"] == "kind 0", 0.4, 0.1)
     table["p_kind 1"] = np.where(table["label"] == "kind 0", 0.39, 0.3)
     table.to_csv(copy / "out_of_fold.csv", index=False)

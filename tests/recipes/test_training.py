@@ -18,10 +18,11 @@ from divaug.base.stats import wilson_interval
 from divaug.config import layers
 from divaug.data.image_files import decode
 from divaug.data.load import load_data
-from divaug.recipes import digits_lt, folder_lt
+from divaug.recipes import compare, digits_lt, folder_lt
 from divaug.runs.folder import RunFolder, find_runs
 from divaug.runs.measure import costs
 from divaug.train.build import build
+from divaug.train.step import GradientCheck
 
 
 def run(*argv):
@@ -275,9 +276,33 @@ def test_a_run_that_diverges_costs_neither_the_others_nor_the_table(tiny, capsys
     flags = [*tiny, "--epochs", 1, "--import", "steep.py", "--methods", "erm,wild.toml,ros", "--results", "rows.csv"]
     assert run(*flags, "--jobs", jobs) == 1
     out, error = capsys.readouterr()
-    assert "1 of 3 runs diverged, the others are done: tiny: wild-" in error
+    assert "1 of 3 runs diverged, all others are done. tiny: wild-" in error and "lower --lr" in error
     assert [line.split()[0] for line in out.splitlines() if line.startswith(("erm ", "ros ", "wild"))] == ["erm", "ros"]
+    (wild,) = (folder.label for folder in find_runs(["runs"]) if not folder.finished)
+    said = f"Not finished (stopped, failed or diverged), and left out: {wild}, seed 0."
+    assert said in out
+    if jobs == 1:
+        assert run(*flags, "--quiet") == 1 and "lower --lr" in capsys.readouterr().err
+        assert compare.main(["runs"]) == 0 and said in capsys.readouterr().out
     assert sorted(pd.read_csv("rows.csv")["method"]) == ["erm", "ros"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_signal_beside_a_divergence_stops_the_list(tiny, capsys, monkeypatch):
+    """On a GPU a bad step is seen at the end of the epoch, which the signal ended."""
+    settle, begin = GradientCheck.settle, GradientCheck.__init__
+
+    def interrupted(check):
+        os.kill(os.getpid(), signal.SIGINT)
+        settle(check)
+
+    monkeypatch.setattr(GradientCheck, "__init__", lambda check, device: begin(check, device, at_once=False))
+    monkeypatch.setattr(GradientCheck, "settle", interrupted)
+    Path("steep.py").write_text(STEEP)
+    Path("wild.toml").write_text('[loss]\nname = "steep"\nslope = 3.0\n')
+    assert run(*tiny, "--epochs", 1, "--import", "steep.py", "--methods", "wild.toml,ros") == 130
+    error = capsys.readouterr().err
+    assert "the gradient or the loss is not finite" in error and not Path("runs/tiny/ros").exists()
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -330,7 +355,7 @@ def test_folder_lt_on_a_folder_and_on_a_csv(tiny, pictures, capsys):
 
 
 def test_the_table_of_classes_is_of_all_seeds(tiny):
-    from divaug.report.compare import class_table
+    from divaug.report.class_table import class_table
 
     assert run(*tiny, "--method", "erm", "--seeds", "0,1", "--vary", "init") == 0
     folders = find_runs(["runs"])

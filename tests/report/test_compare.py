@@ -2,17 +2,19 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from divaug.base.errors import ConfigError, DivaugError
-from divaug.base.stats import wilson_interval
+from divaug.base.stats import effective_number, wilson_interval
 from divaug.config.layers import configure
 from divaug.config.tables import dump
 from divaug.report import results
-from divaug.report.compare import Asked, class_table, compare, compare_rows, mean_sd, read_tuning, tuning_of
+from divaug.report.class_table import class_table
+from divaug.report.compare import Asked, compare, compare_rows, mean_sd, read_tuning, tuning_of
 from divaug.report.comparison_page import write_report
 from divaug.runs.folder import RunFolder
 
@@ -108,6 +110,32 @@ def test_classes_have_their_mean_recall_with_wilsons_interval_of_their_test_imag
     ]
     low, high = wilson_interval(0.3, 20)
     assert rows[2][4:] == [f"{100 * low:.1f}", "to", f"{100 * high:.1f}"]
+
+
+def test_test_images_of_one_patient_count_as_fewer(folders):
+    """Of the first class fifty images of ten patients who differ; of two runs the fewer count."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], (50, 40, 20))
+    groups = np.array([f"p{i % 10}" if i < 50 else f"q{i}" for i in range(110)])
+    counts = []
+    for folder, strength in zip(folders[:2], (0.5, 3.0), strict=True):
+        logits = rng.normal(0, 1, (110, 3)).astype(np.float32)
+        logits[:50, 0] += strength * rng.normal(0, 1, 10)[np.arange(50) % 10]
+        folder.write_outputs("test", logits, SimpleNamespace(labels=labels, paths=None, groups=groups))
+        wide = logits.astype(np.float64)
+        own = np.exp(wide[:, 0]) / np.exp(wide).sum(1)
+        counts.append(effective_number(own[:50], groups[:50]))
+    assert counts[1] < 20 < counts[0]
+    rows = [line.split() for line in class_table(folders[:2]).splitlines()[1:]]
+    for row, recall, count in zip(rows, (0.85, 0.55, 0.3), (counts[1], 40, 20), strict=True):
+        low, high = wilson_interval(recall, count)
+        assert row[4:] == [f"{100 * low:.1f}", "to", f"{100 * high:.1f}"]
+
+
+def test_runs_without_a_record_of_files_are_no_other_method(folders):
+    table = compare(folders[:2])[0].table.assign(experiment="e", protocol="p" * 8, data="d" * 8)
+    for codes, said in ((["", "aaaa"], False), (["bbbb", "aaaa"], True), (["aaaa", "aaaa"], False)):
+        assert ("NOT ONE METHOD" in compare_rows(table.assign(code=codes))[0].text) == said
 
 
 def test_a_seed_twice_is_refused_and_protocols_are_apart(folders, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,18 @@ def test_files_of_components_are_found_wherever_they_stand(tmp_path, pipeline):
     phase = {"from": 0.5, "pixel": {"name": "albumentations", "file": file}}
     chained = [configure(dataset="digits", method="erm", pixel=pixel) for pixel in (first, second)]
     later = configure(dataset="digits", method="erm", phase=[phase])
-    for config in (alone, *chained, later):
+    (tmp_path / "b").mkdir()
+    second = tmp_path / "b" / "p.json"
+    second.write_bytes(b"other")
+    turned = configure(
+        dataset="digits", method="erm", phase=[{**phase, "pixel": {**phase["pixel"], "file": str(second)}}]
+    )
+    both = replace(turned, pixel=alone.pixel)
+    assert own_files(both)["files_sha256"] == {
+        "pixel.file p.json": sha256(file), "phase 1 pixel.file p.json": sha256(second)
+    }  # fmt: skip
+    assert own_files(later)["files_sha256"] == {"phase 1 pixel.file p.json": sha256(file)}
+    for config in (alone, *chained):
         assert own_files(config) == {"imports_sha256": {}, "files_sha256": {"pixel.file p.json": sha256(file)}}
     gone = configure(dataset="digits", method="erm", pixel="albumentations")
     assert own_files(gone) == {"imports_sha256": {}, "files_sha256": {}}

@@ -1,8 +1,10 @@
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from divaug.base.metrics import softmax
-from divaug.base.stats import wilson_interval
+from divaug.base.stats import effective_number, wilson_interval
 from divaug.runs.threshold import (
     for_costs,
     for_sensitivity,
@@ -65,10 +67,53 @@ def test_the_promise_is_kept_on_new_images():
         values = np.concatenate([rng.normal(1, 1, 100), rng.normal(-1, 1, 100)])
         point, holds = for_sensitivity(values, np.arange(200) < 100, 0.8)
         assert holds
-        from statistics import NormalDist
-
         kept += 1 - NormalDist(1, 1).cdf(point.threshold) >= 0.8
     assert kept / 2000 > 0.95
+
+
+def in_groups(rng, groups, size, between):
+    """Scores of a class's images, N(0, 1) in all; a share of their variance is between groups."""
+    of = np.repeat(np.arange(groups), size)
+    return np.sqrt(between) * rng.normal(size=groups)[of] + np.sqrt(1 - between) * rng.normal(size=len(of)), of
+
+
+def test_the_promise_is_kept_on_new_groups():
+    """Twenty groups of ten images, half of the variance between them: on other groups the sensitivity is that of N(0, 1).
+
+    Of 500 trials one in 40 may miss: binomial, at most 12.5 + 4 * 3.5 = 26. Taken for independent, 12 to 14 % miss.
+    """
+    rng, missed = np.random.default_rng(0), {True: 0, False: 0}
+    for _ in range(500):
+        own, of = in_groups(rng, 20, 10, 0.5)
+        values, positive = np.append(own, -9.0), np.arange(201) < 200
+        for known in missed:
+            groups = np.append(of, 99) if known else None
+            point, holds = for_sensitivity(values, positive, 0.8, groups=groups)
+            missed[known] += holds and NormalDist().cdf(point.threshold) > 0.2
+            assert holds and (point.independent[0] < 190) == known
+    assert missed[True] <= 26 < 45 < missed[False]
+
+
+def test_images_of_one_group_count_as_fewer_on_their_own_side():
+    rng = np.random.default_rng(1)
+    own, of = in_groups(rng, 30, 8, 0.6)
+    others = rng.normal(-1, 1, 300)
+    values, positive = np.concatenate([own, others]), np.arange(540) < 240
+    groups = np.concatenate([of, 100 + np.arange(300)])  # the others stand for themselves
+    point = operating_point(values, positive, 0.0, groups=groups)
+    assert point.independent == (effective_number(own, of), 300.0) and 30 < point.independent[0] < 80
+    assert point.sensitivity[1:] == wilson_interval(point.sensitivity[0], point.independent[0])
+    assert point.specificity[1:] == wilson_interval(point.specificity[0], 300)
+    turned = operating_point(-values, ~positive, 0.0, groups=groups)
+    assert turned.independent == (300.0, pytest.approx(point.independent[0]))
+    assert for_costs(values, positive, 1.0, 1.0, groups=groups).independent == point.independent
+    for find, side in ((for_sensitivity, 0), (for_specificity, 1)):
+        scored, one = (values, positive) if side == 0 else (-values, ~positive)
+        strict, plain = find(scored, one, 0.7, groups=groups)[0], find(scored, one, 0.7)[0]
+        assert strict.independent[side] == pytest.approx(point.independent[0]) and plain.independent[side] == 240.0
+        assert (strict.threshold < plain.threshold) == (side == 0)  # more is found, or fewer others are called so
+        assert wilson_interval((strict.sensitivity, strict.specificity)[side][0], point.independent[0])[0] >= 0.7
+    assert not for_sensitivity(values, positive, 0.97, groups=groups)[1] and for_sensitivity(values, positive, 0.97)[1]
 
 
 @pytest.mark.parametrize(("miss", "false"), [(1, 1), (10, 1), (1, 10)])

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from divaug.base.stats import wilson_interval
+from divaug.base.metrics import softmax
+from divaug.base.stats import effective_number, wilson_interval
 from divaug.runs.folder import RunFolder
 from divaug.study.choice import choose, resampled
 from divaug.study.own_images import _still_falling
@@ -51,6 +52,38 @@ def test_recalls_and_intervals_are_of_pooled_counts():
         assert one.recalls[c] == pytest.approx(hit)
         assert one.intervals[c].tolist() == pytest.approx(list(wilson_interval(float(hit), n)))
     assert one.balanced == pytest.approx(one.recalls.mean())
+
+
+def test_intervals_count_images_of_one_group_as_fewer():
+    """By how alike the right class's probabilities are: of a class's images, and of those that are called one."""
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 25, len(LABELS))
+    shifts = rng.normal(0, 1.5, 25)[groups]  # of the right class's logit
+    values = rng.normal(0, 1, (len(LABELS), 3)) + (1.0 + shifts)[:, None] * np.eye(3)[LABELS]
+    alone, one = (choose({"erm": values}, LABELS, g, CLASSES).candidates[0] for g in (None, groups))
+    own = softmax(values)[np.arange(len(LABELS)), LABELS]
+    called = values.argmax(1)
+    for c, n in enumerate((400, 300, 100)):
+        tested, said = c == LABELS, called == c
+        count = effective_number(own[tested], groups[tested])
+        assert 10 < count < 0.6 * n
+        assert one.intervals[c].tolist() == pytest.approx(list(wilson_interval(float(one.recalls[c]), count)))
+        right = c == LABELS[said]
+        known = effective_number(own[said], groups[said])
+        assert known < 0.9 * said.sum()
+        expected = [right.mean(), *wilson_interval(float(right.mean()), known)]
+        assert one.precisions[c].tolist() == pytest.approx(expected)
+        expected = [right.mean(), *wilson_interval(float(right.mean()), int(said.sum()))]
+        assert alone.precisions[c].tolist() == pytest.approx(expected)
+    assert np.isnan(one.rare).all()  # every class is judged
+    small = LABELS.copy()
+    small[small == 2] = np.where(np.arange(100) < 15, 2, 1)
+    few = choose({"erm": values}, small, groups, CLASSES).candidates[0]
+    own, tested = softmax(values)[np.arange(len(small)), small], small == 2
+    share, count = float(few.recalls[2]), effective_number(own[tested], groups[tested])
+    assert few.rare == pytest.approx(wilson_interval(share, count)) and 1 < count < 15
+    never = choose({"erm": np.where([True, False, False], 9.0, values)}, LABELS, groups, CLASSES).candidates[0]
+    assert np.isnan(never.precisions[1:]).all() and not np.isnan(never.precisions[0]).any()
 
 
 def test_small_classes_are_reported_and_never_concluded_from():

@@ -169,8 +169,8 @@ class MlflowTracker:
 
         for name in ("mlflow", "alembic"):  # mlflow sets its own level when it is imported
             logging.getLogger(name).setLevel(logging.WARNING)
-        if active is not None:  # the user's own run: log into it, never end it
-            self._client, self.run_id, self.owned = MlflowClient(), active.info.run_id, False
+        if active is not None:
+            self._within(MlflowClient(), active.info)
         else:
             artifacts = self.output_dir.resolve() / "mlartifacts"
             place = (artifacts / self.experiment).as_uri()
@@ -184,6 +184,18 @@ class MlflowTracker:
             self._sweep(experiment_id)
             self._open_run(experiment_id)
         self._log_params()
+
+    def _within(self, client: Any, active: Any) -> None:
+        """Log into the user's own run and never end it; a second run of ours becomes one of its children."""
+        whose = client.get_run(active.run_id).data.tags.get("divaug.token", self.note.token)
+        self._client = client
+        if whose == self.note.token:
+            self.note.write()
+            client.set_tag(active.run_id, "divaug.token", self.note.token)
+            self.run_id, self.owned = active.run_id, False
+            return
+        self.uri, self.tags = client.tracking_uri, {**self.tags, "mlflow.parentRunId": active.run_id}
+        self._open_run(active.experiment_id)
 
     def _experiment(self, client: Any, place: str | None) -> str:
         from mlflow.exceptions import MlflowException

@@ -14,9 +14,11 @@ from divaug.config.layers import method_label, needs_encoder
 from divaug.config.schema import OWN_IMAGES, Config
 from divaug.config.tables import protocol_fingerprint
 from divaug.data.load import dataset_of, load_data, varied
+from divaug.report.compare import code_digest
 from divaug.runs.embed import embed, encode, untrained
 from divaug.runs.load import load
 from divaug.runs.loop import run
+from divaug.runs.own_files import own_files
 from divaug.study.fragility.evidence import class_rows, patch_rows, recall_rows, table_of
 from divaug.study.fragility.patches import plant, target_class, with_patch
 from divaug.study.fragility.plan import Arm, config_of, folder_of
@@ -71,6 +73,8 @@ def protocol_of(base: Config, identity: str) -> str:
     """
     changed = method_label(base).removeprefix(base.method)
     own = f"+data={identity}" if base.dataset in OWN_IMAGES else ""
+    read = code_digest(own_files(base)["files_sha256"])  # what components read may change under one name
+    own += f"+files={read}" if read else ""
     return protocol_fingerprint(config_of(Arm(base.method, "exp"), replace(base, seed=0))) + changed + own
 
 

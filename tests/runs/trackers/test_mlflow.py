@@ -101,6 +101,19 @@ def test_a_users_own_run_is_logged_into_and_not_ended(store, tmp_path, monkeypat
             assert mlflow.active_run() is not None
             assert client(store).get_run(theirs.info.run_id).data.metrics["x"] == 2.0
             assert client(store).get_run(theirs.info.run_id).info.status == "RUNNING"
+            with tracker(store, tmp_path) as ours:  # resumed
+                ours.log({"x": 3.0}, 1)
+            other = tmp_path / "other"
+            other.mkdir()
+            for value in (5.0, 6.0):
+                with tracker(store, other) as second:  # another run of ours, and resumed
+                    second.log({"x": value}, int(value))
+            own = client(store).get_run(theirs.info.run_id)
+            assert own.data.metrics["x"] == 3.0 and own.info.status == "RUNNING"
+            runs = client(store).search_runs([theirs.info.experiment_id])
+            (child,) = [run for run in runs if run.info.run_id != theirs.info.run_id]
+            assert child.data.tags["mlflow.parentRunId"] == theirs.info.run_id and child.info.status == "FINISHED"
+            assert child.data.metrics["x"] == 6.0
     finally:
         mlflow.set_tracking_uri(None)
 

@@ -57,6 +57,18 @@ def test_arms_of_one_seed_share_all_that_they_do_not_differ_in():
     assert set(cuts[0].indices) <= set(cuts[3].indices)  # nested: the long-tailed cut is a part of the balanced one
 
 
+def test_rows_of_another_pipeline_under_one_name_are_other_rows(tmp_path):
+    import albumentations
+
+    protocols = []
+    for p in (0.5, 0.9, 0.5):
+        albumentations.save(albumentations.Compose([albumentations.HorizontalFlip(p=p)]), tmp_path / "p.json")
+        config = base(pixel={"name": "albumentations", "file": str(tmp_path / "p.json")})
+        protocols.append(protocol_of(config, ""))
+    assert protocols[0] == protocols[2] != protocols[1]
+    assert "files" not in protocol_of(base(), "")  # the committed rows keep their names
+
+
 def test_a_patch_is_a_small_chequerboard_inside_the_picture():
     for size in (8, 28, 32):
         images = np.full((2, size, size, 3), 100, dtype=np.uint8)
