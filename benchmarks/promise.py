@@ -59,7 +59,6 @@ def of_split(table: Path, split: int) -> list[dict[str, object]]:
             logits[fold == k] = np.load(train_in_fold(config, dealt, k).path / "test_outputs.npz")["logits"]
         outputs = np.load(train_in_fold(config, dealt, None).path / "test_outputs.npz")
     tested = fold >= 0
-    groups = None if train.groups is None else train.groups[tested]
     temperature = temperature_of(logits[tested].astype(np.float64), train.labels[tested])
     inside, outside = (softmax(found.astype(np.float64) / temperature) for found in (logits[tested], outputs["logits"]))
     rows = []
@@ -67,7 +66,7 @@ def of_split(table: Path, split: int) -> list[dict[str, object]]:
         own, held = train.labels[tested] == c, outputs["labels"] == c
         if not own.any() or not held.any():
             continue
-        point, allowed = for_sensitivity(inside[:, c], own, PROMISE, groups=groups)
+        point, allowed = for_sensitivity(inside[:, c], own, PROMISE)
         called = outside[:, c] >= point.threshold
         rows.append({
             "split": split, "class": name, "images": int(own.sum()), "allowed": allowed, "inside": point.sensitivity[0],

@@ -209,6 +209,14 @@ def test_how_often_a_promise_was_kept_is_what_the_rows_say():
     assert rows["split"].nunique() == 20 and rows["class"].nunique() == 4
 
 
+def test_how_often_promises_of_groups_are_missed_is_what_the_rows_say():
+    rows = pd.read_csv(ROOT / "benchmarks/results/groups.csv", dtype={"between": str})
+    rows = rows[(rows["between"] == "0.5") & (rows["groups"] == 10) & (rows["images_per_group"] == 10)]
+    missed = dict(zip(rows["counted"], rows["missed"], strict=True))
+    said = f"missed in {missed['by groups']} of 1,000, and in {missed['independent']} if images of a group counted"
+    assert said in " ".join(TEXT.split()) and set(rows["trials"]) == {1000}
+
+
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for line in CONSOLE:

@@ -2,11 +2,12 @@
 
     divaug predict models/cells new_images/ -o predictions.csv
     divaug predict models/cells a.jpg b.png list.csv
+    divaug predict models/cells slides.csv --path-column image_file -o predictions.csv
 
 MODEL is a model folder or a run. IMAGES are files, folders (with what lies below them), or CSVs with a column path
-(relative to the CSV). Columns: path; label, the most probable class, and its probability; second, the next class;
-decision, which applies the model's thresholds and is empty where the model abstains; unreadable, why a file cannot be
-read; p_<class>, the probability of every class.
+(relative to the CSV; --path-column names another). Columns of the output: path; label, the most probable class, and its
+probability; second, the next class; decision, which applies the model's thresholds and is empty where the model
+abstains; unreadable, why a file cannot be read; p_<class>, the probability of every class.
 """
 
 import sys
@@ -32,26 +33,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders, or CSVs with a column path")
         parser.add_argument("-o", "--output", metavar="CSV", help="where rows go (default: standard output)")
         parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="images at once (default: 256)")
+        parser.add_argument("--path-column", default="path", metavar="NAME", help="of CSVs: the column of image files")
         add_trust(parser)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.read(arguments)
+        from divaug.data.image_files import is_table
+
         if chosen.batch_size < 1:
             raise ConfigError(f"--batch-size must be >= 1, got {chosen.batch_size}")
+        if chosen.path_column != "path" and not any(is_table(Path(source)) for source in chosen.images):
+            raise ConfigError("--path-column has no effect here; it is for CSVs")
         output = None if chosen.output is None else Path(chosen.output)
         if output is not None and not output.parent.is_dir():
             raise ConfigError(f"there is no folder {output.parent} for {output}")
         if output is not None and output.exists() and not _is_predictions(output):
             raise ConfigError(f"{output} is there and holds something else than predictions; name another file")
-        return _predict(chosen.model, chosen.images, output, chosen.batch_size)
+        return _predict(chosen.model, chosen.images, output, chosen.batch_size, chosen.path_column)
 
     return run_main("predict", argv, work)
 
 
-def _predict(source: str, images: Sequence[str], output: Path | None, batch_size: int) -> int:
+def _predict(source: str, images: Sequence[str], output: Path | None, batch_size: int, column: str) -> int:
     from divaug.data.image_files import image_paths
     from divaug.runs.load import load
 
     model, counts, unreadable, known = load(source), Counter[str](), 0, 0
+    left_out = Counter[str]()
+    files = image_paths(images, column=column, left_out=left_out)
     trained = _trained_on(Path(source))
     temporary = None if output is None else output.with_name(f".{output.name}.tmp")
     target: Any = (
@@ -60,7 +68,7 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
         else temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
     )
     try:
-        for number, table in enumerate(model.stream(image_paths(images), batch_size)):
+        for number, table in enumerate(model.stream(files, batch_size)):
             table.to_csv(target, index=False, header=number == 0, float_format="%.6g")
             bad = table["unreadable"] != ""
             unreadable += int(bad.sum())
@@ -77,6 +85,12 @@ def _predict(source: str, images: Sequence[str], output: Path | None, batch_size
             temporary.unlink(missing_ok=True)
     said = ", ".join(f"{n} {name or 'abstained'}" for name, n in counts.most_common())
     print(f"{sum(counts.values())} images, by decision: {said or 'none'}; {unreadable} unreadable", file=sys.stderr)
+    if left_out:
+        shown, n = left_out.most_common(5), left_out.total()
+        kinds = [f"{count} {kind}" for kind, count in shown]
+        kinds += [f"{others} others"] if (others := n - sum(count for _, count in shown)) else []
+        what = "1 file was" if n == 1 else f"{n} files were"
+        print(f"note: {what} left out, as hidden or no image: {', '.join(kinds)}", file=sys.stderr)
     if thresholds := list(model.decision.thresholds):
         said = "decision is by them, label is the most probable class"
         print(f"note: thresholds of {', '.join(thresholds)} were applied; {said}", file=sys.stderr)

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,11 @@ def compare(folders: Sequence[RunFolder], asked: Asked = Asked()) -> list[Compar
     by_protocol: dict[tuple[str, str], list[RunFolder]] = {}
     begun: dict[tuple[str, str], list[RunFolder]] = {}
     for folder in folders:
-        if folder.finished or folder.begun:
-            same = protocol_fingerprint(folder.config), folder.manifest["data"]
-            (by_protocol if folder.finished else begun).setdefault(same, []).append(folder)
+        if folder.finished:
+            by_protocol.setdefault(_same(folder), []).append(folder)
+        elif folder.begun:
+            with suppress(DivaugError, KeyError, ValueError, OSError):  # damaged or of long ago: no reason to fail
+                begun.setdefault(_same(folder), []).append(folder)
     if not by_protocol:
         raise DivaugError("no finished run to compare")
     parts = []
@@ -119,9 +122,16 @@ def compare(folders: Sequence[RunFolder], asked: Asked = Asked()) -> list[Compar
         tuning = read_tuning(members[0].path.parents[1] / TUNING)
         if tuning is not None:
             tuning = tuning[tuning["data"] == data]
-        rest = [f"{folder.label}, seed {folder.config.seed}" for folder in begun.get((fingerprint, data), [])]
-        parts.append(_Part(f"{fingerprint}-{data}", head, frame_of(runs), runs, tuning, tuple(rest)))
+        done = {(folder.label, folder.config.seed) for folder in members}
+        rest = {(folder.label, folder.config.seed): None for folder in begun.get((fingerprint, data), [])}
+        missing = tuple(f"{label}, seed {seed}" for label, seed in rest if (label, seed) not in done)
+        parts.append(_Part(f"{fingerprint}-{data}", head, frame_of(runs), runs, tuning, missing))
     return _compared(parts, asked)
+
+
+def _same(folder: RunFolder) -> tuple[str, str]:
+    """Return what runs share that are compared: protocol and data."""
+    return protocol_fingerprint(folder.config), folder.manifest["data"]
 
 
 def compare_rows(rows: Any, asked: Asked = Asked(), tuning: Any = None) -> list[Comparison]:
@@ -204,7 +214,7 @@ def _compared(parts: Sequence[_Part], asked: Asked) -> list[Comparison]:
                 why = f"{base} is the baseline here"
             notes.append(f"{why}: nothing is tested.")
         if part.unfinished:
-            notes.append(f"Not finished (stopped, failed or diverged), and left out: {'; '.join(part.unfinished)}.")
+            notes.append(f"Not finished, and left out: {'; '.join(part.unfinished)}.")
         notes += unfinished(part.table)
         comparisons.append(Comparison(part.name, part.head, part.table, found, notes, part.runs, asked))
     return comparisons

@@ -116,14 +116,17 @@ def together(table: Any, decision: Decision, classes: Sequence[str]) -> list[str
         alone = int((table.loc[own, f"p_{name}"] >= decision.thresholds[name]).sum())
         lost = f" ({alone} alone: other thresholds take {alone - right})" if right < alone else ""
         lines.append(f"{name}: finds {right} of {own.sum()}{lost}; {called.sum() - right} others are called {name} too")
+        if own.all() or not own.any():
+            continue
         point = at(table, name, decision.thresholds[name])
         as_many, lows = point.independent, {"sensitivity": point.sensitivity[1], "specificity": point.specificity[1]}
         kept = {"sensitivity": (called & own, own, as_many[0]), "specificity": (~called & ~own, ~own, as_many[1])}
         for kind, share in decision.promised.get(name, {}).items():
             rightly, of, count = kept[kind]
-            if of.any() and wilson_interval(float(rightly.sum() / of.sum()), count)[0] < share <= lows[kind]:
+            if wilson_interval(float(rightly.sum() / of.sum()), count)[0] < share:
+                with_others = " together with the other thresholds" if lows[kind] >= share else ""
                 lines.append(
-                    f"NOT KEPT together with the other thresholds: {kind} of {100 * share:g} % for {name}; look at "
+                    f"NOT KEPT{with_others}: {kind} of {100 * share:g} % for {name}; look at "
                     "classes one by one in the columns p_*, or set fewer thresholds"
                 )
     if decision.abstain:

@@ -37,6 +37,8 @@ def out_of_fold(folder: Path, classes: Sequence[str]) -> Any:
     table = pd.read_csv(file, dtype={"label": str, "predicted": str, "group": str, "path": str}, keep_default_na=False)
     if missing := [f"p_{name}" for name in classes if f"p_{name}" not in table]:
         raise DivaugError(f"{file} lacks the column {missing[0]}: it is not of this model")
+    if "label_probability" not in table:  # a folder of long ago
+        table["label_probability"] = [row[f"p_{row['label']}"] for row in table.to_dict("records")]
     return table
 
 

@@ -77,7 +77,7 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
                         _train(config, data, built, folder, tracker, stop, progress, ranks)
                     except DivergedError as error:
                         if stop():  # or the next run of a list would begin
-                            raise Interrupted(stop.signal_number or 2, str(error)) from error
+                            raise Interrupted(stop.signal_number or 2, f"{folder.path}: {error}") from error
                         raise
                     write_extras(folder, progress.warn)
                     finish(folder, tracker)

@@ -25,11 +25,20 @@ def own_files(config: Config) -> dict[str, dict[str, str]]:
         DataError: The list of extra images cannot be read.
     """
     code = {Path(item).name: code_of(item) for item in here(config.imports) if item.endswith(".py")}
+    return dict(zip(_KEYS, (code, files_read(config)), strict=True))
+
+
+def files_read(config: Config) -> dict[str, str]:
+    """Return name and SHA-256 of all files of ``own_files`` but code.
+
+    Raises:
+        DataError: The list of extra images cannot be read.
+    """
     files = {f"{slot}.file {path.name}": _digest(path) for slot, path in _read_by_components(config)}
     if config.extra_train is not None:
         listed = hashlib.sha256("".join(map(_digest, files_of(config.extra_train))).encode())
         files[f"{Path(config.extra_train).name} (its images)"] = listed.hexdigest()
-    return dict(zip(_KEYS, (code, files), strict=True))
+    return files
 
 
 def _digest(path: Path) -> str:

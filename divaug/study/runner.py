@@ -92,9 +92,8 @@ def run_tasks(
             raise first
         names = "; ".join(tasks[number].name for number in sorted(diverged) if diverged[number] is not first)
         also = f". The same of {names}" if names else ""
-        raise DivergedError(
-            f"{len(diverged)} of {len(tasks)} runs diverged, all others are done. {first}{also}"
-        ) from first
+        rest = ", all others are done" if len(diverged) < len(tasks) else ""
+        raise DivergedError(f"{len(diverged)} of {len(tasks)} runs diverged{rest}. {first}{also}") from first
 
 
 def _here(

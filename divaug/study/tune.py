@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -155,14 +156,11 @@ def tune(configs: Sequence[Config], k: int, jobs: int | Cluster = 1) -> tuple[li
         for trial in trials_of(config, k, named_val=dataset.val is not None)
     ]
     folders = [RunFolder.of(trial.config) for trial in trials]
-    why = ""
-    try:
+    with suppress(DivergedError):  # it was said, and such a trial has no result
         train_methods([trial.config for trial in trials], folders, jobs=jobs)
-    except DivergedError as error:  # what diverged has no result
-        why = f": {error}"
     finished = [(trial, folder) for trial, folder in zip(trials, folders, strict=True) if folder.finished]
     if lost := sorted({trial.method for trial in trials} - {trial.method for trial, _ in finished}):
-        raise DivaugError(f"every configuration of {', '.join(lost)} diverged{why}")
+        raise DivaugError(f"every configuration of {', '.join(lost)} diverged; lower --lr, or use --precision fp32")
     protocol, data = protocol_fingerprint(configs[0]), finished[0][1].manifest["data"]
     rows, best = [], {}
     for trial, folder in zip(trials, folders, strict=True):

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -128,6 +130,10 @@ def test_files_folders_and_tables_are_read_one_by_one(tmp_path):
     (tmp_path / "elsewhere" / "5.png").write_bytes(b"")
     found = [str(path.relative_to(tmp_path / "in")) for path in image_paths([tmp_path / "in"])]
     assert found == ["top.tif", "a/3.PNG", "b/1.jpg", "b/2.png", "linked/5.png"]
+    (tmp_path / "in" / "README").write_text("")
+    left_out = Counter()
+    list(image_paths([tmp_path / "in"], left_out=left_out))
+    assert left_out == {"hidden": 2, ".txt": 1, "without a suffix": 1}  # what lies in hidden folders is not looked at
     (tmp_path / "excel.csv").write_bytes("\ufeffsep=;\r\nLabel;Path\r\nx; in\\b\\2.png\r\n\r\ny;gone.png\r\n".encode())
     (tmp_path / "tabs.tsv").write_text("path\tlabel\nin/b/1.jpg\tx\n")
     found = [str(p.relative_to(tmp_path)) for p in image_paths([tmp_path / "excel.csv", tmp_path / "tabs.tsv"])]
@@ -135,8 +141,11 @@ def test_files_folders_and_tables_are_read_one_by_one(tmp_path):
     with pytest.raises(DataError, match="there is no"):
         list(image_paths([tmp_path / "gone"]))
     (tmp_path / "list.csv").write_text("file\nx\n")
-    with pytest.raises(DataError, match="no column 'path': found file"):
+    with pytest.raises(DataError, match=r"no column 'path': found file \(--path-column names it\)"):
         list(image_paths([tmp_path / "list.csv"]))
+    assert list(image_paths([tmp_path / "list.csv"], column="File")) == [tmp_path / "x"]
+    (tmp_path / "two.csv").write_text("path;file name\na.png;b.png\n")
+    assert list(image_paths([tmp_path / "two.csv"], column="file name")) == [tmp_path / "b.png"]
     for content, said in (
         (b"label,path\nx\n", "line 2: no path"),
         (b"label,path\n\xe9,a.png\n", "is not UTF-8"),

@@ -136,10 +136,13 @@ def test_new_images_are_predicted_in_place_of_the_training_folder(model, cells, 
     for name in ("0_0.png", "1_0.png"):
         shutil.copy(cells / name, tmp_path / "new" / name)
     (tmp_path / "new" / "broken.png").write_bytes(b"no image")
+    for name in ("notes.txt", "list.txt", ".cache"):
+        (tmp_path / "new" / name).write_text("")
     output = tmp_path / "predictions.csv"
     assert predict.main([str(tmp_path / "moved"), str(tmp_path / "new"), "-o", str(output), "--batch-size", "2"]) == 0
     streams = capsys.readouterr()
     assert "1 unreadable" in streams.err and str(output) in streams.out
+    assert "note: 3 files were left out, as hidden or no image: 2 .txt, 1 hidden\n" in streams.err
     assert "note: classes tested on few images, so how well they are found is hardly known: kind 3 (8)\n" in streams.err
     assert "never tested" not in streams.err
     assert "trained on 2 of these images" in streams.err  # copies, in a folder that was never trained on
@@ -151,6 +154,13 @@ def test_new_images_are_predicted_in_place_of_the_training_folder(model, cells, 
     streams = capsys.readouterr()
     assert streams.out.count("\n") == 3 and "gone.png" in streams.out  # a file that is missing has a row too
     assert "trained on 1 of these images (their files are identical)" in streams.err and "1 unreadable" in streams.err
+    assert "left out" not in streams.err
+    (tmp_path / "list.csv").write_text(f"image_file,path\n{cells / '1_0.png'},{cells / '0_0.png'}\n")
+    for more, name in (([], "0_0.png"), (["--path-column", "image_file"], "1_0.png")):
+        assert predict.main([str(tmp_path / "moved"), str(tmp_path / "list.csv"), *more]) == 0
+        assert capsys.readouterr().out.splitlines()[1].startswith(str(cells / name))
+    assert predict.main([str(tmp_path / "moved"), str(cells / "0_0.png"), "--path-column", "file"]) == 2
+    assert "--path-column has no effect here" in capsys.readouterr().err
     assert (model / "weights.safetensors").stat().st_mode & 0o777 == (model / "model.json").stat().st_mode & 0o777
 
 

@@ -132,6 +132,13 @@ def test_test_images_of_one_patient_count_as_fewer(folders):
         assert row[4:] == [f"{100 * low:.1f}", "to", f"{100 * high:.1f}"]
 
 
+def test_a_run_that_is_not_finished_is_named_unless_it_is_finished_elsewhere(folders, tmp_path):
+    begun = made(tmp_path / "there", "cmo", 0)
+    (begun.path / "result.json").unlink()
+    assert "Not finished" not in compare([*folders, begun])[0].text  # cmo, seed 0, is among the others
+    assert "Not finished, and left out: cmo, seed 0." in compare([*folders[:2], begun])[0].text
+
+
 def test_runs_without_a_record_of_files_are_no_other_method(folders):
     table = compare(folders[:2])[0].table.assign(experiment="e", protocol="p" * 8, data="d" * 8)
     for codes, said in ((["", "aaaa"], False), (["bbbb", "aaaa"], True), (["aaaa", "aaaa"], False)):

@@ -173,6 +173,11 @@ def test_a_run_that_diverged_keeps_nothing_in_memory(tmp_path):
         run_tasks([Task("steep", train), Task("look", look)])
 
 
+def test_where_all_diverge_no_others_are_said_to_be_done():
+    with pytest.raises(DivergedError, match=r"^2 of 2 runs diverged\. a: not finite in 1\. The same of b"):
+        run_tasks([Task("a", partial(diverge, 1)), Task("b", partial(diverge, 2))])
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_of_one_run_that_diverges_only_that_is_said(jobs):
     said = []

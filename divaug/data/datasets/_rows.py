@@ -66,22 +66,23 @@ def rows_of_table(file: Path, request: Request | None = None) -> Listing:
     return Listing([_without_missing(row) for _, row in located], tuple(findings))
 
 
-def paths_of_table(file: Path) -> Iterator[Path]:
-    """Yield the images that a table names in its column ``path``, there or not; other columns are passed over.
+def paths_of_table(file: Path, column: str = "path") -> Iterator[Path]:
+    """Yield the images that a table names in a column, there or not; other columns are passed over.
 
     Raises:
         DataError: It is no such table, or a row has no path; with its line.
     """
     text = _text(file)
     told = re.match(r"\s*sep=(.)\r?\n", text)
-    separator = told[1] if told else _separator(text, {"path": "path", "label": "label"})
+    separator = told[1] if told else _separator(text, {"path": column, "label": "label"})
     lines = _cells(file, text, separator, skip=1 if told else 0)
     _, header = next(lines, (0, []))
     names = [cell.strip().lower() for cell in header]
-    if names.count("path") != 1:
-        how = "has no column 'path'" if "path" not in names else "has the column 'path' twice"
-        raise DataError(f"{file} {how}: found {', '.join(header) or 'nothing'}")
-    at = names.index("path")
+    wanted = column.strip().lower()
+    if names.count(wanted) != 1:
+        how = f"has no column {column!r}" if wanted not in names else f"has the column {column!r} twice"
+        raise DataError(f"{file} {how}: found {', '.join(header) or 'nothing'} (--path-column names it)")
+    at = names.index(wanted)
     for number, cells in lines:
         if at >= len(cells) or not cells[at].strip():
             raise DataError(f"{file}, line {number}: no path")

@@ -28,6 +28,7 @@ _COLUMNS = (
     "metrics.`final/test_worst_class_acc`", "metrics.`final/train_clean_acc_tail`",
 )  # fmt: skip
 _VALUE_LENGTH = 500  # older and remote servers refuse longer parameter values
+_HOLDS = "divaug.holds"  # tag of a run of the user's: the token of our run that is logged into it
 _BATCH_METRICS, _BATCH_PARAMS = 1000, 100
 
 
@@ -187,15 +188,15 @@ class MlflowTracker:
 
     def _within(self, client: Any, active: Any) -> None:
         """Log into the user's own run and never end it; a second run of ours becomes one of its children."""
-        whose = client.get_run(active.run_id).data.tags.get("divaug.token", self.note.token)
+        whose = client.get_run(active.run_id).data.tags.get(_HOLDS, self.note.token)
         self._client = client
         if whose == self.note.token:
             self.note.write()
-            client.set_tag(active.run_id, "divaug.token", self.note.token)
+            client.set_tag(active.run_id, _HOLDS, self.note.token)
             self.run_id, self.owned = active.run_id, False
             return
-        self.uri, self.tags = client.tracking_uri, {**self.tags, "mlflow.parentRunId": active.run_id}
-        self._open_run(active.experiment_id)
+        self.uri = client.tracking_uri
+        self._open_run(active.experiment_id, parent=active.run_id)
 
     def _experiment(self, client: Any, place: str | None) -> str:
         from mlflow.exceptions import MlflowException
@@ -217,7 +218,7 @@ class MlflowTracker:
                 client.set_experiment_tag(found.experiment_id, key, value)
         return found.experiment_id
 
-    def _open_run(self, experiment_id: str) -> None:
+    def _open_run(self, experiment_id: str, parent: str = "") -> None:
         mine = {
             **self.tags, "divaug.host": socket.gethostname(), "divaug.pid": str(os.getpid()),
             "divaug.folder": str(self.folder), "divaug.token": self.note.token,
@@ -233,6 +234,7 @@ class MlflowTracker:
             for key, value in tags.items():
                 self._client.set_tag(self.run_id, key, value)
         else:
+            tags |= {"mlflow.parentRunId": parent} if parent else {}
             self.run_id = self._client.create_run(experiment_id, run_name=self.run_name, tags=tags).info.run_id
         self.note.keep(self.uri, experiment=experiment_id, run=self.run_id, whole=False)
 

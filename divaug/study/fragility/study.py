@@ -18,7 +18,7 @@ from divaug.report.compare import code_digest
 from divaug.runs.embed import embed, encode, untrained
 from divaug.runs.load import load
 from divaug.runs.loop import run
-from divaug.runs.own_files import own_files
+from divaug.runs.own_files import files_read
 from divaug.study.fragility.evidence import class_rows, patch_rows, recall_rows, table_of
 from divaug.study.fragility.patches import plant, target_class, with_patch
 from divaug.study.fragility.plan import Arm, config_of, folder_of
@@ -34,7 +34,7 @@ def evidence_of(arm: Arm, base: Config) -> Any:
     """Train one arm's run, or resume it, and return its evidence (see ``evidence``)."""
     config = config_of(arm, base)
     data = load_data(config)
-    whole = data
+    whole, protocol = data, protocol_of(base, data.identity)  # before training: a file may change meanwhile
     if arm.planted:
         data = with_patch(data, arm.planted, arm.share, base.seed)
     encoder = None
@@ -59,7 +59,7 @@ def evidence_of(arm: Arm, base: Config) -> Any:
         )
         parts.append(patch_rows(train, test, patched, [target_class(data, which) for which in targets]))
     return table_of(
-        parts, train, protocol=protocol_of(base, whole.identity), arm=arm.name, seed=base.seed, method=arm.method,
+        parts, train, protocol=protocol, arm=arm.name, seed=base.seed, method=arm.method,
         cut=arm.cut, repeat=arm.repeat, planted=arm.planted, share=arm.share, match=match, dimensions=train.dimensions,
         n_train=len(data.train.labels), nonnegative=train.nonnegative,
     )  # fmt: skip
@@ -73,7 +73,7 @@ def protocol_of(base: Config, identity: str) -> str:
     """
     changed = method_label(base).removeprefix(base.method)
     own = f"+data={identity}" if base.dataset in OWN_IMAGES else ""
-    read = code_digest(own_files(base)["files_sha256"])  # what components read may change under one name
+    read = code_digest(files_read(base))  # what components read may change under one name
     own += f"+files={read}" if read else ""
     return protocol_fingerprint(config_of(Arm(base.method, "exp"), replace(base, seed=0))) + changed + own
 

@@ -106,7 +106,7 @@ def test_a_users_own_run_is_logged_into_and_not_ended(store, tmp_path, monkeypat
             other = tmp_path / "other"
             other.mkdir()
             for value in (5.0, 6.0):
-                with tracker(store, other) as second:  # another run of ours, and resumed
+                with tracker(store, tmp_path, folder=other) as second:  # another run of ours, and resumed
                     second.log({"x": value}, int(value))
             own = client(store).get_run(theirs.info.run_id)
             assert own.data.metrics["x"] == 3.0 and own.info.status == "RUNNING"
@@ -114,6 +114,14 @@ def test_a_users_own_run_is_logged_into_and_not_ended(store, tmp_path, monkeypat
             (child,) = [run for run in runs if run.info.run_id != theirs.info.run_id]
             assert child.data.tags["mlflow.parentRunId"] == theirs.info.run_id and child.info.status == "FINISHED"
             assert child.data.metrics["x"] == 6.0
+        with mlflow.start_run() as later, tracker(store, tmp_path, folder=other), tracker(store, tmp_path):
+            pass  # the second one, whose own run is the first's: neither ended nor moved
+        first = client(store).get_run(theirs.info.run_id)
+        assert first.info.status == "FINISHED" and "mlflow.parentRunId" not in first.data.tags
+        mine = {
+            run.data.tags.get("mlflow.parentRunId") for run in client(store).search_runs([later.info.experiment_id])
+        }
+        assert mine == {None, theirs.info.run_id, later.info.run_id}
     finally:
         mlflow.set_tracking_uri(None)
 
