@@ -243,7 +243,7 @@ def unfinished(table: Any) -> list[str]:
             name = f" ({one_line(found[0])})" if found else ""
             notes.append(f"{run['method']}, seed {run['seed']}, predicts one class{name}: that is no result.")
     if low:
-        shown = ", ".join(f"{method} {share:.0f}" for method, share in low.items())
+        shown = ", ".join(f"{method} {int(share)}" for method, share in low.items())
         notes.append(
             f"Perhaps too few epochs: methods that recognise less than {FITTED:.0f} % of their own training images of "
             f"the tail ({shown}). More --epochs can change the order."
