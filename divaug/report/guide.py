@@ -201,7 +201,7 @@ def _advice(method: str, table: Any, kinds: Mapping[str, Kind]) -> list[str]:
     if not kind.judged:
         return lines
     if low := {name: early[name] for name in (method, BASE) if name in early}:
-        shown = " and ".join(f"`{name}` recognises {share:.0f} %" for name, share in low.items())
+        shown = " and ".join(f"`{name}` recognises {int(share)} %" for name, share in low.items())
         lines.append(f"Perhaps too few epochs ({shown} of its tail's training images): more epochs may change this.")
     if kind.rank == _MOVED:
         cheaper = f"`divaug posthoc RUN --method logit_adjustment` on finished `{BASE}` runs trains nothing: try it."

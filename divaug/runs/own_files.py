@@ -9,7 +9,6 @@ from typing import Any
 from divaug.base.files import file_digest
 from divaug.config.schema import FAMILY_OF, Config
 from divaug.config.user_files import code_of, here
-from divaug.data.extra import files_of
 
 _KEYS = ("imports_sha256", "files_sha256")  # of a manifest: code, and everything else
 
@@ -36,6 +35,8 @@ def files_read(config: Config) -> dict[str, str]:
     """
     files = {f"{slot}.file {path.name}": _digest(path) for slot, path in _read_by_components(config)}
     if config.extra_train is not None:
+        from divaug.data.extra import files_of  # numpy and Pillow, which help and lists do without
+
         listed = hashlib.sha256("".join(map(_digest, files_of(config.extra_train))).encode())
         files[f"{Path(config.extra_train).name} (its images)"] = listed.hexdigest()
     return files
