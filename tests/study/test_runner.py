@@ -194,14 +194,14 @@ def test_a_failure_after_a_run_that_diverged_is_raised(tmp_path):
 
 
 def test_a_run_that_diverged_has_no_time_left(monkeypatch):
-    """Of four, one diverges after 5 s beside one that takes 60: two more of 60 s are to come, two at once."""
+    """Of four, one begins after 30 s and diverges beside one that takes 60: two more of 60 s are to come, two at once."""
     now, said = [0.0], []
     monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
 
     def processes(tasks, jobs, announce, finished, part, say):
         announce(0)
+        now[0] = 30.0
         announce(1)
-        now[0] = 5.0
         part(1, DivergedError("not finite"))
         now[0] = 60.0
         finished(0, None)
