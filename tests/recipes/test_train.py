@@ -577,6 +577,26 @@ def test_a_promise_of_images_that_are_alike_in_groups_is_said_to_be_of_fewer(mod
         assert f"found{counted}" in (copy / "report" / "index.html").read_text()
 
 
+def test_a_promised_specificity_knows_the_groups_of_the_other_images(model, tmp_path, capsys):
+    """Sixty others of twenty patients count as twenty; the sixty of the class stand for themselves."""
+    copy = tmp_path / "copy"
+    shutil.copytree(model, copy)
+    table = pd.read_csv(copy / "out_of_fold.csv").head(120)
+    table["label"] = np.where(np.arange(120) < 60, "kind 0", "kind 1")
+    table["p_kind 0"] = np.where(np.arange(120) < 60, 0.9 + 0.001 * np.arange(120), 0.1 + 0.01 * (np.arange(120) % 20))
+    table["group"] = [f"g{i if i < 60 else 100 + i % 20}" for i in range(120)]
+    table.to_csv(copy / "out_of_fold.csv", index=False)
+    assert threshold.main([str(copy), "--class", "kind 0", "--specificity", "0.9"]) == 1
+    said = (
+        "specificity of 90 % for kind 0 cannot be promised from 60 tested images (they count as 20: images of one group"
+    )
+    assert said in capsys.readouterr().err
+    table["group"] = [f"g{i}" for i in range(120)]
+    table.to_csv(copy / "out_of_fold.csv", index=False)
+    assert threshold.main([str(copy), "--class", "kind 0", "--specificity", "0.9"]) == 0
+    capsys.readouterr()
+
+
 def test_a_promise_that_was_made_of_independent_images_is_said_not_to_be_kept(model, tmp_path, capsys):
     """As a folder has it that is older than the count of groups: 60 of 60 promised 0.9, by patients 20 of 20 do not."""
     copy = tmp_path / "copy"
