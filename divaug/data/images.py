@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from divaug.data.image_files import ImageFiles
+from divaug.data.split import first_identical, merged
 
 CARVED = "test part carved off"  # how the note on it begins
 
@@ -48,6 +49,26 @@ class Part:
             for each in zip(*((part.groups, part.contents, part.paths) for part in parts), strict=True)
         )
         return cls(images, labels, groups, contents, paths)
+
+    @property
+    def units(self) -> np.ndarray | None:
+        """What stands or falls together, a name for every image ``(N,)``; None where every image stands for itself.
+
+        It is the image's group. Groups that share an identical image are one, and where images have no groups,
+        identical images are: those are called "a and 2 more", after the first group or file.
+        """
+        if self.contents is None or (names := self.paths if self.groups is None else self.groups) is None:
+            return self.groups
+        whole = merged(names, first_identical(self.contents, len(names)))
+        if whole is names:
+            return self.groups
+        called: dict[int, dict[str, None]] = {}
+        for one, name in zip(whole.tolist(), names.tolist(), strict=True):
+            called.setdefault(one, {})[str(name)] = None
+        words = {
+            one: min(own) if len(own) == 1 else f"{min(own)} and {len(own) - 1} more" for one, own in called.items()
+        }
+        return np.array([words[one] for one in whole.tolist()])
 
     @property
     def digests(self) -> np.ndarray:

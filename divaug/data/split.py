@@ -28,9 +28,9 @@ def carve(
     Returns:
         Boolean ``(N,)``, True where held out.
     """
-    first = _identical(contents, len(labels))
+    first = first_identical(contents, len(labels))
     if groups is not None:
-        return _carve_groups(labels, frac, seed, _merged(groups, first))
+        return _carve_groups(labels, frac, seed, merged(groups, first))
     held = np.zeros(len(labels), dtype=bool)
     for c in np.unique(labels):
         members = np.flatnonzero((labels == c) & (first == np.arange(len(labels))))
@@ -40,7 +40,7 @@ def carve(
     return held[first]
 
 
-def _identical(contents: np.ndarray | None, size: int) -> np.ndarray:
+def first_identical(contents: np.ndarray | None, size: int) -> np.ndarray:
     """Return for every image the first one that is identical to it."""
     if contents is None:
         return np.arange(size)
@@ -49,8 +49,16 @@ def _identical(contents: np.ndarray | None, size: int) -> np.ndarray:
     return at[which]
 
 
-def _merged(groups: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Return the groups, those that share an identical image as one."""
+def merged(groups: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Return groups, those that share an identical image as one.
+
+    Args:
+        groups: Group of every image, ``(N,)``.
+        first: Of ``first_identical``.
+
+    Returns:
+        The groups themselves where no images are identical, else numbers, ``(N,)``.
+    """
     shared = np.flatnonzero(first != np.arange(len(first)))
     if not len(shared):
         return groups
@@ -92,8 +100,8 @@ def folds_of(
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    first = _identical(contents, len(labels))
-    units = first if groups is None else np.unique(_merged(groups, first), return_inverse=True)[1]
+    first = first_identical(contents, len(labels))
+    units = first if groups is None else np.unique(merged(groups, first), return_inverse=True)[1]
     number = len(np.unique(units))
     folds = number if folds is None else folds
     if not 2 <= folds <= number:

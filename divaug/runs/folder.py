@@ -228,10 +228,10 @@ class RunFolder:
         return None
 
     def write_outputs(self, split: str, logits: Any, part: Any) -> None:
-        """Write ``<split>_outputs.npz``: logits and labels of a part's images, and their files and groups if any."""
+        """Write ``<split>_outputs.npz``: logits and labels of a part's images, files, and what stands together."""
         import numpy as np
 
-        beside = {"paths": part.paths, "groups": part.groups}
+        beside = {"paths": part.paths, "groups": part.units}
         texts: Any = {key: np.array([str(v) for v in values]) for key, values in beside.items() if values is not None}
         temporary = self.path / f".{split}_outputs.npz"
         np.savez_compressed(temporary, logits=logits, labels=part.labels, **texts)
@@ -240,8 +240,8 @@ class RunFolder:
     def outputs(self, split: str = "test") -> Any:
         """Return a DataFrame with a row for every image of the test or validation part.
 
-        Columns: ``path`` and ``group`` (where images have them), ``label``, ``predicted`` and ``logit_<class>``, of the
-        last epoch.
+        Columns: ``path`` and ``group`` (where images have them, or are copies of others), ``label``, ``predicted`` and
+        ``logit_<class>``, of the last epoch.
 
         Args:
             split: "test" or "val".

@@ -119,29 +119,30 @@ def left_out(dealt: Deal) -> list[str]:
 
 def cross_validate(
     configs: Sequence[Config],
+    dealt: Deal,
     folds: int | str,
     *,
     jobs: int = 1,
     after: int = 0,
     say: Callable[[str], None] = lambda line: None,
-) -> tuple[Deal, dict[str, np.ndarray]]:
+) -> dict[str, np.ndarray]:
     """Train every candidate in every fold, or continue where they stopped.
 
     Args:
         configs: One per candidate.
-        folds: See ``deal``.
+        dealt: Their images, of ``deal``.
+        folds: As given to ``deal``: processes that images are too large to be sent to deal them again.
         jobs: Runs at once, with several each in a process of one thread.
         after: Runs of the caller that follow, for the time left.
         say: Called with a line for every run.
 
     Returns:
-        The deal, and each candidate's logits of the tested images in their order, ``(M, C)``.
+        Each candidate's logits of the tested images in their order, ``(M, C)``.
 
     Raises:
         DivaugError: A run failed.
         Interrupted: A signal came; the same command continues.
     """
-    dealt = deal(configs[0], folds)
     for note in dealt.dataset.notes:
         if not note.startswith(CARVED):  # the folds are the test
             say(f"note: {note}")
@@ -168,7 +169,7 @@ def cross_validate(
             outputs = np.load(folder_of(config, dealt, fold).path / "test_outputs.npz")
             every[dealt.fold == fold] = outputs["logits"]
         logits[method_label(config)] = every[dealt.tested]
-    return dealt, logits
+    return logits
 
 
 def _is_small(dealt: Deal) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from divaug.base.errors import DivaugError
+from divaug.base.errors import ConfigError, DivaugError
 from divaug.base.files import file_digest, make_folder, write_json, write_text
 from divaug.base.metrics import softmax
 from divaug.base.progress import clock
@@ -31,7 +31,7 @@ from divaug.runs.model import Model
 from divaug.runs.model_folder import TRAINED_ON, contents, save_model
 from divaug.runs.threshold import temperature_of
 from divaug.study.choice import JUDGED, Choice, choose
-from divaug.study.folds import Deal, cross_validate, data_of, folder_of, left_out, train_in_fold
+from divaug.study.folds import Deal, cross_validate, data_of, deal, folder_of, left_out, train_in_fold
 from divaug.train.build import build, stage_at
 
 K, VIEWS = 10, 7  # top-K sets; views of an image on the page
@@ -61,12 +61,15 @@ def train_model(
 
     Raises:
         DataError: Images are missing or damaged, or there are fewer groups than folds.
+        ConfigError: The folder holds a model of other images.
         DivaugError: A run failed.
         Interrupted: A signal came; the same command continues.
     """
-    dealt, logits = cross_validate(configs, folds, jobs=jobs, after=1, say=say)
+    dealt = deal(configs[0], folds)
+    _refuse_other_images(folder, dealt.images)
+    logits = cross_validate(configs, dealt, folds, jobs=jobs, after=1, say=say)
     tested = dealt.images.take(dealt.tested)
-    choice = choose(logits, tested.labels, tested.groups, dealt.dataset.class_names)
+    choice = choose(logits, tested.labels, tested.units, dealt.dataset.class_names)
     config = next(config for config in configs if method_label(config) == choice.winner)
     if not folder_of(config, dealt, None).finished:
         say(f"[last] {choice.winner}, on all images: about {clock(_seconds(config, dealt))}")
@@ -97,6 +100,20 @@ def train_model(
     write_json(folder / "folds.json", {"folds": dealt.folds, "data": dealt.identity})
     say(f"the folds' runs are in {os.path.relpath(run.path.parents[1])} and may be deleted")
     return choice
+
+
+def _refuse_other_images(folder: Path, images: Part) -> None:
+    """Refuse to replace a model of other images: folders of one name may lie in several places."""
+    import pandas as pd
+
+    if not (file := folder / TRAINED_ON).exists():
+        return
+    before, now = pd.read_csv(file, dtype=str, keep_default_na=False), _trained_on(images)
+    if not any(set(before[column]) & set(now[column]) for column in ("path", "sha256")):
+        raise ConfigError(
+            f"{folder} holds a model of other images: none of the {len(before)} it was trained on is among these "
+            f"{len(now)}. Give another --name, or delete the folder"
+        )
 
 
 def _decision(folder: Path, predictions: str, temperature: float, say: Callable[[str], None]) -> Decision:
@@ -162,8 +179,8 @@ def _out_of_fold(dealt: Deal, logits: np.ndarray, temperature: float) -> Any:
     probabilities = softmax(logits.astype(np.float64) / temperature)
     best = probabilities.argmax(1)
     columns: dict[str, Any] = {} if tested.paths is None else {"path": tested.paths}
-    if tested.groups is not None:
-        columns["group"] = tested.groups
+    if (units := tested.units) is not None:
+        columns["group"] = units
     return pd.DataFrame({
         **columns, "label": [classes[c] for c in tested.labels], "fold": dealt.fold[dealt.tested],
         "predicted": [classes[c] for c in best], "probability": probabilities.max(1),
@@ -201,6 +218,9 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
         images = "image" if rare == 1 else "images"
         notes.append(f"of the {rare} tested {images} of {of}, {', '.join(each)}")
     notes += left_out(dealt)
+    contents = dealt.images.contents
+    if contents is not None and (copies := len(contents) - len(set(contents.tolist()))):
+        notes.append(f"{copies} images are copies of others, byte for byte: an image and its copies count as one group")
     never = int((dealt.fold < 0).sum())
     if never:
         notes.append(f"{never} images are in every fold's training part: their class or group allows no other")

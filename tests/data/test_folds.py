@@ -77,6 +77,23 @@ def test_groups_that_share_an_image_are_one_fold():
     assert sorted(set(fold)) == [0, 1, 2] and len(set(fold[2:6])) == 1
 
 
+def test_what_stands_together_has_one_name():
+    """Groups that share an image are one; without groups an image and its copies are. Else nothing is renamed."""
+    pixels, labels = np.zeros((6, 1, 1, 1), dtype=np.uint8), np.zeros(6, dtype=np.int64)
+    paths, groups = np.array([f"{i}.png" for i in range(6)]), np.array(list("dbbcae"))
+    each = np.frombuffer(b"".join(bytes([i]) * 32 for i in (7, 1, 2, 2, 7, 3)), dtype="V32")
+    part = Part(pixels, labels, groups, each, paths)
+    assert part.units.tolist() == ["a and 1 more", *["b and 1 more"] * 3, "a and 1 more", "e"]
+    alone = Part(pixels, labels, None, each, paths)
+    first, second = "0.png and 1 more", "2.png and 1 more"
+    assert alone.units.tolist() == [first, "1.png", second, second, first, "5.png"]
+    assert alone.take(np.array([1, 2, 5])).units is None  # the copies are elsewhere
+    differ = np.frombuffer(b"".join(bytes([i]) * 32 for i in range(6)), dtype="V32")
+    assert Part(pixels, labels, groups, differ, paths).units.tolist() == groups.tolist()
+    assert Part(pixels, labels, None, differ, paths).units is None and Part(pixels, labels).units is None
+    assert Part(pixels, labels, groups).units.tolist() == groups.tolist()
+
+
 def test_the_seed_deals_anew_and_nothing_else_does():
     labels, groups = images()
     first = folds_of(labels, 5, 1, groups)

@@ -692,11 +692,55 @@ def test_a_class_that_is_never_tested_is_said_to_be_unknown(cells, tmp_path, cap
     assert "is hardly known: kind 0 (12), kind 1 (12), kind 2 (3)\n" in told
 
 
+def test_an_image_and_its_copies_count_as_a_group(cells, tmp_path):
+    """Thirty files of ten images tell as much as ten images would."""
+    for c in range(2):
+        for k in range(10 if c else 30):
+            for copy in range(3 if c else 1):
+                (tmp_path / "copies" / str(c)).mkdir(parents=True, exist_ok=True)
+                shutil.copy(cells / f"{c}_{k}.png", tmp_path / "copies" / str(c) / f"{k}_{copy}.png")
+    arguments = ["--folds", "2", "--methods", "erm", "--image-size", "8", "--epochs", "4", "--model.widths", "[8]"]
+    places = ["--output-dir", str(tmp_path / "runs"), "--models-dir", str(tmp_path / "models"), "--jobs", "1"]
+    assert train.main([str(tmp_path / "copies"), *arguments, *places, "--quiet"]) == 0
+    card = json.loads((tmp_path / "models" / "copies" / "model.json").read_text())["card"]
+    assert "20 images are copies of others, byte for byte: an image and its copies count as one group" in card["notes"]
+    table = pd.read_csv(tmp_path / "models" / "copies" / "out_of_fold.csv")
+    assert table.groupby("label")["group"].nunique().to_dict() == {0: 30, 1: 10}
+    for row in card["classes"]:
+        counted = 30 if row["class"] == "0" else 10
+        expected = wilson_interval(row["recall"] / 100, counted)
+        np.testing.assert_allclose((row["low"], row["high"]), 100 * np.array(expected), atol=0.01)
+
+
 def test_another_folder_is_not_overwritten(cells, tmp_path, capsys):
     (tmp_path / "models" / "cells").mkdir(parents=True)
     (tmp_path / "models" / "cells" / "thesis.doc").write_text("mine")
     assert train.main([str(cells / "cells.csv"), "--quiet", "--models-dir", str(tmp_path / "models")]) == 2
     assert "holds something else than a model" in capsys.readouterr().err
+
+
+def test_a_model_of_other_images_is_not_overwritten(model, cells, tmp_path, capsys):
+    """Two folders of one name would write one model; moved or partly new images are those of before."""
+    shutil.copytree(model, tmp_path / "models" / "cells")
+    weights = (tmp_path / "models" / "cells" / "weights.safetensors").read_bytes()
+    for c in (0, 1):
+        (tmp_path / "elsewhere" / "cells" / f"kind {c}").mkdir(parents=True)
+        for k in range(4):
+            turned = Image.open(cells / f"{c}_{k}.png").transpose(Image.Transpose.ROTATE_90)
+            turned.save(tmp_path / "elsewhere" / "cells" / f"kind {c}" / f"{k}.png")
+    places = ["--output-dir", str(tmp_path / "runs"), "--models-dir", str(tmp_path / "models"), "--quiet"]
+    assert train.main([str(tmp_path / "elsewhere" / "cells"), "--folds", "2", *places]) == 2
+    told = capsys.readouterr().err
+    assert "holds a model of other images: none of the 133 it was trained on is among these 8" in told
+    assert not (tmp_path / "runs").exists()  # before anything was trained
+    assert (tmp_path / "models" / "cells" / "weights.safetensors").read_bytes() == weights
+    shutil.copy(cells / "0_9.png", tmp_path / "elsewhere" / "cells" / "kind 0")
+    config = divaug.configure(
+        dataset="image_folder", path=str(tmp_path / "elsewhere" / "cells"), image_size=8, profile="natural"
+    )
+    images = folds.deal(config, 2).images
+    own_images._refuse_other_images(model, images)  # one of its images: no error
+    own_images._refuse_other_images(tmp_path, images)  # no model
 
 
 def test_a_models_weights_start_another_whose_head_alone_is_trained(model, cells, tmp_path, capsys):

@@ -402,6 +402,25 @@ def test_outputs_say_of_every_image_what_was_predicted(tmp_path):
         folder.outputs("test")
 
 
+def test_an_image_and_its_copies_are_a_group_in_outputs(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(20):
+            image = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
+            for copy in range(3 if i < 10 else 1):
+                image.save(tmp_path / "images" / name / f"{i}_{copy}.png")
+    folder = run(configure(
+        dataset="image_folder", path=str(tmp_path / "images"), image_size=8, epochs=1, tracking="off", monitor=False,
+        progress="none", output_dir=str(tmp_path / "runs"), **{"model.widths": [8]},
+    ))  # fmt: skip
+    table = folder.outputs("test")
+    names = table["path"].str.extract(r"/([ab])/(\d+)_")
+    by_picture = table.groupby([names[0], names[1]])
+    assert (by_picture["group"].nunique() == 1).all() and table["group"].nunique() == len(by_picture)
+    assert table["group"].str.endswith("_0.png and 2 more").sum() == 3 * (by_picture.size() == 3).sum() > 0
+
+
 def test_a_run_in_progress_tells_its_pace(tmp_path):
     folder = RunFolder(tmp_path / "run")
     assert folder.pace() is None
