@@ -91,7 +91,7 @@ def which_method(folder: Path) -> str:
         document, results.read(DOCS.parent / "recipes" / "methods" / "cifar10.csv"),
         {record["name"].removeprefix("cost/"): (record["value"], *record["range"]) for record in cost["records"]},
         command="python -m divaug.recipes.cifar_lt",
-        measured=f"benchmarks/method_cost.py, {cost['machine']['processor']}",
+        measured=f"benchmarks/method_cost.py with the preset sprint, {cost['machine']['processor']}",
     )  # fmt: skip
     return document.markdown(folder)
 

@@ -58,10 +58,11 @@ class Request:
 
     @property
     def only(self) -> Config:
-        """The single configuration of a recipe that takes one method and one seed."""
-        if len(self.configs) > 1:
+        """The single configuration of a recipe that takes one method and one seed; with the extra images if any."""
+        configs = [config for config in self.configs if config.extra_train is not None] or self.configs
+        if len(configs) > 1:
             raise ConfigError("this recipe takes one method and one seed")
-        return self.configs[0]
+        return configs[0]
 
 
 def parse(

@@ -161,7 +161,9 @@ def resolve(
         )
     method = ("--config", config or {}) if recorded else _method_layer(chosen["method"])
     chosen["method"] = Path(chosen["method"]).name if _is_own(chosen["method"]) else chosen["method"]
-    implied = _implied(told, model, options)
+    if told.get("min_steps") and "min_steps" in said[-1][1] and any("epochs" in table for _, table in said[1:]):
+        raise ConfigError("--min-steps has no effect beside a number of epochs; give one of them")
+    implied = _implied(said, told, model, options)
     resolved = from_layers([said[0], *preset, method, *said[1:], ("choice", chosen), implied])
     for slot in FAMILY_OF:
         own = getattr(from_layers([method]), slot).name
@@ -211,10 +213,12 @@ def _said_model(said: list[tuple[str, Table]]) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def _implied(told: Table, model: str, options: Table) -> tuple[str, Table]:
+def _implied(said: list[tuple[str, Table]], told: Table, model: str, options: Table) -> tuple[str, Table]:
     """What keys that were said imply for others that were not."""
     implied: dict[str, Any] = {}
-    if "epochs" in told and "min_steps" not in told:  # a stated number of epochs is kept
+    keys = [{key.replace("-", "_") for key in table} for _, table in said]
+    epochs, steps = (max((i for i, of in enumerate(keys) if key in of), default=-1) for key in ("epochs", "min_steps"))
+    if epochs > steps:  # a stated number of epochs is kept, whatever a file below asks
         implied["min_steps"] = 0
     if told.get("subset") == "literature" and "vary" not in told:  # it is one fixed cut
         implied["vary"] = "init"

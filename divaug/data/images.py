@@ -1,6 +1,7 @@
 """What a data set hands over: images, labels and what the data set declares about itself."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -146,16 +147,19 @@ class Dataset:
     def identity(self) -> str:
         """What the images and labels are, wherever they lie: 8 hex digits of a SHA-256.
 
-        It covers class names, and the image, label and part of every image, in whatever order; a test part that divaug
-        carved off is no part of its own.
+        It covers class names, and the image, label, part and group of every image, in whatever order; a test part that
+        divaug carved off is no part of its own, nor is a group of one image, which may be named by its path.
         """
         digest = hashlib.sha256("\0".join(self.class_names).encode("utf-8", "surrogateescape"))
         images = []
         parts = [(b"train", self.train), (b"train" if self.carved else b"test", self.test)]
         parts += [] if self.val is None else [(b"val", self.val)]
+        sizes = Counter(group for _, part in parts if part.groups is not None for group in part.groups.tolist())
         for mark, part in parts:
+            groups = [""] * len(part.labels) if part.groups is None else part.groups.tolist()
+            of = [str(group).encode("utf-8", "surrogateescape") if sizes[group] > 1 else b"" for group in groups]
             labels = part.labels.astype("<i8")
-            images += [mark + c.tobytes() + d.tobytes() for c, d in zip(labels, part.digests, strict=True)]
+            images += [mark + c.tobytes() + d.tobytes() + g for c, d, g in zip(labels, part.digests, of, strict=True)]
         for image in sorted(images):
             digest.update(image)
         return digest.hexdigest()[:8]

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,11 @@ def train_and_compare(
     jobs = engine_of(request.extra, len(request.configs[mine]), request.configs[0].threads)
     folders = [RunFolder.of(config) for config in request.configs]
     if request.resume_from is not None:
+        if request.extra["results"]:
+            raise ConfigError(
+                "--results has no effect with --resume RUN: a row says what was asked for, and the run's folder what "
+                "that became; the command that began the run resumes it and writes its row"
+            )
         folders = [RunFolder(request.resume_from)]
     if k := request.extra["tune"]:
         request, folders = _tuned(request, k)
@@ -120,6 +126,8 @@ def _train(request: flags.Request, folders: list[RunFolder], mine: slice, jobs: 
     from divaug.study.methods import train_methods
 
     quiet = request.quiet or follows()
+    for method in () if quiet else request.left_out:
+        print(f"{method} is left out: it changes images, and train head extracts features once", file=sys.stderr)
     configs = [replace(c, progress="none") if quiet else c for c in request.configs]
     rows = Path(request.extra["results"]) if request.extra["results"] else None
     train_methods(configs[mine], folders[mine], rows=rows, jobs=jobs)

@@ -32,11 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if request.print_config or request.dry_run:
             print(dump(config) if request.print_config else f"half {config.data_part} of {config.dataset}")
             return 0
+        import torch
+
         from divaug.data.load import load_data
         from divaug.models.encoder import Encoder
         from divaug.train.build import resolve
         from divaug.train.encoder import train_encoder
 
+        if config.threads:
+            torch.set_num_threads(config.threads)
         data = load_data(config)
         path = train_encoder(resolve(config, data), data, Path(config.output_dir) / "encoders")
         manifest = Encoder.load(path).manifest

@@ -33,8 +33,13 @@ from divaug.config.tables import dump
 RECIPE = {"dataset": "digits", "profile": "exp"}
 METHODS = ("erm", "focal", "ldam_drw")
 SEEDS = "0-9"
-OF_A_CUT = {"--profile", "--counts", "--class-order", "--subset", "--vary", "--split-seed", "--eval-every"}
-OF_THE_STUDY = {"--evidence", "--beside", "--no-patches", "--jobs"}
+OF_A_CUT = {
+    "--profile", "--counts", "--class-order", "--subset", "--vary", "--split-seed", "--eval-every", "--monitor-at",
+}  # fmt: skip
+OF_A_REPORT = {
+    "--class", "--encoder", "--allow-overlap", "--no-allow-overlap", "--trust-imports", "--import", "--dry-run",
+    "--print-config", "--progress", "--quiet", "-v", "--help", "--help-all", "-h", "--list", "--describe",
+}  # fmt: skip
 SMOKE = {"dataset": "digits", "epochs": 2, "max_per_class": 30, "imbalance_factor": 5.0}
 
 
@@ -46,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         while arguments and not arguments[0].startswith("-"):
             runs.append(arguments.pop(0))
         given = {argument.partition("=")[0] for argument in arguments}
-        if idle := sorted(given & (OF_THE_STUDY if runs else {"--class"} | OF_A_CUT)):
+        flagged = {argument for argument in given if argument.startswith("-")}
+        if idle := sorted(flagged - OF_A_REPORT if runs else flagged & ({"--class"} | OF_A_CUT)):
             of = "finished runs, which are reported as they are" if runs else "the study, whose arms set it"
             raise ConfigError(f"{idle[0]} has no effect on {of}")
         if not runs and not {"--seed", "--seeds", "--smoke", "--help", "-h"} & given:

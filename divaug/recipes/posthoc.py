@@ -25,6 +25,7 @@ from divaug.base.errors import ConfigError, suggestion
 from divaug.base.record import TITLES
 from divaug.config.command import Parser, add_trust
 from divaug.config.command import main as run_main
+from divaug.config.layers import plain_value
 from divaug.config.registry import POSTHOC, add_import
 
 METHODS = (
@@ -68,10 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if len(set(methods)) < len(methods):
             raise ConfigError(f"--method names a method twice: {chosen.method!r}")
 
+        options = {key: value for key in OPTIONS if (value := getattr(chosen, key)) is not None}
         for key, option in OPTIONS.items():
-            if getattr(chosen, key) is None:
-                setattr(chosen, key, DEFAULTS[key])
-            elif not any(option in POSTHOC.entry(name).options for name in methods):
+            if key in options and not any(option in POSTHOC.entry(name).options for name in methods):
                 raise ConfigError(f"--{key.replace('_', '-')} has no effect on {', '.join(methods)}")
 
         from divaug.base.errors import DataError, DivaugError
@@ -84,7 +84,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             from divaug.report.results import check_writable
 
             check_writable(Path(chosen.results))
-        options = {key: getattr(chosen, key) for key in DEFAULTS}
         left_out = 0
         for folder in folders:
             try:
@@ -105,9 +104,12 @@ def _options(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _label(name: str, options: dict[str, Any]) -> str:
-    """Return the method with the options that are not the defaults: they set its rows apart."""
-    own = _options(name, options)
-    changed = [f"+{key.replace('_', '-')}={value}" for key, value in own.items() if value != DEFAULTS[key]]
+    """Return the method with the options that are not its defaults: they set its rows apart."""
+    own, defaults = _options(name, options), POSTHOC.entry(name).options
+    changed = [
+        f"+{key.replace('_', '-')}={value}" for key, value in own.items()
+        if plain_value(defaults[OPTIONS[key]][1] or "") != value
+    ]  # fmt: skip
     return "".join([name, *changed])
 
 

@@ -43,6 +43,7 @@ IDLE = (
     "profile",
     "counts",
     "class_order",
+    "subset",
     "max_per_class",
     "data_part",
     "val_frac",
@@ -127,6 +128,8 @@ def _refuse_idle(configs: Sequence[Config]) -> None:
         raise ConfigError("--seeds: divaug train has one seed; give --seed, or compare seeds with divaug folder_lt")
     for config in configs:
         neutral = {**{key: default_of(key) for key in IDLE}, "profile": "natural"}
+        if config.vary == "images":
+            raise ConfigError("--vary has no effect here: all images are dealt into folds, as they are")
         if idle := [key for key, value in neutral.items() if getattr(config, key) != value]:
             raise ConfigError(
                 f"--{idle[0].replace('_', '-')} has no effect here: all images are dealt into folds, as they are; use "

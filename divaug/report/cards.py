@@ -10,12 +10,14 @@ from divaug.report import results
 from divaug.report.document import Document
 
 _INTRODUCTION = (
-    "Mean ± sd over seeds, at the last epoch; nothing is selected on the test images. Recalls are in %: balanced, "
-    "prior-corrected, of head, mid and tail classes, and of the worst class. *bal - erm*: difference from plain "
-    "training with the same seed. *top-K CE*: distinct top-K classification embeddings of a tail class's clean "
-    "training images, in the run's own space, rarefied to m images. *top-K FE, common*: distinct top-K features of "
-    "a tail class's views in the last epoch, in the space of the named encoder, rarefied to m views; a mixed view "
-    "counts for its larger label. The same images have other numbers in the space of another encoder."
+    "Mean ± sd over seeds, at the last epoch. *prior-corr.* fits its one number on the other half of the test images: "
+    "it compares methods, and is no accuracy to expect in use. Recalls are in %: balanced, prior-corrected, of head, "
+    "mid and tail classes, and of the worst class. *bal - erm*: difference from plain training with the same seed. A "
+    "card names the flag by which any recipe takes the method; what these rows are of stands with them. *top-K CE*: "
+    "distinct top-K classification embeddings of a tail class's clean training images, in the run's own space, "
+    "rarefied to m images. *top-K FE, common*: distinct top-K features of a tail class's views in the last epoch, in "
+    "the space of the named encoder, rarefied to m views; a mixed view counts for its larger label. The same images "
+    "have other numbers in the space of another encoder."
 )
 
 
@@ -49,7 +51,7 @@ def write_cards(table: Any, file: Path, command: str) -> tuple[Path, Path]:
             document.code(f"python -m divaug.recipes.posthoc RUN --method {name}{flags}")
         if method in known:
             document.text(known[method])
-            document.code(f"python -m divaug.recipes.cifar_lt --methods {method}")
+            document.code(f"--method {method}")
             if settings := layers.path_of("methods", method).read_text(encoding="utf-8").split("\n", 1)[1].strip():
                 document.code(settings)
                 document.bullets([about(family, component) for family, component in components_of(method)])

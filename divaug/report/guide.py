@@ -115,9 +115,11 @@ def _write(document: Document, comparison: Comparison, costs: Costs, command: st
     document.text(
         "Test recall in % at the last epoch: mean over runs, with a 95 % t interval. *prior-corr.* is balanced "
         "accuracy after a cross-fitted correction of the class priors: a method that only moved a threshold has no "
-        f"more of it than `{BASE}`. *cost* is the time of a training step relative to `{BASE}`, without what is done "
-        f"between epochs or in later phases{f' ({plain(measured)})' if measured else ''}; 1 where it is within "
-        f"{100 * COST:g} % of it, and *unsure* where the rounds of the measurement do not agree on which side it is."
+        f"more of it than `{BASE}`. Its one number, tau, is fitted on the other half of the test images: it compares "
+        f"methods, and is no accuracy to expect in use. *cost* is the time of a training step relative to `{BASE}`, "
+        "without what is done between epochs or in later phases"
+        f"{f' ({plain(measured)})' if measured else ''}; 1 where it is within {100 * COST:g} % of it, "
+        "and *unsure* where the rounds of the measurement do not agree on which side it is."
     )
     document.table(_wide(methods, methods_of(table), costs), sortable=True)
     for method in methods:
@@ -204,7 +206,9 @@ def _advice(method: str, table: Any, kinds: Mapping[str, Kind]) -> list[str]:
         shown = " and ".join(f"`{name}` recognises {int(share)} %" for name, share in low.items())
         lines.append(f"Perhaps too few epochs ({shown} of its tail's training images): more epochs may change this.")
     if kind.rank == _MOVED:
-        cheaper = f"`divaug posthoc RUN --method logit_adjustment` on finished `{BASE}` runs trains nothing: try it."
+        cheaper = (
+            f"`divaug posthoc RUN --method logit_adjustment` (tau 1) on finished `{BASE}` runs trains nothing: try it."
+        )
         lines.append(cheaper)
     tests = len(_GROUPS) * (table["method"].nunique() - 1)  # all that the cards look at
     for group, column in _GROUPS.items():

@@ -103,19 +103,26 @@ def add(path: Path, config: Config, folder: RunFolder) -> None:
         of_class |= {f"{kind}_{c}": v for c, v in zip(folder.manifest["class_names"], values, strict=True)}
     space = {} if config.encoder is None else {"encoder": Path(config.encoder).name}
     key = key_of(config, folder.manifest["data"])
-    told = {"preset": config.preset, "vary": config.vary, "epochs": folder.config.epochs}
-    told |= {"precision": folder.config.precision}
-    told |= {"code": code} if (code := code_digest(recorded(folder.manifest))) else {}
-    append(path, {**key, **told, **space, **numbers, **of_class})
+    append(path, {**key, **_told(config.preset, folder), **space, **numbers, **of_class})
+
+
+def _told(preset: str, folder: RunFolder) -> dict[str, Any]:
+    """Return what a row says of a run beside its key and its numbers."""
+    config, code = folder.config, code_digest(recorded(folder.manifest))
+    told = {"preset": preset, "vary": config.vary, "epochs": config.epochs, "precision": config.precision}
+    return told | ({"code": code} if code else {})
 
 
 def key_beside(path: Path, folder: RunFolder) -> dict[str, Any]:
-    """Return a finished run's key as in its row; the folder's configuration also holds what the machine resolved."""
+    """Return a finished run's key as in its row, and what rows say of the run beside their numbers.
+
+    The folder's configuration also holds what the machine resolved, so the key is that of the row if there is one.
+    """
     key, table = key_of(folder.config, folder.manifest["data"]), read(path)
     same = [name for name in KEYS if name != "protocol"]
     rows = table[(table[same] == [key[name] for name in same]).all(axis=1)]
     key |= {"protocol": rows["protocol"].iloc[-1]} if len(rows) else {}
-    return key | {"epochs": folder.config.epochs}
+    return key | _told(folder.config.preset, folder)
 
 
 def append(path: Path, values: dict[str, Any]) -> None:
@@ -133,6 +140,10 @@ def append(path: Path, values: dict[str, Any]) -> None:
         table = pd.concat([old, row], ignore_index=True) if len(old) else row
         order = [key for key in ("experiment", "epochs", "method", "seed") if key in table]
         table = table.sort_values(order, kind="stable")
+        counts = [
+            name for name, column in table.select_dtypes("float").items() if (column.dropna() % 1 == 0).all()
+        ]  # a row without a count made floats of them all, which five digits would round
+        table = table.astype(dict.fromkeys(counts, "Int64"))
         write_text(path, table.to_csv(index=False, float_format="%.5g"))
 
 

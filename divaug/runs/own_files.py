@@ -11,13 +11,15 @@ from divaug.config.schema import FAMILY_OF, Config
 from divaug.config.user_files import code_of, here
 
 _KEYS = ("imports_sha256", "files_sha256")  # of a manifest: code, and everything else
+_OPTIONS = ("file", "checkpoint_path")  # of components: they name a file
 
 
 def own_files(config: Config) -> dict[str, dict[str, str]]:
     """Return what a manifest records of the files of a run: name to SHA-256, of code and of everything else.
 
-    Code is what ``--import`` names. Everything else is what a component of the method reads by its option ``file``
-    (``--pixel.file``), and the images that ``--extra-train`` lists. A file that is not on this machine is left out.
+    Code is what ``--import`` names. Everything else is what a component reads by its option ``file`` (``--pixel.file``)
+    or ``checkpoint_path`` (timm's), components within components too, and the images that ``--extra-train`` lists. A
+    file that is not on this machine is left out.
 
     Raises:
         ConfigError: Code has changed since this process imported it.
@@ -33,7 +35,7 @@ def files_read(config: Config) -> dict[str, str]:
     Raises:
         DataError: The list of extra images cannot be read.
     """
-    files = {f"{slot}.file {path.name}": _digest(path) for slot, path in _read_by_components(config)}
+    files = {f"{option} {path.name}": _digest(path) for option, path in _read_by_components(config)}
     if config.extra_train is not None:
         from divaug.data.extra import files_of  # numpy and Pillow, which help and lists do without
 
@@ -59,15 +61,20 @@ def recorded(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _read_by_components(config: Config) -> Iterator[tuple[str, Path]]:
-    for slot in FAMILY_OF:
+    """Yield every file with the option that names it."""
+    for slot in (*FAMILY_OF, "model", "head", "optim"):
         phases = [
             (f"phase {number} {slot}", phase.components[slot])
             for number, phase in enumerate(config.phases, 1)
             if slot in phase.components
         ]
         for where, component in [(slot, getattr(config, slot)), *phases]:
-            for key, value in component.options.items():
-                of_step = value if isinstance(value, Mapping) else {key.rpartition(".")[2]: value}
-                path = of_step.get("file")
-                if isinstance(path, str) and Path(path).is_file():
-                    yield where, Path(path)
+            yield from _named_in(component.options, where)
+
+
+def _named_in(value: Any, option: str) -> Iterator[tuple[str, Path]]:
+    if isinstance(value, str) and option.rpartition(".")[2] in _OPTIONS and Path(value).is_file():
+        yield option, Path(value)
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value, 1) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield from _named_in(one, f"{option}.{key}")

@@ -368,6 +368,39 @@ def test_a_group_is_in_one_part_only(own):
             own_images(Request(path=str(own / "own.csv"), image_size=20))
 
 
+def test_test_images_in_a_folder_or_a_list_beside_a_table_with_its_own_columns(own, tmp_path):
+    """What names the table's columns and folder does not apply to them, and does not stop them."""
+    files = sorted(own.glob("*/*.png"))
+    trained = [file for file in files if file.stem != "0"]
+    lines = "".join(f"{file.relative_to(own)},{file.parent.name}\n" for file in trained)
+    (tmp_path / "own.csv").write_text("where,what\n" + lines)
+    for file in files:
+        if file not in trained:
+            (tmp_path / "held" / file.parent.name).mkdir(parents=True)
+            file.rename(tmp_path / "held" / file.parent.name / "held.png")
+    held = sorted((tmp_path / "held").glob("*/*.png"))
+    (tmp_path / "held.txt").write_text("".join(f"{file} {file.parent.name}\n" for file in held))
+    columns = {"path_column": "where", "label_column": "what", "data_root": str(own)}
+    for test in ("held", "held.txt"):
+        request = Request(path=str(tmp_path / "own.csv"), test=str(tmp_path / test), image_size=20, **columns)
+        found = own_images(request)
+        assert (len(found.train.labels), len(found.test.labels)) == (len(trained), len(held))
+
+
+def test_a_named_validation_part_that_is_dealt_into_folds_shares_what_it_likes_with_training(own):
+    parts = {"0": "test", "1": "val", "2": "val"}
+    rows = [(p, parts.get(p.stem, "train")) for p in sorted(own.glob("*/*.png"))]
+    for shared, alike in ((("train", "val"), True), (("train", "test"), False), (("test", "val"), False)):
+        lines = [f"{p.relative_to(own)},{p.parent.name},{part},{'g' if part in shared else part}" for p, part in rows]
+        (own / "own.csv").write_text("path,label,split,group\n" + "\n".join(lines) + "\n")
+        request = Request(path=str(own / "own.csv"), image_size=20, dealt=True)
+        if alike:
+            assert own_images(request).val is not None
+            continue
+        with pytest.raises(DataError, match=r"groups \['g'\] \(1 in all\) are in both"):
+            own_images(request)
+
+
 def test_names_cannot_forge_a_finding(tmp_path):
     own = folder(tmp_path / "own", {"a\nnote: all fine": 1, "b": 3})
     assert all("\n" not in f.text for f in Images(Request(path=str(own), image_size=20)).findings())

@@ -1,6 +1,7 @@
 """What a seed varies, what is held out, and what data are."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,7 +73,36 @@ def test_few_images_get_more_epochs_unless_a_number_is_given():
     assert fitted.epochs == 5000 and fit(replace(digits(), min_steps=1, epochs=3), data).epochs == 3
     assert protocol_fingerprint(fitted) == protocol_fingerprint(replace(fitted, epochs=1))
     assert configure(dataset="image_folder", path="x", epochs=3).min_steps == 0
-    assert configure(dataset="image_folder", path="x", epochs=3, min_steps=9).min_steps == 9
+    assert configure(dataset="image_folder", path="x", min_steps=9).min_steps == 9
+    for record in ("epochs = 40\nmin-steps = 9\n", "min_steps = 9\n"):
+        Path("record.toml").write_text(record)
+        found = configure(dataset="image_folder", path="x", config="record.toml", epochs=3)
+        assert (found.epochs, found.min_steps) == (3, 0)  # what is said above a file stands
+        assert configure(dataset="image_folder", path="x", config="record.toml").min_steps == 9
+    Path("epochs.toml").write_text("epochs = 40\n")
+    for keys in ({"epochs": 3, "min_steps": 9}, {"config": "epochs.toml", "min_steps": 9}):
+        with pytest.raises(ConfigError, match="--min-steps has no effect beside a number of epochs"):
+            configure(dataset="image_folder", path="x", **keys)
+    assert configure(dataset="image_folder", path="x", epochs=3, min_steps=0).epochs == 3
+
+
+def test_what_data_are_covers_groups_but_no_group_of_one_image():
+    """A mended group moves images to the other side of a split; a lone image's group may be its path."""
+    images, labels = np.arange(6).repeat(4), [0, 0, 0, 1, 1, 1]
+
+    def identity(groups, order=range(6)):
+        order = list(order)
+        pixels = np.array(images, dtype=np.uint8).reshape(6, 2, 2, 1)[order]
+        of = None if groups is None else np.array(groups)[order]
+        train = Part(pixels[:4], np.array(labels)[order][:4], None if of is None else of[:4])
+        test = Part(pixels[4:], np.array(labels)[order][4:], None if of is None else of[4:])
+        return Dataset(train, test, ["a", "b"], (0.5,), (0.5,), "none", carved=True).identity
+
+    base = identity(["p", "p", "q", "q", "r", "r"])
+    assert base == identity(["p", "p", "q", "q", "r", "r"], [5, 0, 2, 4, 1, 3])  # a carved part is no part of its own
+    others = [["p", "p", "q", "r", "r", "q"], ["s", "s", "q", "q", "r", "r"], ["p", "p", "q", "q", "x", "y"], None]
+    assert len({base, *map(identity, others)}) == 5
+    assert identity(list("abcdef")) == identity(list("ghijkl")) == identity(None)
 
 
 def part(images, labels):

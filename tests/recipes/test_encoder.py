@@ -281,6 +281,24 @@ def test_in_the_common_space_every_seed_is_measured_on_its_own_cut(tiny, trained
     assert (sizes[0] != sizes[1]).any()
 
 
+def test_an_encoder_learns_from_extra_images_and_on_the_threads_that_are_asked_for(tmp_path, monkeypatch, capsys):
+    seen = {}
+
+    def trained_on(config, data, folder):
+        seen.update(extra=config.extra_train, counts=data.extra, threads=torch.get_num_threads())
+        raise ConfigError("enough")
+
+    monkeypatch.setattr("divaug.train.encoder.train_encoder", trained_on)
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / "0.png")
+    (tmp_path / "more.csv").write_text("path,label,source\n0.png,8,made\n")
+    before = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: seen.get("set", before))
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: seen.update(set=n))
+    arguments = ["--dataset", "digits", "--max-per-class", "20", "--extra-train", str(tmp_path / "more.csv")]
+    assert encoder.main([*arguments, "--threads", "3"]) == 2 and "enough" in capsys.readouterr().err
+    assert seen["extra"] == str(tmp_path / "more.csv") and seen["threads"] == 3 and sum(map(len, seen["counts"])) > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -60,7 +60,10 @@ def test_the_recipe_on_finished_runs(tiny, capsys):
         (["--class", "3"], "--class has no effect on the study"),
         (["--evidence", "gone.csv"], "--evidence gone.csv: there is no such file"),
         (["--extra-train", "more.csv"], "--extra-train has no place in the study"),
+        (["--monitor-at", "0,1"], "--monitor-at has no effect on the study"),
         (["runs/x", "--no-patches"], "--no-patches has no effect on finished runs"),
+        (["runs/x", "--top-k", "20"], "--smoke has no effect on finished runs"),
+        (["runs/x", "--epochs=3"], "--epochs has no effect on finished runs"),
     ],
 )
 def test_what_has_no_effect_is_refused(arguments, said, capsys):

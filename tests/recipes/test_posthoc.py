@@ -108,6 +108,25 @@ def test_a_method_of_ones_own_comes_with_its_file(tiny, capsys):
     assert table.loc["as_it_is", "bal_acc"] == table.loc["as trained", "bal_acc"]
 
 
+def test_a_method_of_ones_own_keeps_its_defaults_and_its_rows_what_is_known_of_the_run(tiny, capsys):
+    Path("mine.py").write_text(
+        'from divaug import POSTHOC\n\n\n@POSTHOC.register(\'noted\')\nclass Noted:\n    """The head again."""\n\n'
+        "    def __init__(self, *, epochs: int = 50, lr: float = 0.01):\n        self.notes = (f'{epochs} at {lr}',)\n\n"
+        "    def fit(self, embeddings, head, rng):\n        import copy\n\n        return copy.deepcopy(head)\n"
+    )
+    assert digits_lt.main([*tiny, "--method", "erm", "--vary", "init", "--results", "rows.csv"]) == 0
+    command = ["runs/tiny/erm", "--method", "noted", "--import", "mine.py", "--results", "rows.csv"]
+    capsys.readouterr()
+    assert posthoc.main(command) == 0 and "50 at 0.01" in capsys.readouterr().out
+    assert posthoc.main([*command, "--head-epochs", "10"]) == 0 and "10 at 0.01" in capsys.readouterr().out
+    rows = pd.read_csv("rows.csv").set_index("method")
+    assert list(rows.index) == ["erm", "erm+posthoc=noted", "erm+posthoc=noted+head-epochs=10"]
+    for told in ("vary", "preset", "precision", "epochs", "protocol"):
+        assert rows[told].nunique() == 1 and rows[told].notna().all(), told
+    assert posthoc.main([*command, "--head-epochs", "50"]) == 0  # its default: no other method
+    assert len(pd.read_csv("rows.csv")) == 3
+
+
 @pytest.mark.usefixtures("no_figures")
 def test_a_run_whose_images_changed_is_not_given_new_heads(pictures, capsys):
     small = ("--image-size", "12", "--epochs", "1", "--model.widths", "[8]", "--top-k", "4", "--method", "erm")

@@ -149,11 +149,11 @@ def test_rows_of_own_images_at_their_default_size_are_known(tmp_path, capsys):
         "rows.csv",
         "--no-monitor",
     ]
-    flags += ["--min-steps", "2", "--epochs", "1", "--model.widths", "[8, 8]"]
+    flags += ["--min-steps", "40", "--model.widths", "[8, 8]"]  # fast has 32 epochs
     assert folder_lt.main([*flags, "--output-dir", "one"]) == 0
     (run,) = find_runs(["one"])
     (row,) = results.read(Path("rows.csv")).to_dict("records")
-    assert row["experiment"] == run.experiment and row["epochs"] == run.config.epochs == 2
+    assert row["experiment"] == run.experiment and row["epochs"] == run.config.epochs == 40
     capsys.readouterr()
     assert folder_lt.main([*flags, "--output-dir", "two"]) == 0
     assert "its row is in rows.csv" in capsys.readouterr().err and not Path("two").exists()

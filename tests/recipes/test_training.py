@@ -217,8 +217,22 @@ def test_resume_with_a_path_and_resume_never(tiny, monkeypatch, capsys):
     moved = Path("elsewhere/exp/erm/seed0")
     moved.parent.mkdir(parents=True)
     Path("runs/tiny/erm/seed0").rename(moved)
+    assert run("--resume", moved, "--results", "rows.csv") == 2  # the folder does not know what was asked for
+    assert "--results has no effect with --resume RUN" in capsys.readouterr().err
     assert run("--resume", moved, "--tracking", "off") == 0
     assert RunFolder(moved).finished
+
+
+def test_default_methods_that_change_images_are_said_to_be_left_out(monkeypatch, capsys):
+    from divaug.config.flags import Request
+    from divaug.recipes import _compare_methods
+
+    monkeypatch.setattr("divaug.study.methods.train_methods", lambda *a, **k: None)
+    for quiet in (False, True):
+        request = Request([], False, False, quiet, None, False, {"results": None}, ["cutmix", "cmo"])
+        _compare_methods._train(request, [], slice(None), 1)
+        said = capsys.readouterr().err
+        assert ("cutmix is left out: it changes images" in said and "cmo is left out" in said) != quiet
 
 
 def test_a_second_process_is_told_who_has_the_folder(tiny, capsys):

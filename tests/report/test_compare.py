@@ -121,7 +121,7 @@ def test_test_images_of_one_patient_count_as_fewer(folders):
     for folder, strength in zip(folders[:2], (0.5, 3.0), strict=True):
         logits = rng.normal(0, 1, (110, 3)).astype(np.float32)
         logits[:50, 0] += strength * rng.normal(0, 1, 10)[np.arange(50) % 10]
-        folder.write_outputs("test", logits, SimpleNamespace(labels=labels, paths=None, groups=groups))
+        folder.write_outputs("test", logits, SimpleNamespace(labels=labels, paths=None, units=groups))
         wide = logits.astype(np.float64)
         own = np.exp(wide[:, 0]) / np.exp(wide).sum(1)
         counts.append(effective_number(own[:50], groups[:50]))

@@ -82,8 +82,16 @@ def test_files_of_components_are_found_wherever_they_stand(tmp_path, pipeline):
         "pixel.file p.json": sha256(file), "phase 1 pixel.file p.json": sha256(second)
     }  # fmt: skip
     assert own_files(later)["files_sha256"] == {"phase 1 pixel.file p.json": sha256(file)}
-    for config in (alone, *chained):
-        assert own_files(config) == {"imports_sha256": {}, "files_sha256": {"pixel.file p.json": sha256(file)}}
+    assert own_files(alone) == {"imports_sha256": {}, "files_sha256": {"pixel.file p.json": sha256(file)}}
+    for config in chained:
+        assert own_files(config)["files_sha256"] == {"pixel.albumentations.file p.json": sha256(file)}
+    step = {"name": "albumentations", "file": file}
+    for where, options in (("policy.tail", {"name": "by_class", "policy": {"tail": step}}),
+                           ("steps.2", {"name": "chain", "steps": ["default", step]})):  # fmt: skip
+        nested = configure(dataset="digits", method="erm", pixel=options)
+        assert own_files(nested)["files_sha256"] == {f"pixel.{where}.file p.json": sha256(file)}
+    pretrained = configure(dataset="digits", method="erm", model="timm:resnet10t", **{"model.checkpoint_path": file})
+    assert own_files(pretrained)["files_sha256"] == {"model.checkpoint_path p.json": sha256(file)}
     gone = configure(dataset="digits", method="erm", pixel="albumentations")
     assert own_files(gone) == {"imports_sha256": {}, "files_sha256": {}}
 

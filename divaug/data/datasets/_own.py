@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +33,16 @@ def listing_of(path: str, request: Request) -> Listing:
             raise DataError(f"--data-root has no effect with a folder ({file}): it is for paths in tables")
         return rows_of_folder(file)
     return rows_of_table(file, request)
+
+
+def _suited(request: Request, path: str) -> Request:
+    """Return the request without what is for the table of training images alone: folders and lists have no columns."""
+    own: dict[str, Any] = {}
+    if Path(path).suffix.lower() not in TABLES or Path(path).is_dir():
+        own["data_root"] = None
+    if Path(path).suffix.lower() != ".csv":
+        own |= {f"{role}_column": role for role in ("path", "label", "group", "split")}
+    return replace(request, **own)
 
 
 def own_images(request: Request) -> Dataset:
@@ -62,7 +74,7 @@ class Images:
         if request.test is not None:
             if any(row.split == "test" for row in ours.rows):
                 raise DataError("test images are named twice: by --test and by the data's own parts; drop one")
-            theirs = listing_of(request.test, request)
+            theirs = listing_of(request.test, _suited(request, request.test))
             known = {row.path.resolve() for row in self.rows}
             tested = [row for row in theirs.rows if row.split in ("", "test")]
             if not tested:
@@ -89,7 +101,8 @@ class Images:
         Args:
             parts: The part of every image; by default as the rows say, the others being training images.
         """
-        parts = parts or [row.split or "train" for row in self.rows]
+        dealt = {"val": "train"} if self.request.dealt else {}  # both go into the folds, which keep copies together
+        parts = parts or [dealt.get(row.split, row.split) or "train" for row in self.rows]
         items = [
             Item(row.path, scan, row.label, part) for row, scan, part in zip(self.rows, self.scans, parts, strict=True)
         ]
@@ -152,6 +165,8 @@ class Images:
         if whole.groups is not None:
             of = {part: set(whole.groups[parts == part].tolist()) for part in ("train", "val", "test")}
             for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
+                if request.dealt and (one, other) == ("train", "val"):
+                    continue  # both go into the folds, which keep groups whole
                 if both := sorted(of[one] & of[other]):
                     shown = (
                         {"train": "training", "val": "validation"}.get(one, one),

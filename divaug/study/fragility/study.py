@@ -18,7 +18,7 @@ from divaug.report.compare import code_digest
 from divaug.runs.embed import embed, encode, untrained
 from divaug.runs.load import load
 from divaug.runs.loop import run
-from divaug.runs.own_files import files_read
+from divaug.runs.own_files import own_files, recorded
 from divaug.study.fragility.evidence import class_rows, patch_rows, recall_rows, table_of
 from divaug.study.fragility.patches import plant, target_class, with_patch
 from divaug.study.fragility.plan import Arm, config_of, folder_of
@@ -73,7 +73,7 @@ def protocol_of(base: Config, identity: str) -> str:
     """
     changed = method_label(base).removeprefix(base.method)
     own = f"+data={identity}" if base.dataset in OWN_IMAGES else ""
-    read = code_digest(files_read(base))  # what components read may change under one name
+    read = code_digest(recorded(own_files(base)))  # code, and what components read, may change under one name
     own += f"+files={read}" if read else ""
     return protocol_fingerprint(config_of(Arm(base.method, "exp"), replace(base, seed=0))) + changed + own
 

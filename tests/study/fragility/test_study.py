@@ -1,4 +1,5 @@
 from contextlib import nullcontext
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,13 @@ def test_rows_of_other_own_images_are_not_of_these(monkeypatch, tmp_path):
         with nullcontext() if changed is rows else pytest.raises(DataError, match="a run with other data"):
             table = collect([arm], [base(0, **own)], file, say=said.append)
         assert [line for line in said if "runs are in" in line][-1] == f"{done} of 1 runs are in evidence.csv"
+    Path("mine.py").write_text("x = 1\n")
+    protocols = set()
+    for code in ("x = 1\n", "x = 2\n"):
+        Path("mine.py").write_text(code)
+        monkeypatch.setattr("divaug.runs.own_files.code_of", lambda item: sha256(Path(item).read_bytes()).hexdigest())
+        protocols.add(protocol_of(base(0, **own, imports=("mine.py",)), "1"))
+    assert len(protocols) == 2  # other code is another study
     other = collect([arm], [base(0, **own, output_dir="elsewhere")], Path("other.csv"), [file])
     assert len(table) == len(other) == 2 and all("+data=" in protocol for protocol in table["protocol"])
     assert set(table["protocol"]).isdisjoint(other["protocol"])
