@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -396,6 +397,10 @@ def test_a_named_validation_part_that_is_dealt_into_folds_shares_what_it_likes_w
         request = Request(path=str(own / "own.csv"), image_size=20, dealt=True)
         if alike:
             assert own_images(request).val is not None
+            shutil.copy(next(p for p, part in rows if part == "train"), next(p for p, part in rows if part == "val"))
+            assert own_images(request).val is not None  # copies too
+            with pytest.raises(DataError, match="byte for byte in several parts"):
+                own_images(replace(request, dealt=False))
             continue
         with pytest.raises(DataError, match=r"groups \['g'\] \(1 in all\) are in both"):
             own_images(request)

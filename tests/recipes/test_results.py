@@ -124,6 +124,16 @@ def test_rows_of_other_code_are_no_finished_work_and_no_one_method(tiny, tmp_pat
         assert "NOT ONE METHOD: between runs of erm+pixel=darker_x" in capsys.readouterr().out
 
 
+def test_whole_numbers_stay_whole_where_a_row_lacks_them(tmp_path):
+    """One row without a count makes floats of all; five digits would round them, and for good."""
+    key = {"experiment": "e", "protocol": "p", "data": "d", "method": "erm"}
+    for seed, more in enumerate(({"trained_parameters": 464154, "seconds": 1234567.8}, {}, {"trained_parameters": 12})):
+        results.append(tmp_path / "rows.csv", {**key, "seed": seed, "test_acc": 0.123456789, **more})
+    table = results.read(tmp_path / "rows.csv")
+    assert table["trained_parameters"].tolist()[::2] == [464154, 12] and table["trained_parameters"].isna().sum() == 1
+    assert table["test_acc"].tolist() == [0.12346] * 3 and table["seconds"].iloc[0] == 1234600
+
+
 def test_a_file_that_holds_no_results(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DivaugError, match=r"x.csv holds no results: it lacks experiment, protocol, data, method, seed"):

@@ -422,6 +422,8 @@ def test_finished_folds_are_only_taken_for_the_same_images_deal_and_settings(cel
         (["--holdout", "2"], "--holdout has no effect here"),
         (["--data-part", "a"], "--data-part has no effect here"),
         (["--extra-train", "more.csv"], "--extra-train has no effect here"),
+        (["--subset", "literature"], "--subset has no effect here"),
+        (["--vary", "images"], "--vary has no effect here"),
     ],
 )
 def test_flags_of_a_single_cut_are_refused(cells, arguments, said, capsys):
