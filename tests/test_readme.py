@@ -26,7 +26,7 @@ CONSOLE = [
 
 
 def test_the_blocks_are_all_there():
-    assert (len(PYTHON), len(CONSOLE)) == (4, 38)
+    assert (len(PYTHON), len(CONSOLE)) == (4, 39)
 
 
 def run(code):
