@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from divaug.base.record import TITLES
@@ -74,6 +75,31 @@ def test_the_page_of_paper_says_what_its_row_says():
     assert f"| `erm` | 70.4 | 71.2 to 73.2 | {100 * share:.1f} |" in text and f"ends at {100 * share:.1f} %" in text
     assert f"over the test images (95 %) is {100 * low:.1f} to {100 * high:.1f}" in text
     assert f"class priors the same network has {100 * row['test_prior_corrected_bal_acc']:.1f} %" in text
+    seen = pd.read_csv(ROOT / "paper" / "evaluations.csv").query("method == 'erm' and seed == 0").set_index("epoch")
+    best, epoch, last = seen["test_acc"].max(), seen["test_acc"].idxmax(), seen["test_acc"][200]
+    assert sorted({1, 101, *range(5, 201, 5)}) == seen.index.tolist() and last == pytest.approx(share)
+    assert (
+        f"best of its {len(seen)} evaluations on the test set" in text and f"{100 * best:.1f} % (epoch {epoch})" in text
+    )
+    assert f"| 70.4 | 71.2 to 73.2 | {100 * share:.1f} | {100 * best:.1f} | 1 |" in text
+
+
+def test_the_page_of_agarap_says_what_its_counts_say():
+    text = " ".join((ROOT / "agarap" / "README.md").read_text(encoding="utf-8").split())
+    counts = pd.read_csv(ROOT / "agarap" / "readings.csv", index_col=0)["images"]
+    soft, largest, first, two, none, only, other = counts.tolist()
+    rows = results.read(ROOT / "agarap" / "results.csv").set_index("method")["test_acc"]
+    assert rows["erm+pixel=none"] == soft / 1e4 and rows["l2_svm+pixel=none"] == largest / 1e4
+    assert (
+        largest - soft == only - other
+        and f"| {soft / 100:.2f} | {100 * wilson_interval(soft / 1e4, 10_000)[0]:.1f} to" in text
+    )
+    assert (
+        f"positive output) | 90.72 | {first / 100:.2f} |" in text
+        and f"largest output | | {largest / 100:.2f} |" in text
+    )
+    assert f"{two} of 10,000 test images have two positive outputs and {none} none" in text
+    assert f"softmax is wrong on {only} images, and wrong where it is right on {other}" in text
 
 
 def test_there_are_such_files():
