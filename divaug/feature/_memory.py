@@ -103,6 +103,8 @@ class Synthetic(nn.Module, ABC):
         memory: Embeddings remembered per class, >= 2.
     """
 
+    unmixed_only = True  # mixed rows never enter the memory
+
     def __init__(
         self, class_counts: Int[Tensor, "C"], feature_dim: int, *, rate: float, neighbours: int, memory: int
     ) -> None:

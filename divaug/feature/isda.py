@@ -41,6 +41,7 @@ class ISDA(nn.Module):
     mean: Float[Tensor, "C D"]
     spread: Tensor
 
+    unmixed_only = True  # mixed rows never enter the statistics
     strengths = ({"strength": 0.1}, {"strength": 0.5}, {"strength": 2.0})
 
     def __init__(
@@ -60,6 +61,8 @@ class ISDA(nn.Module):
             raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}, got {covariance!r}")
         if rank < 2:
             raise ValueError(f"rank must be >= 2, got {rank}")
+        if rank != 16 and covariance != "low_rank":
+            raise ValueError(f"rank has no effect with covariance {covariance!r}; use it with low_rank")
         self.strength, self.kind, self.total_steps = strength, covariance, total_steps
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         if covariance == "low_rank":

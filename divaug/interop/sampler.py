@@ -19,12 +19,12 @@ class Sampler(torch.utils.data.Sampler[int]):
     Args:
         sampler: Any component of the family ``samplers``.
         seed: The run's seed; all ranks have the same.
-        epochs: Epochs of the whole training, for samplers that change over it.
+        epochs: Epochs of the whole training, for samplers that change over it; None if the sampler does not.
         rank: This process, in [0, world_size).
         world_size: Processes.
 
     Raises:
-        ValueError: A rank outside [0, world_size).
+        ValueError: A rank outside [0, world_size), or draws of a later epoch that depend on ``epochs``, which is None.
 
     Example:
         >>> import torch
@@ -38,7 +38,13 @@ class Sampler(torch.utils.data.Sampler[int]):
     """
 
     def __init__(
-        self, sampler: contracts.Sampler, *, seed: int = 0, epochs: int = 1, rank: int = 0, world_size: int = 1
+        self,
+        sampler: contracts.Sampler,
+        *,
+        seed: int = 0,
+        epochs: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must lie in [0, world_size = {world_size}), got {rank}")
@@ -51,7 +57,10 @@ class Sampler(torch.utils.data.Sampler[int]):
 
     def _draw(self) -> torch.Tensor:
         rng = stream(self.seed, "sampler", self.epoch)
-        draw = self.sampler.draw(rng, min(self.epoch, self.epochs - 1) / self.epochs)
+        if self.epochs is None and self.epoch and not torch.equal(*map(self.sampler.class_probs, (0.0, 1.0))):
+            raise ValueError("this sampler changes over training: give Sampler the number of epochs, epochs=N")
+        epochs = self.epochs or 1
+        draw = self.sampler.draw(rng, min(self.epoch, epochs - 1) / epochs)
         positions = torch.arange(-(-len(draw) // self.world_size) * self.world_size) % len(draw)
         return draw[positions][self.rank :: self.world_size]
 

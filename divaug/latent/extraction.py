@@ -59,7 +59,7 @@ def extract(
     head = find_head(model, layer)
     entered: list[Tensor] = []
     handle = head.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}  # frozen layers may have one of their own
     features, logits, labels = [], [], []
     try:
         model.eval()
@@ -78,7 +78,8 @@ def extract(
                 labels.append(np.asarray(ids.cpu() if isinstance(ids, Tensor) else ids, dtype=np.int64))
     finally:
         handle.remove()
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
     weight = head.weight.detach().float().cpu().numpy()
     bias = None if head.bias is None else head.bias.detach().float().cpu().numpy()
     cosine = isinstance(head, CosineHead)

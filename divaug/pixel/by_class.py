@@ -61,6 +61,8 @@ class ByClass:
             raise ValueError(f"power must be >= 0, got {power}")
         if not 0 <= max_level <= LEVELS:
             raise ValueError(f"max_level must lie in 0 to {LEVELS}, got {max_level}")
+        if max_level != 10 and not power and not any(isinstance(part, int | float) for part in policy.values()):
+            raise ValueError("max_level has no effect without strengths: give power, or a number in policy")
         weak = built(rest, "rest")
         parts: dict[str, Any] = {
             key: part if isinstance(part, int | float) else built(part, f"policy.{key}") for key, part in policy.items()

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from divaug.config import layers
-from divaug.config.registry import HEADS, PARTNERS, REGISTRIES
+from divaug.config.registry import HEADS, PARTNERS, POSTHOC, REGISTRIES
 from divaug.config.schema import FAMILY_OF
 from divaug.report import results
 from divaug.report.document import Document
@@ -45,8 +45,10 @@ def write_cards(table: Any, file: Path, command: str) -> tuple[Path, Path]:
         document.heading(method)
         if "+posthoc=" in method:
             trained, _, name = method.partition("+posthoc=")
-            document.text(f"A new head for the finished runs of {trained}, trained on over-sampled embeddings.")
             name, *options = name.split("+")
+            document.text(f"A new head for the finished runs of {trained}.")
+            if name in POSTHOC.entries():
+                document.bullets([about("posthoc", name)])
             flags = "".join(f" --{option.replace('=', ' ')}" for option in options)
             document.code(f"python -m divaug.recipes.posthoc RUN --method {name}{flags}")
         if method in known:

@@ -121,7 +121,7 @@ def compare(folders: Sequence[RunFolder], asked: Asked = Asked()) -> list[Compar
             head = head.replace(f", imbalance factor {config.imbalance_factor:g}", "")
         tuning = read_tuning(members[0].path.parents[1] / TUNING)
         if tuning is not None:
-            tuning = tuning[tuning["data"] == data]
+            tuning = tuning[(tuning["data"] == data) & (tuning["resolved"] == fingerprint)]
         done = {(folder.label, folder.config.seed) for folder in members}
         rest = {(folder.label, folder.config.seed): None for folder in begun.get((fingerprint, data), [])}
         missing = tuple(f"{label}, seed {seed}" for label, seed in rest if (label, seed) not in done)
@@ -337,8 +337,10 @@ def read_tuning(file: Path) -> Any:
 
     if not file.exists():
         return None
-    table = pd.read_csv(file, dtype={"protocol": str, "data": str})  # a hash may look like a number
-    return table if {"protocol", "data"} <= {*table} else table.assign(protocol="", data="")  # of none that is known
+    table = pd.read_csv(
+        file, dtype=dict.fromkeys(("protocol", "resolved", "data"), str)
+    )  # a hash may look like a number
+    return table.assign(**{key: "" for key in ("protocol", "resolved", "data") if key not in table})  # of none known
 
 
 def tuning_of(table: Any, tuning: Any) -> list[str]:

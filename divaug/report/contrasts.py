@@ -114,14 +114,15 @@ def contrasts(table: Any, *, baseline: str | None = None, named: Sequence[str] =
 
 
 def _useless(table: Any, base: str) -> set[str]:
-    """Return the methods of which a run, or the baseline's of the same seed, predicts one class."""
+    """Return the methods of which a run that is paired, or the baseline's of the same seed, predicts one class."""
     if "test_predicted_classes" not in table:
         return set()
     one = table[table["test_predicted_classes"] == 1]
-    seeds = set(one.loc[one["method"] == base, "seed"])
+    paired, collapsed = (each.groupby("method")["seed"].agg(set).to_dict() for each in (table, one))
+    ours, lost = paired.get(base, set()), collapsed.get(base, set())
     return {
-        method for method, runs in table.groupby("method")
-        if len(one[one["method"] == method]) or (method != base and seeds & set(runs["seed"]))
+        method for method, seeds in paired.items()
+        if (collapsed.get(method, set()) | (lost if method != base else set())) & seeds & ours
     }  # fmt: skip
 
 

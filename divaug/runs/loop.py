@@ -26,7 +26,7 @@ from divaug.runs.trackers.mlflow import NoTracker
 from divaug.runs.tracking import epoch_metrics, finish, mirror_if_missing, open_tracker, tracking_uri
 from divaug.train import checkpoint
 from divaug.train.build import Built, build, rate_of, resolve, size_at, stage_at
-from divaug.train.distributed import Ranks, check, join
+from divaug.train.distributed import Ranks, check, check_learning, join
 from divaug.train.epoch import train_epoch
 from divaug.train.evaluate import evaluate, predictor
 from divaug.train.frozen import with_features
@@ -152,6 +152,7 @@ def _train(
     progress: Progress,
     ranks: Ranks,
 ) -> None:
+    check_learning([stage.pixel for stage in built.stages], ranks)
     first_epoch, totals = _restore(built, config, folder, progress, ranks)
     ranks.agree({**built.run, "epoch": first_epoch, "step": totals.steps if totals else 0})
 

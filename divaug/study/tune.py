@@ -133,9 +133,9 @@ def tune(configs: Sequence[Config], k: int, jobs: int | Cluster = 1) -> tuple[li
         jobs: As for ``train_methods``.
 
     Returns:
-        The runs, in the order given, and a DataFrame with a row for every trial: ``protocol`` and ``data`` as in rows
-        (``report.results``), ``method``, ``trial``, ``label`` (the method with its changes), ``val_bal_acc`` (none if
-        it diverged), ``chosen``, ``k``.
+        The runs, in the order given, and a DataFrame with a row for every trial: ``protocol`` and ``data`` as
+        in rows (``report.results``), ``resolved``, the protocol as run folders have it, ``method``, ``trial``,
+        ``label`` (the method with its changes), ``val_bal_acc`` (none if it diverged), ``chosen``, ``k``.
 
     Raises:
         ConfigError: There are no validation images, or some are test images of another seed.
@@ -162,12 +162,15 @@ def tune(configs: Sequence[Config], k: int, jobs: int | Cluster = 1) -> tuple[li
     if lost := sorted({trial.method for trial in trials} - {trial.method for trial, _ in finished}):
         raise DivaugError(f"every configuration of {', '.join(lost)} diverged; lower --lr, or use --precision fp32")
     protocol, data = protocol_fingerprint(configs[0]), finished[0][1].manifest["data"]
+    # What folders of runs hold: the trial's is without its own validation images.
+    asked = {key: getattr(configs[0], key) for key in ("val_frac", "holdout")}
+    resolved = protocol_fingerprint(replace(finished[0][1].config, **asked))
     rows, best = [], {}
     for trial, folder in zip(trials, folders, strict=True):
         score = folder.result.get(f"final/{SCORE}") if folder.finished else None
         rows.append({
-            "protocol": protocol, "data": data, "method": trial.method, "trial": trial.number, "label": folder.label,
-            SCORE: score, "k": k,
+            "protocol": protocol, "resolved": resolved, "data": data, "method": trial.method, "trial": trial.number,
+            "label": folder.label, SCORE: score, "k": k,
         })  # fmt: skip
         if score is not None and (trial.method not in best or score > best[trial.method][0]):
             best[trial.method] = score, trial

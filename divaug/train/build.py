@@ -129,6 +129,10 @@ def _build(config: Config, data: Data, undo: ExitStack) -> Built:
         rows = min(config.batch_size, len(data.train.labels)) // processes()
         with naming("the network", network.backbone):
             torch.set_num_threads(config.threads or threads_for(network, (channels, height, width), rows))
+    if config.early_size is not None and size_at(config, 0) is None:
+        raise ConfigError(
+            f"early-size has no effect: early-frac {config.early_frac:g} of {config.epochs} epochs is none; drop it"
+        )
     if config.early_size is not None and config.early_size >= min(data.manifest["image_shape"][:2]):
         raise ConfigError(f"early-size must be less than the images' {min(data.manifest['image_shape'][:2])} pixels")
     model = initial_network(network, train, data.own_images, config.weights)
@@ -326,6 +330,12 @@ def build_stages(config: Config, facts: Mapping[str, Any], device: torch.device)
     stages: list[Stage] = []
     for start, wanted in _plan(config):
         objects = {slot: component(slot, part) for slot, part in wanted.items()}
+        always = objects["mix"].prob == 1 or wanted["mix"].name == "balanced_mixup"
+        if always and getattr(objects["feature"], "unmixed_only", False):
+            raise ConfigError(
+                f"feature {wanted['feature'].name} learns from rows that are not mixed, and mix {wanted['mix'].name} "
+                "leaves none: give --mix.prob 0.5, or let one of them start when the other stops"
+            )
         stages.append(Stage(start=start, criterion=objects.pop("loss"), **objects))
     return stages
 

@@ -7,7 +7,7 @@ process's own rows, with the buffers of the first process at the end of every ep
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -163,6 +163,17 @@ def check(config: Config, ranks: Ranks, data: Data | None = None) -> None:
     ):
         if refused:
             raise ConfigError(f"a run over {ranks.size} processes does not support {what}; run it in one process")
+
+
+def check_learning(pixels: Iterable[Any], ranks: Ranks) -> None:
+    """Refuse pixel components that learn between epochs, under whatever name: each process would learn for itself.
+
+    Raises:
+        ConfigError: There are several processes, and one learns.
+    """
+    if ranks.size > 1 and (learning := [type(pixel).__name__ for pixel in pixels if pixel.learns]):
+        what = f"pixel {learning[0]}, which learns"
+        raise ConfigError(f"a run over {ranks.size} processes does not support {what}; run it in one process")
 
 
 def _named(phase: Any, slot: str) -> str | None:

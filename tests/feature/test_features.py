@@ -220,7 +220,7 @@ def test_isda_follows_the_covariance_of_each_class(kind):
 
 @pytest.mark.parametrize("kind", ["diagonal", "low_rank", "full"])
 def test_isda_noise_has_the_covariance_it_says_and_grows_with_training(kind):
-    feature = ISDA(1, D, 50, strength=0.5, covariance=kind, rank=40)
+    feature = ISDA(1, D, 50, strength=0.5, covariance=kind, **({"rank": 40} if kind == "low_rank" else {}))
     mix = torch.randn(D, D, generator=torch.Generator().manual_seed(5)) / D**0.5
     z = torch.randn(40, D, generator=torch.Generator().manual_seed(1)) @ mix
     target = MixedLabels.hard(torch.zeros(40, dtype=torch.int64))
@@ -277,6 +277,7 @@ def test_appended_rows_have_hard_labels_of_any_width():
         (lambda: ISDA(4, D, 9, covariance="diag"), r"covariance must be one of diagonal, low_rank, full, got 'diag'"),
         (lambda: ISDA(4, D, 9, strength=-1.0), r"strength must be >= 0, got -1\.0"),
         (lambda: ISDA(4, D, 9, rank=1), r"rank must be >= 2, got 1"),
+        (lambda: ISDA(4, D, 9, rank=8), r"rank has no effect with covariance 'diagonal'"),
         (lambda: FeatureNoise(COUNTS, D, std=-0.1), r"std must be >= 0, got -0\.1"),
         (lambda: FeatureNoise(COUNTS, D, momentum=0.0), r"momentum must lie in \(0, 1\], got 0\.0"),
         (lambda: ManifoldMixup(alpha=0.0), r"alpha must be > 0, got 0\.0"),

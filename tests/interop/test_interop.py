@@ -16,7 +16,7 @@ from divaug.interop import Sampler, Transform, mix_batch, soft_cross_entropy
 from divaug.losses import Focal
 from divaug.mix import CMO, CutMix, Mixup
 from divaug.pixel import ByClass, Chain, Cutout, GaussianNoise, NoPixel
-from divaug.samplers import Oversample, Uniform
+from divaug.samplers import Oversample, ProgressivelyBalanced, Uniform
 
 LABELS = torch.arange(300) % 3
 
@@ -145,6 +145,22 @@ def test_a_sampler_is_told_how_far_training_is():
     for rank, world_size in ((1, 1), (-1, 2)):
         with pytest.raises(ValueError, match="rank must lie in"):
             Sampler(Uniform(LABELS, torch.bincount(LABELS)), rank=rank, world_size=world_size)
+
+
+def test_a_sampler_that_changes_over_training_asks_for_its_length():
+    """Without it every epoch would be drawn as the first."""
+    labels = torch.tensor([0] * 9 + [1] * 3)
+    counts = torch.bincount(labels)
+    changing, same = Sampler(ProgressivelyBalanced(labels, counts)), Sampler(Oversample(labels, counts))
+    for sampler in (changing, same):
+        assert len(list(sampler)) > 0  # the first epoch depends on no number
+        sampler.set_epoch(5)
+    assert len(list(same)) > 0
+    with pytest.raises(ValueError, match=r"changes over training: give Sampler the number of epochs, epochs=N"):
+        list(changing)
+    told = Sampler(ProgressivelyBalanced(labels, counts), epochs=6)
+    told.set_epoch(5)
+    assert len(list(told)) > 0
 
 
 def test_a_transform_gives_back_what_it_was_given():

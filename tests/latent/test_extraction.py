@@ -43,6 +43,16 @@ def test_divaugs_networks(head):
     assert ours.labels.tolist() == LABELS.tolist() and ours.nonnegative
 
 
+def test_layers_that_a_loop_has_frozen_stay_frozen():
+    """Their batch statistics would drift in the caller's own loop."""
+    model = build_network("whitened_cnn", 4, size=(16, 16), head="linear", seed=0, widths=[8, 12])
+    frozen = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    model.train()
+    frozen.eval()
+    extract(model, LOADER, class_names="abcd")
+    assert [module for module in model.modules() if not module.training] == [frozen]
+
+
 def test_timm_models_and_any_module():
     import timm
 

@@ -355,6 +355,8 @@ def test_what_is_wrong_with_a_pipeline_is_said(tmp_path):
         (lambda: RandomErasing(aspect=0.0), r"aspect must lie in \(0, 1\], got 0\.0"),
         (lambda: GaussianNoise(std=-1.0), r"std must be >= 0, got -1\.0"),
         (lambda: Levels(level=31), r"level must lie in 0 to 30, got 31"),
+        (lambda: by_class(max_level=5), "max_level has no effect without strengths"),
+        (lambda: by_class(max_level=5, policy={"tail": "weak"}), "max_level has no effect without strengths"),
         (lambda: Chain(steps=[]), "steps must name at least one"),
         (lambda: cuda(threshold=2.0), r"threshold must lie in \[0, 1\], got 2\.0"),
         (lambda: cuda(samples=0), r"samples must be >= 1, got 0"),

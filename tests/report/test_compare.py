@@ -11,7 +11,7 @@ import pytest
 from divaug.base.errors import ConfigError, DivaugError
 from divaug.base.stats import effective_number, wilson_interval
 from divaug.config.layers import configure
-from divaug.config.tables import dump
+from divaug.config.tables import dump, protocol_fingerprint
 from divaug.report import results
 from divaug.report.class_table import class_table
 from divaug.report.compare import Asked, compare, compare_rows, mean_sd, read_tuning, tuning_of
@@ -241,7 +241,7 @@ def test_methods_that_were_tuned_and_methods_that_were_not_are_told_apart(folder
 
     assert said(folders) == "Published defaults: no option was tuned."
     tried = pd.DataFrame({
-        "protocol": "11112222", "data": folders[0].manifest["data"],
+        "protocol": "11112222", "resolved": protocol_fingerprint(folders[0].config), "data": folders[0].manifest["data"],
         "method": ["erm", "cmo", "cmo"], "trial": [0, 0, 1], "label": ["erm", "cmo", "cmo+mix.alpha=0.5"],
         "val_bal_acc": [0.5, 0.4, 0.6], "chosen": [True, False, True], "k": [4, 4, 4],
     })  # fmt: skip
@@ -264,7 +264,11 @@ def test_methods_that_were_tuned_and_methods_that_were_not_are_told_apart(folder
         assert other_rows[0].startswith("Published defaults, but for changes that stand in names; --tune chose none")
     tried.assign(data="33334444").to_csv(tmp_path / "e" / "tuning.csv", index=False)
     assert "--tune chose none of them" in said([folders[0], other])  # of other data under one name
-    tried.drop(columns=["protocol", "data"]).to_csv(tmp_path / "e" / "tuning.csv", index=False)  # before they were kept
+    tried.assign(resolved="33334444").to_csv(tmp_path / "e" / "tuning.csv", index=False)
+    assert "--tune chose none of them" in said([folders[0], other])  # of another protocol
+    tried.drop(columns=["protocol", "resolved"]).to_csv(
+        tmp_path / "e" / "tuning.csv", index=False
+    )  # before they were kept
     assert "--tune chose none of them" in said([folders[0], other])
     (tmp_path / "e" / "tuning.csv").unlink()
     assert (

@@ -169,6 +169,9 @@ def test_a_network_that_predicts_one_class_is_compared_with_nothing(collapsed, u
     apart = table_of(runs, test_predicted_classes=one)
     apart = apart[(apart["method"] != "ros") | (apart["seed"] != 1)]  # ros has no run beside the baseline's bad one
     assert contrasts(apart).set_index("method")["verdict"]["ros"] == "these runs cannot tell"
+    runs = {"erm": [0.5, 0.51, 0.5], "cmo": [0.7, 0.71, 0.72, 0.1]}  # its fourth run has no partner
+    alone = contrasts(table_of(runs, test_predicted_classes={"erm": [3, 3, 3], "cmo": [3, 3, 3, 1]}))
+    assert alone["verdict"].tolist() == ["better"]
 
 
 def test_only_tests_that_were_made_are_counted():

@@ -75,7 +75,7 @@ def test_cards_say_when_to_use_a_method_and_when_not(text):
     cmo, moved, rus, few = (card(text, name) for name in ("cmo", "logit_adjusted", "rus", "vs"))
     assert "For tail classes: +9.0 [" in cmo and "Cost: 1.25 times the step of `erm`." in cmo and "Not where" not in cmo
     assert "For tail classes: +12.0 [" in moved and "Not where head classes matter most: -4.0 [" in moved
-    assert "--method logit_adjustment` on finished `erm` runs" in moved and "posthoc" not in cmo
+    assert "--method logit_adjustment` (tau 1) on finished `erm` runs" in moved and "posthoc" not in cmo
     assert "Not where head classes matter most: -9.0 [" in rus and "Worse than `erm`, with" in rus
     assert (
         "Expected (2 runs): balanced accuracy 79.9," in few and "nothing is concluded" in few and "For tail" not in few

@@ -9,7 +9,7 @@ from divaug.config.registry import PIXEL, add_import
 from divaug.train.build import build_stages
 
 FACTS = {
-    "labels": torch.tensor([0, 0, 0, 1]), "class_counts": torch.tensor([3, 1]), "num_classes": 2,
+    "labels": torch.tensor([0, 0, 0, 1]), "class_counts": torch.tensor([3, 1]), "num_classes": 2, "feature_dim": 4, "total_steps": 9,
     "default_pixel": PIXEL.build("none", facts={}),
 }  # fmt: skip
 LEARNER = """
@@ -53,6 +53,17 @@ def test_a_mix_starts_in_the_last_epoch_at_the_latest_or_never():
     assert stages(epochs=12, mix=options) == [(0, "NoMix"), (11, "CutMix")]
     assert stages(epochs=12, mix={**options, "start": 1.0}) == [(0, "NoMix")]
     assert stages(epochs=4, mix={**options, "start": 0.25, "stop": 0.75}) == [(0, "NoMix"), (1, "CutMix"), (3, "NoMix")]
+
+
+def test_features_that_learn_from_unmixed_rows_are_refused_beside_a_mix_that_leaves_none():
+    feature = {"feature": "eos", "mix": "mixup"}
+    for keys in (feature, {**feature, "feature": "isda"}, {**feature, "mix": "balanced_mixup"}):
+        with pytest.raises(ConfigError, match=r"learns from rows that are not mixed, and mix \w+ leaves none"):
+            stages(epochs=4, **keys)
+    assert stages(epochs=4, **{**feature, "mix": {"name": "mixup", "prob": 0.5}}) == [(0, "Mixup")]
+    assert stages(epochs=4, **{**feature, "feature": "manifold_mixup"}) == [(0, "Mixup")]
+    apart = {"feature": {"name": "eos", "start": 0.5}, "mix": {"name": "mixup", "stop": 0.5}}
+    assert stages(epochs=4, **apart) == [(0, "Mixup"), (2, "NoMix")]
 
 
 def test_a_mix_between_two_epochs_is_refused():

@@ -18,7 +18,7 @@ from divaug.base.labels import MixedLabels, mixed_loss
 from divaug.config.jobs import processes
 from divaug.losses import CrossEntropy
 from divaug.train.checkpoint import read_checkpoint
-from divaug.train.distributed import ALONE, Ranks, check
+from divaug.train.distributed import ALONE, Ranks, check, check_learning
 
 PLAIN = '''
 import torch
@@ -90,6 +90,19 @@ def test_what_several_processes_cannot_do_is_refused(keys, said):
     check(config, ALONE)
     with pytest.raises(ConfigError, match=f"over 3 processes does not support {said}"):
         check(config, Ranks(1, 3))
+
+
+def test_pixel_components_that_learn_are_refused_under_any_name():
+    class Mine:
+        learns = True
+
+    class Plain:
+        learns = False
+
+    check_learning([Plain()], Ranks(1, 3))
+    check_learning([Mine()], ALONE)
+    with pytest.raises(ConfigError, match="over 3 processes does not support pixel Mine, which learns"):
+        check_learning([Plain(), Mine()], Ranks(1, 3))
 
 
 def test_other_recipes_and_jobs_are_refused_under_torchrun(monkeypatch, capsys):

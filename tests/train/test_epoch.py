@@ -112,6 +112,15 @@ def test_the_last_epoch_is_never_at_the_early_size(frac, epochs, early):
     assert [size_at(config, epoch) for epoch in range(epochs)] == [6] * early + [None] * (epochs - early)
 
 
+def test_an_early_size_for_no_epoch_is_refused(tmp_path):
+    config = configure(
+        dataset="digits", early_size=6, early_frac=0.1, epochs=4, tracking="off", progress="none",
+        output_dir=str(tmp_path), **{"model.widths": [8]},
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"early-size has no effect: early-frac 0.1 of 4 epochs is none"):
+        run(config)
+
+
 def test_images_that_are_not_square_keep_their_shape():
     assert shrunk(torch.zeros(1, 3, 32, 64), 16).shape == (1, 3, 16, 32)
 

@@ -194,6 +194,7 @@ class MlflowTracker:
             self.note.write()
             client.set_tag(active.run_id, _HOLDS, self.note.token)
             self.run_id, self.owned = active.run_id, False
+            self.steps = {point.step for point in client.get_metric_history(self.run_id, "train/loss")}
             return
         self.uri = client.tracking_uri
         self._open_run(active.experiment_id, parent=active.run_id)

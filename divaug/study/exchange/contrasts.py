@@ -33,9 +33,9 @@ def contrasts_of(plan: Plan, design: Design, table: Any) -> Any:
     """
     import pandas as pd
 
-    rows, lost = results_of(plan, design, table), lost_units(plan, design, table)
-    out = _factorial_rows(plan, design, rows, lost)
-    out += [row for contrast in design.contrasts for row in _named_rows(plan, design, contrast, rows, lost)]
+    rows = results_of(plan, design, table)
+    out = _factorial_rows(plan, design, rows, table)
+    out += [row for contrast in design.contrasts for row in _named_rows(plan, design, contrast, rows, table)]
     same = {"plan": plan.path.stem, "dataset": design.dataset, "design": name_of(design)}
     return pd.DataFrame([{**row, **same} for row in out], columns=COLUMNS)
 
@@ -66,9 +66,10 @@ def name_of(design: Design) -> str:
     return design.name if design.variant == "main" else f"{design.name}/{design.variant}"
 
 
-def _factorial_rows(plan: Plan, design: Design, rows: Any, lost: int) -> list[dict[str, Any]]:
-    arms = FACTORIAL
+def _factorial_rows(plan: Plan, design: Design, rows: Any, table: Any) -> list[dict[str, Any]]:
+    arms = trained = FACTORIAL
     if set(TWICE.values()) <= set(rows["arm"]):
+        trained = tuple(TWICE.get(arm, arm) for arm in FACTORIAL)
         rows = rows[~rows["arm"].isin(list(TWICE))]
         rows = rows.assign(arm=rows["arm"].replace({new: old for old, new in TWICE.items()}))
     if not set(arms) <= set(rows["arm"]):
@@ -80,8 +81,7 @@ def _factorial_rows(plan: Plan, design: Design, rows: Any, lost: int) -> list[di
     if n < 2:
         return []
     found = factorial(values, plan.words)
-    forbidden = forbids(plan, design, rows, arms, n + lost)
-
+    forbidden = forbids(plan, design, rows, arms, n + lost_units(plan, design, table, trained))
     if forbidden.startswith(UNFINISHED):  # nothing is looked at before all cuts are in
         return [_row("phi", n, np.nan, np.nan, np.nan, np.nan, forbidden)]
 
@@ -117,7 +117,7 @@ def _factorial_rows(plan: Plan, design: Design, rows: Any, lost: int) -> list[di
     return out
 
 
-def _named_rows(plan: Plan, design: Design, contrast: Contrast, rows: Any, lost: int) -> list[dict[str, Any]]:
+def _named_rows(plan: Plan, design: Design, contrast: Contrast, rows: Any, table: Any) -> list[dict[str, Any]]:
     """Return the row of a contrast that the plan names, with a t or, for a ratio, Fieller's interval at 95 %."""
     if not set(contrast.arms) <= set(rows["arm"]):
         return []
@@ -130,7 +130,8 @@ def _named_rows(plan: Plan, design: Design, contrast: Contrast, rows: Any, lost:
         return np.mean([values[arm] for arm in arms], axis=0) if arms else 0.0
 
     effect = mean(contrast.plus) - mean(contrast.minus)
-    forbidden = forbids(plan, design, rows, contrast.arms, n + lost)
+    over = n + lost_units(plan, design, table, contrast.arms)
+    forbidden = forbids(plan, design, rows, contrast.arms, over)
     if forbidden.startswith(UNFINISHED):
         return [_row(contrast.name, n, np.nan, np.nan, np.nan, np.nan, forbidden)]
     if not contrast.per_plus:
@@ -164,19 +165,27 @@ def unit_of(design: Design) -> int:
     return 2 if design.name == "longtailed" else 1
 
 
-def lost_units(plan: Plan, design: Design, table: Any) -> int:
-    """Return the number of units that can never be complete: a run of theirs failed as often as it may, or was refused.
+def lost_units(plan: Plan, design: Design, table: Any, arms: Sequence[str]) -> int:
+    """Return how many units can never be complete: a run of one of the arms failed as often as it may, or was refused.
 
     A variant loses those of the main design's arms that it needs, too.
+
+    Args:
+        plan: The preregistration.
+        design: The design.
+        table: Rows of the data set.
+        arms: Those that are compared; a unit that lost another arm is complete.
     """
     lost: set[int] = set()
     for one in (design, *mains_of(plan, design)):
         rows = of_plan(table, plan, one)
-        rows = rows[rows["cut"].isin(design.cuts) & ((one is design) | ~rows["arm"].isin(list(design.arms)))]
+        ours = (one is design) | ~rows["arm"].isin(list(design.arms))
+        rows = rows[ours & rows["cut"].isin(design.cuts) & rows["arm"].isin(list(arms))]
         failures = rows[rows["status"] == FAILED].groupby(["arm", "cut"]).size()
         done = set(zip(*(rows.loc[rows["status"] == OK, key] for key in ("arm", "cut")), strict=True))
         lost |= {cut for (arm, cut), times in failures.items() if times >= ATTEMPTS and (arm, cut) not in done}
-        lost |= set(rows.loc[rows["status"] == REFUSED, "cut"])
+        refused = set(zip(*(rows.loc[rows["status"] == REFUSED, key] for key in ("arm", "cut")), strict=True))
+        lost |= {cut for arm, cut in refused - done}
     return len({cut // unit_of(design) for cut in lost})
 
 

@@ -97,12 +97,15 @@ def test_a_users_own_run_is_logged_into_and_not_ended(store, tmp_path, monkeypat
     try:
         with mlflow.start_run() as theirs:
             with tracker(store, tmp_path) as ours:
-                ours.log({"x": 2.0}, 0)
+                ours.log({"x": 2.0, "train/loss": 2.0}, 0)
             assert mlflow.active_run() is not None
             assert client(store).get_run(theirs.info.run_id).data.metrics["x"] == 2.0
             assert client(store).get_run(theirs.info.run_id).info.status == "RUNNING"
             with tracker(store, tmp_path) as ours:  # resumed
+                ours.log({"train/loss": 9.0}, 0)  # it is there
                 ours.log({"x": 3.0}, 1)
+            (loss,) = client(store).get_metric_history(theirs.info.run_id, "train/loss")
+            assert loss.value == 2.0
             other = tmp_path / "other"
             other.mkdir()
             for value in (5.0, 6.0):

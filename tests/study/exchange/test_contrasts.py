@@ -6,7 +6,7 @@ import pytest
 
 from divaug.base.errors import ConfigError, DataError
 from divaug.base.stats import sign_flip_p, t_interval
-from divaug.study.exchange.analysis import factorial, units
+from divaug.study.exchange.analysis import FACTORIAL, factorial, units
 from divaug.study.exchange.contrasts import contrasts_of, lost_units, results_of
 from divaug.study.exchange.plan import read_plan
 from divaug.study.exchange.report import write_report
@@ -163,7 +163,8 @@ def test_no_verdict_before_all_cuts_are_in(plan):
     assert found[["contrast", "verdict"]].to_numpy().tolist() == [["phi", "unfinished: 5 of 6 units"]]
     assert found[["effect", "lo", "hi", "p"]].isna().all(axis=None)
     failed = pd.concat([table[~last], *[table[last].assign(status="failed")] * 2], ignore_index=True)
-    assert lost_units(plan, plan.designs[0], failed) == 1
+    assert lost_units(plan, plan.designs[0], failed, FACTORIAL) == 1
+    assert lost_units(plan, plan.designs[0], failed, ("A", "B", "D")) == 0
     found = row(contrasts_of(plan, plan.designs[0], failed), "phi")
     assert found["n"] == 5 and found["verdict"] == "matters, less than number"
     twice = contrasts_of(plan, plan.designs[1], pd.concat([failed, *[table[last].assign(status="failed", cut=5)] * 2]))
@@ -172,9 +173,14 @@ def test_no_verdict_before_all_cuts_are_in(plan):
     lost = pd.concat([gone, *[table[last].assign(status="failed", cut=5, arm="D")] * 2], ignore_index=True)
     borrowed = row(contrasts_of(plan, plan.designs[1], lost), "phi")  # D of the main design is lost to the variant too
     assert borrowed["n"] == 3 and not borrowed["verdict"].startswith("unfinished")
-    assert lost_units(plan, plan.designs[1], lost) == 1
+    assert lost_units(plan, plan.designs[1], lost, ("A2", "B2", "C", "D")) == 1
+    main = (table["variant"] == "main") & (table["cut"] == 4) & (table["arm"] == "A")  # A2 stands for it
+    without = pd.concat([table[~main], *[table[main].assign(status="failed")] * 2], ignore_index=True)
+    own = (without["variant"] == "twice") & (without["cut"] == 6) & (without["arm"] == "A2")
+    pending = row(contrasts_of(plan, plan.designs[1], without[~own].copy()), "phi")
+    assert pending["verdict"] == "unfinished: 3 of 4 units"
     once = pd.concat([table[~last], table[last].assign(status="failed")], ignore_index=True)
-    assert lost_units(plan, plan.designs[0], once) == 0  # it is still to be repeated
+    assert lost_units(plan, plan.designs[0], once, FACTORIAL) == 0  # it is still to be repeated
 
 
 def test_an_arm_that_is_not_fitted_forbids_a_verdict(plan):

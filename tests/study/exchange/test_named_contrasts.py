@@ -63,6 +63,14 @@ def test_differences_and_exchange_rates(tmp_path):
     assert marked["cutmix"] == "unfinished: 7 of 8 units"
     early = contrasts_of(plan, plan.designs[0], unfitted[unfitted["cut"] < 7].copy())
     assert early[["effect", "lo", "hi", "p"]].isna().all(axis=None)  # nothing is looked at before all cuts are in
+    # An arm that was refused in some cuts finishes no contrast without it, and one with it all the sooner.
+    table = pd.DataFrame(rows)
+    lost = (table["arm"] == "narrow") & (table["cut"] > 4)
+    refused = table.assign(status=table["status"].where(~lost, "refused"))
+    marked = contrasts_of(plan, plan.designs[0], refused[refused["cut"] < 7].copy()).set_index("contrast")["verdict"]
+    assert marked["cutmix"] == "unfinished: 7 of 8 units" and marked["level"] == "unfinished: 7 of 8 units"
+    marked = contrasts_of(plan, plan.designs[0], refused).set_index("contrast")
+    assert marked.loc["level", ["n", "verdict"]].tolist() == [5, ""] and marked.loc["cutmix", "n"] == 8
     marked = contrasts_of(plan, plan.designs[0], unfitted).set_index("contrast")["verdict"]
     assert marked["cutmix"] == "" and "arm four is not fitted" in marked["cutmix, in doublings"]
 
