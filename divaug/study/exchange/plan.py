@@ -231,6 +231,8 @@ class Plan:
             return
         if not files:
             raise ConfigError(f"{where}: encoders names none for {design.dataset}; the recipe encoder trains them")
+        if len(files) == 1:
+            raise ConfigError(f"{where}: encoders needs two for {design.dataset}: one selects, another one measures")
         if design.encoder != "joint" and not (design.encoder.isdecimal() and int(design.encoder) < len(files)):
             raise ConfigError(f'{where}: encoder must be "joint" or the number of one, from 0 to {len(files) - 1}')
 
@@ -316,6 +318,7 @@ def _design(table: Mapping[str, Any], where: str) -> Design:
     named = [_made(Contrast, one, f"{where}: contrast {i + 1}") for i, one in enumerate(values.get("contrasts", ()))]
     values["contrasts"] = tuple(named)
     design = _made(Design, values, where)
+    arms_of = design.arms.values()
     for ok, rule in (
         (design.arms, "it has no arms"),
         (design.name in DESIGNS, f"name must be {', '.join(DESIGNS)}, got {design.name!r}"),
@@ -329,6 +332,14 @@ def _design(table: Mapping[str, Any], where: str) -> Design:
         (design.kinds >= 2 and design.kinds % 2 == 0, f"kinds must be even, got {design.kinds}"),
         ((design.heads > 0) == (design.name == "longtailed"), "heads go with longtailed"),
         (design.name != "longtailed" or _paired(design.cuts), "long-tailed cuts come in pairs 2j, 2j + 1"),
+        (
+            design.name != "slides" or design.outcome == "test",
+            "slides are measured on the test part: outcome must be test",
+        ),
+        (
+            design.name != "slides" or not (design.refuse or design.encoder != "joint" or any(a.dose for a in arms_of)),
+            "slides have no space, so encoder, refuse and doses have no effect",
+        ),
     ):
         if not ok:
             raise ConfigError(f"{where}: {rule}")

@@ -53,6 +53,26 @@ def plan(tmp_path):
     return read_plan(tmp_path / "plan.toml")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("steps = 8", 'steps = 8\noutcome = "b2"', "slides are measured on the test part"),
+        ("steps = 8", "steps = 8\nrefuse = 0.1", "slides have no space, so encoder, refuse and doses have no effect"),
+        ("steps = 8", 'steps = 8\nencoder = "0"', "slides have no space"),
+        (
+            "arms.D = { number = 2.0, breadth = 1.0 }",
+            'arms.D = { number = 2.0, dose = "high" }',
+            "slides have no space",
+        ),
+    ],
+)
+def test_what_has_no_effect_on_slides_is_refused(old, new, said, tmp_path):
+    assert old in PLAN
+    (tmp_path / "plan.toml").write_text(PLAN.replace(old, new))
+    with pytest.raises(ConfigError, match=said):
+        read_plan(tmp_path / "plan.toml")
+
+
 def images_of(plan, cut):
     from dataclasses import replace
 
