@@ -56,7 +56,7 @@ class Part:
         """What stands or falls together, a name for every image ``(N,)``; None where every image stands for itself.
 
         It is the image's group. Groups that share an identical image are one, and where images have no groups,
-        identical images are: those are called "a and 2 more", after the first group or file.
+        identical images are: those are called "a + b + c", of more than three "a + b + 5 more".
         """
         if self.contents is None or (names := self.paths if self.groups is None else self.groups) is None:
             return self.groups
@@ -66,9 +66,7 @@ class Part:
         called: dict[int, dict[str, None]] = {}
         for one, name in zip(whole.tolist(), names.tolist(), strict=True):
             called.setdefault(one, {})[str(name)] = None
-        words = {
-            one: min(own) if len(own) == 1 else f"{min(own)} and {len(own) - 1} more" for one, own in called.items()
-        }
+        words = {one: " + ".join([*sorted(own)[:2], *_rest(sorted(own)[2:])]) for one, own in called.items()}
         return np.array([words[one] for one in whole.tolist()])
 
     @property
@@ -87,6 +85,10 @@ class Part:
         digest = hashlib.sha256(self.labels.astype("<i8").tobytes())
         digest.update(self.digests.tobytes())
         return digest.hexdigest()
+
+
+def _rest(names: list[str]) -> list[str]:
+    return names if len(names) < 2 else [f"{len(names)} more"]
 
 
 def digests_of(n: int, content: Callable[[int], bytes | memoryview]) -> np.ndarray:

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             images.parts()
         except DataError as error:
-            print("verdict: NOT USABLE as they are")
+            print("verdict: NOT USABLE as they are, because of what is named last")
             print(f"training would refuse these data: {error}", file=sys.stderr)
             return error.exit_code
         print(f"verdict: {_verdict(findings, bool(few))}")

@@ -123,8 +123,9 @@ def _hardly_tested(card: Mapping[str, Any]) -> list[str]:
     lines = []
     if never := [row["class"] for row in rows if row["tested"] == 0]:
         lines.append(f"classes never tested, so nothing is known of how well they are found: {', '.join(never)}")
-    if hardly := [f"{row['class']} ({row['tested']})" for row in rows if row["tested"]]:
-        lines.append(f"classes tested on few images, so how well they are found is hardly known: {', '.join(hardly)}")
+    if hardly := [f"{row['class']} {round(row['recall'] * row['tested'] / 100)} of {row['tested']}"
+                  for row in rows if row["tested"]]:  # fmt: skip
+        lines.append(f"classes tested on few images; the folds found: {', '.join(hardly)}")
     return lines
 
 

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from divaug.base.errors import ConfigError
+from divaug.base.errors import ConfigError, DataError
 from divaug.config import flags
 from divaug.config.command import main as run_main
 from divaug.config.jobs import add_jobs, jobs_of
@@ -99,6 +99,8 @@ def _train(request: flags.Request) -> int:
     if request.dry_run:
         print("\n".join(f"{config.method}  {folds} folds" for config in request.configs) + f"\n{folder}")
         return 0
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
     os.environ.setdefault("MPLBACKEND", "Agg")
     from divaug.base.progress import Progress
     from divaug.study.own_images import train_model
@@ -116,7 +118,9 @@ def _train(request: flags.Request) -> int:
     if asked == "auto" and (large or find_device(first.device).type != "cpu"):
         asked = "1"  # how many of them memory holds is for the user to say
     jobs = jobs_of(asked, threads=first.threads)
-    train_model(configs, folds if folds == "groups" else int(folds), folder, jobs=jobs, say=progress.say)
+    train_model(
+        configs, folds if folds == "groups" else int(folds), folder, jobs=jobs, trial=request.smoke, say=progress.say
+    )
     print((folder / "card.md").read_text(encoding="utf-8"))
     print(f"model: {folder}\npage: {folder / 'report' / 'index.html'}")
     return 0

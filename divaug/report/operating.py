@@ -80,7 +80,8 @@ def few_groups(table: Any, images: np.ndarray) -> str | None:
     if "group" not in table:
         return None
     n, groups = int(images.sum()), int(table.loc[images, "group"].nunique())
-    return f"{n} images are of {groups} groups, and {GROUPS} are needed" if groups < min(n, GROUPS) else None
+    few = f"its {n} tested images are of {groups} groups, and a promise needs {GROUPS}"
+    return few if groups < min(n, GROUPS) else None
 
 
 def fewest(share: float) -> int:

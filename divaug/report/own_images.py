@@ -65,9 +65,9 @@ def write_page(folder: Path) -> Path:
     document.heading("How good for each class?")
     document.text(
         "Recall of images that the network was not trained on (folds pooled), with Wilson 95 % intervals, in which "
-        "images of one group (patient, slide) count as fewer, by how alike they are. Precision is the share of right "
-        "ones among the images that are called the class. A class counts in the comparison of methods if 20 of its "
-        "images were tested; its interval says how well its recall is known."
+        "images of one group (patient, slide) count as fewer, by how alike they are: *76 (as 9)*. Precision is the "
+        "share of right ones among the images that are called the class. A class counts in the comparison of methods "
+        "if 20 of its images were tested; its interval says how well its recall is known."
     )
     document.figure(plots.recalls(report / "recall.png", table), "Recall per class; in brackets, tested images.")
     document.table(_readable_classes(table))
@@ -102,11 +102,18 @@ def headline(card: Mapping[str, Any]) -> str:
     shares = card["accuracy"]
     used = next(row for row in card["methods"] if row["method"] == card["method"])
     known = _known(used["mean recall"])
-    mean = f"; mean recall of the classes that count {used['mean recall']:.1f} %" if known else ""
+    count = f"the {sum(row['judged'] for row in card['classes'])} of {len(card['classes'])} classes that count"
+    mean = f"; mean recall of {count} {used['mean recall']:.1f} %" if known else ""
     return (
         f"{shares['accuracy']:.1f} % of {shares['images']:,} out-of-fold images are right (always saying "
         f"{shares['class']}: {shares['largest']:.1f} %){mean}."
     )
+
+
+def counted_as(row: Mapping[str, Any]) -> str:
+    """Return as how many independent images a class's tested ones count, in brackets; nothing where as all of them."""
+    counted = row.get("counted", np.nan)  # cards of long ago lack it
+    return f" (as {int(counted)})" if counted < 0.9 * row["tested"] else ""
 
 
 def _readable_classes(table: Any) -> Any:
@@ -114,8 +121,9 @@ def _readable_classes(table: Any) -> Any:
     import pandas as pd
 
     kept = {"class": table["class"], "images": table["images"]}
-    if (table["images"] != table["tested"]).any():
-        kept["tested"] = table["tested"]
+    tested = [f"{row['tested']}{counted_as(row)}" for row in table.to_dict("records")]
+    if table["images"].astype(str).tolist() != tested:
+        kept["tested"] = tested
     for name, ends in (("recall", ("low", "high")), ("precision", ("precision_low", "precision_high"))):
         kept[f"{name} %"] = [
             "-" if np.isnan(value) else f"{value:.1f} [{low:.0f}, {high:.0f}]"
@@ -130,7 +138,10 @@ def _methods(document: Document, card: Mapping[str, Any]) -> None:
     first, *others = card["methods"]
     base, known = plain(first["method"]), layers.names("methods")
     document.bullets([plain(f"{row['method']}: {known.get(row['method'], 'your own')}") for row in card["methods"]])
-    document.text(f"Mean recall of the classes that count, and its difference from {base}, in points.")
+    document.text(
+        f"Mean recall of the classes that count, and its difference from {base}, in points. The "
+        "same command with --methods NAME makes a model of another one."
+    )
     document.table(pd.DataFrame({
         "method": [row["method"] for row in card["methods"]],
         "mean recall %": [_one(row["mean recall"]) for row in card["methods"]],

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from divaug.base.metrics import confusion_matrix, nanmean, recall, softmax
 from divaug.base.stats import effective_number, wilson_interval
-from divaug.runs.threshold import GROUPS
+from divaug.runs.threshold import GROUPS, temperature_of
 
 JUDGED = 20  # tested images of a class; classes with fewer are reported and never concluded from
 RESAMPLES = 2000
@@ -22,6 +22,7 @@ class Candidate:
         name: Its name.
         recalls: Recall of every class, NaN where none of its images was tested, ``(C,)``.
         intervals: Their Wilson intervals, ``(C, 2)``; images of one group count as fewer (``effective_number``).
+        independent: As how many independent images those of every class count, ``(C,)``; NaN of none.
         precisions: Of every class: the share of images called so that are, and its interval, ``(C, 3)``; NaN of none.
         rare: Interval of the share found of all images of classes that are not judged; NaN where there are none.
         balanced: Mean recall over the classes that are judged.
@@ -34,6 +35,7 @@ class Candidate:
     name: str
     recalls: Float[np.ndarray, "C"]
     intervals: Float[np.ndarray, "C 2"]
+    independent: Float[np.ndarray, "C"]
     precisions: Float[np.ndarray, "C 3"]
     rare: tuple[float, float]
     balanced: float
@@ -113,24 +115,29 @@ def choose(
 
 def _spans(
     logits: np.ndarray, labels: np.ndarray, groups: Sequence[object] | np.ndarray | None, judged: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """Return a candidate's ``intervals``, ``precisions`` and ``rare``."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float]]:
+    """Return a candidate's ``intervals``, ``independent``, ``precisions`` and ``rare``."""
     size, predicted = len(judged), logits.argmax(1)
-    right, own = predicted == labels, softmax(logits.astype(np.float64))[np.arange(len(labels)), labels]
+    # Calibrated, as in the table of out-of-fold predictions, so that all that counts images counts them alike.
+    scaled = logits.astype(np.float64) / temperature_of(logits.astype(np.float64), labels)
+    right, own = predicted == labels, softmax(scaled)[np.arange(len(labels)), labels]
 
-    def interval(images: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-        """Return that of the share that is right, of images whose values tell how alike those of a group are."""
-        of = None if groups is None else np.asarray(groups)[images]
-        return wilson_interval(float(right[images].mean()), effective_number(values[images], of))
+    def number(images: np.ndarray) -> float:
+        """Return as how many images some count: their probabilities tell how alike those of a group are."""
+        return effective_number(own[images], None if groups is None else np.asarray(groups)[images])
+
+    def interval(images: np.ndarray) -> tuple[float, float]:
+        return wilson_interval(float(right[images].mean()), number(images))
 
     intervals, precisions = np.full((size, 2), np.nan), np.full((size, 3), np.nan)
+    independent = np.full(size, np.nan)
     for c in range(size):
         if (tested := labels == c).any():
-            intervals[c] = interval(tested, own)
+            intervals[c], independent[c] = interval(tested), number(tested)
         if (called := predicted == c).any():
-            precisions[c] = right[called].mean(), *interval(called, own)
+            precisions[c] = right[called].mean(), *interval(called)
     few = ~judged[labels]
-    return intervals, precisions, interval(few, own) if few.any() else (np.nan, np.nan)
+    return intervals, independent, precisions, interval(few) if few.any() else (np.nan, np.nan)
 
 
 def _verdict(candidates: Sequence[Candidate], judged: np.ndarray, too_few: int | None) -> tuple[str, str]:
@@ -154,7 +161,8 @@ def _verdict(candidates: Sequence[Candidate], judged: np.ndarray, too_few: int |
     worse = [one.name for one in others if one.difference[2] < 0]
     close = "the others are worse" if len(worse) == len(others) else "too close to call"
     if worse and len(worse) < len(others):
-        close += f", but {' and '.join(worse)} {'is' if len(worse) == 1 else 'are'} worse"
+        equal = " and ".join(one.name for one in others if one.name not in worse)
+        close = f"too close to call against {equal}; {' and '.join(worse)} {'is' if len(worse) == 1 else 'are'} worse"
     every = ", ".join(f"{name} {span}" for name, span in spans.items())
     return first.name, f"Use {first.name}, the simplest: {close} (points of mean recall of {some}: {every})"
 

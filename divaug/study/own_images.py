@@ -22,7 +22,7 @@ from divaug.data.images import CARVED, Part
 from divaug.data.load import Data
 from divaug.figures import own_images as plots
 from divaug.latent.tables import rarefaction_table
-from divaug.report.own_images import headline, write_page
+from divaug.report.own_images import counted_as, headline, write_page
 from divaug.runs.decision import Decision
 from divaug.runs.embed import embed
 from divaug.runs.folder import RunFolder
@@ -35,6 +35,9 @@ from divaug.study.folds import Deal, cross_validate, data_of, deal, folder_of, l
 from divaug.train.build import build, stage_at
 
 K, VIEWS = 10, 7  # top-K sets; views of an image on the page
+TRIAL = "A TRIAL, not for use: the same command without --smoke trains the model"
+FALLING = "the training loss was still falling steeply"
+FEW = 3  # images at which numbers of distinct embeddings are not worth comparing
 STEEP = 0.15  # of the training loss, lost in the last tenth of the epochs: it was still falling
 LEARNED = 0.05  # of chance's loss: what is left below this falls for ever, and says nothing
 
@@ -45,6 +48,7 @@ def train_model(
     folder: Path,
     *,
     jobs: int = 1,
+    trial: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Choice:
     """Cross-validate candidates, train the winner on all images, and write the model folder.
@@ -54,6 +58,7 @@ def train_model(
         folds: Number of folds, or ``groups``.
         folder: The model folder.
         jobs: Runs at once.
+        trial: The model is to show that everything works, and is not for use; its card says so.
         say: Called with a line for every run.
 
     Returns:
@@ -77,8 +82,12 @@ def train_model(
     temperature = temperature_of(logits[choice.winner].astype(np.float64), tested.labels)
     out_of_fold = _out_of_fold(dealt, logits[choice.winner], temperature)
     notes = _notes(configs, dealt, choice)
+    if trial:
+        notes = [TRIAL, *(note for note in notes if FALLING not in note)]
     model, data = load(run), data_of(dealt, None)
-    card = _card(dealt, choice, notes, temperature) | {"latent": _latent(model, data)}
+    trained, side = run.config, dealt.images.images.shape[1]
+    training = f"{trained.epochs} epochs of the preset {trained.preset} at {side}x{side} pixels, seed {trained.seed}"
+    card = _card(dealt, choice, notes, temperature, training) | {"latent": _latent(model, data)}
     predictions = out_of_fold.to_csv(index=False, float_format="%.6g")
     before = _decided(folder), _weights(folder)  # an export has both in it
     if (others := _other_classes(folder, dealt.dataset.class_names)) is not None:
@@ -212,18 +221,32 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
         found = {one.name: int(np.diag(one.matrix)[few].sum()) for one in choice.candidates}
         ends = {one.name: one.rare for one in choice.candidates}
         each = (
-            f"{name} found {found[name]} [{100 * low:.0f}, {100 * high:.0f} %]" for name, (low, high) in ends.items()
+            f"{name} found {found[name]} ({100 * found[name] / rare:.0f} %, {100 * low:.0f} to {100 * high:.0f})"
+            for name, (low, high) in ends.items()
         )
         of = "these classes together" if len(few) > 1 else classes[few[0]]
         images = "image" if rare == 1 else "images"
-        notes.append(f"of the {rare} tested {images} of {of}, {', '.join(each)}")
+        said = f"of the {rare} tested {images} of {of}, {', '.join(each)}"
+        most = max(found, key=lambda name: found[name])
+        if found[most] > found[choice.winner]:
+            beyond = ends[most][0] > ends[choice.winner][1]
+            sure = "" if beyond else ", though chance may do that much"
+            said += (
+                f": {most} found more than {choice.winner}{sure}. If they matter, --methods {most} makes a model of it"
+            )
+        notes.append(said)
     notes += left_out(dealt)
     contents = dealt.images.contents
     if contents is not None and (copies := len(contents) - len(set(contents.tolist()))):
-        notes.append(f"{copies} images are copies of others, byte for byte: an image and its copies count as one group")
+        what = "image is a copy of another" if copies == 1 else "images are copies of others"
+        notes.append(f"{copies} {what}, byte for byte: an image and its copies count as one group")
     never = int((dealt.fold < 0).sum())
     if never:
-        notes.append(f"{never} images are in every fold's training part: their class or group allows no other")
+        said = f"{never} {'image is' if never == 1 else 'images are'} in every fold's training part, and never tested"
+        alone = ", ".join(classes[c] for c in np.flatnonzero(tested == 0))
+        if alone and dealt.images.units is not None:
+            said += f": all images of {alone} lie in one group, whose other images stay with them"
+        notes.append(said)
     for config in configs:
         name, runs = method_label(config), [folder_of(config, dealt, fold) for fold in range(dealt.folds)]
         matrix = next(one.matrix for one in choice.candidates if one.name == name)
@@ -231,8 +254,8 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
             notes.append(f"{name} predicts one class for all images: it has learned nothing")
         if (steep := sum(_still_falling(run, len(classes)) for run in runs)) > dealt.folds // 2:
             longer = 2 * len(runs[0].metrics.rows())
-            said = f"{name}: the training loss was still falling steeply in {steep} folds; try --epochs {longer}"
-            notes.append(said)
+            said = f"{name}: {FALLING} in {steep} folds; try --epochs {longer}"
+            notes.append(said + ("" if config.min_steps else ", or leave --epochs out"))
     return notes
 
 
@@ -250,6 +273,7 @@ def _class_table(dealt: Deal, choice: Choice) -> Any:
     order = np.argsort(-counts, kind="stable")
     return pd.DataFrame({
         "class": [classes[c] for c in order], "images": counts[order], "tested": best.matrix.sum(1)[order],
+        "counted": best.independent[order],
         "recall": 100 * best.recalls[order], "low": 100 * best.intervals[order, 0],
         "high": 100 * best.intervals[order, 1], "precision": 100 * best.precisions[order, 0],
         "precision_low": 100 * best.precisions[order, 1], "precision_high": 100 * best.precisions[order, 2],
@@ -297,13 +321,13 @@ def _accuracy(dealt: Deal, choice: Choice) -> dict[str, Any]:
             "class": dealt.dataset.class_names[largest]}  # fmt: skip
 
 
-def _card(dealt: Deal, choice: Choice, notes: Sequence[str], temperature: float) -> dict[str, Any]:
+def _card(dealt: Deal, choice: Choice, notes: Sequence[str], temperature: float, training: str) -> dict[str, Any]:
     groups = dealt.images.groups
     return {
         "conclusion": choice.conclusion, "method": choice.winner, "notes": list(notes), "temperature": temperature,
         "images": len(dealt.fold), "groups": None if groups is None else len(np.unique(groups)), "folds": dealt.folds,
         "data": dealt.identity, "classes": _class_table(dealt, choice).to_dict(orient="records"),
-        "methods": _candidate_table(choice).to_dict(orient="records"),
+        "methods": _candidate_table(choice).to_dict(orient="records"), "training": training,
         "recalls": _recall_table(dealt, choice).to_dict(orient="records"), "gains": _gain_table(dealt, choice),
         "accuracy": _accuracy(dealt, choice),
         "audit": [note for note in dealt.dataset.notes if not note.startswith(CARVED)],
@@ -315,6 +339,8 @@ def _latent(model: Model, data: Data) -> list[dict[str, Any]]:
     found = embed(model.network, data, "train")
     table = rarefaction_table(found, k=min(K, found.dimensions))
     table = table[table["largest_common"].eq(other=True)]  # NaN in rows of no size
+    if (table["m"] < FEW).any():
+        return []  # in so few images of the smallest class every class has its K
     wanted = {"class_name": "class", "n": "images", "m": "m", "value": "top-K CE", "ceiling": "most"}
     return table[list(wanted)].rename(columns=wanted).to_dict(orient="records")
 
@@ -343,8 +369,9 @@ def _card_text(name: str, card: dict[str, Any]) -> str:
     """Return the card as Markdown."""
     groups = "" if card["groups"] is None else f" in {card['groups']} groups"
     said = (
-        f"Trained on all {card['images']} images{groups}. Recall is of {card['folds']} folds: of networks that were "
-        "not trained on the images they are tested on. The network in this folder was tested on nothing."
+        f"Trained on all {card['images']} images{groups}: {card['training']}. Recall is of {card['folds']} folds: of "
+        "networks that were not trained on the images they are tested on. The network in this folder was tested on "
+        "nothing."
     )
     lines = [f"# {name}", "", f"{card['conclusion']}.", "", headline(card), "", said, ""]
     lines += ["| class | images | tested | recall % | 95 % interval | precision % |", "|---|---|---|---|---|---|"]
@@ -355,8 +382,11 @@ def _card_text(name: str, card: dict[str, Any]) -> str:
         precision = "-" if np.isnan(row["precision"]) else f"{row['precision']:.1f}"
         if precision != "-":
             precision += f" ({row['precision_low']:.1f} to {row['precision_high']:.1f})"
-        lines.append(f"| {row['class']} | {row['images']} | {row['tested']} | {recall} | {span} | {precision} |")
+        tested = f"{row['tested']}{counted_as(row)}"
+        lines.append(f"| {row['class']} | {row['images']} | {tested} | {recall} | {span} | {precision} |")
+    if any(map(counted_as, card["classes"])):
+        lines += ["", "*as n*: images of one group are alike, and tell as much as n independent ones."]
     lines += ["", *(f"- {note}" for note in card["notes"])]
     lines += ["", f"Probabilities are calibrated on the folds (temperature {card['temperature']:.3g})."]
-    lines += [f"Data {card['data']}: a digest of images and labels."]
+    lines += [f"Data {card['data']}: a digest of images, labels and groups."]
     return "\n".join(lines) + "\n"

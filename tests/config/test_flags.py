@@ -2,11 +2,13 @@ import importlib
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from divaug import __main__ as recipes_main
+from divaug import configure
 from divaug.base.errors import ConfigError
 from divaug.config import flags
 from divaug.config.command import main as run_main
@@ -27,6 +29,16 @@ def test_methods_and_seeds_are_crossed():
         ("cmo", 0), ("cmo", 1), ("cmo", 5), ("rus", 0), ("rus", 1), ("rus", 5),
     ]  # fmt: skip
     assert runs(parse("--method", "cmo", "--seed", "3")) == [("cmo", 3)]
+
+
+def test_one_configuration_is_the_one_with_the_extra_images():
+    """Recipes that compare train without them too; an encoder or a gallery takes one."""
+    config = configure(dataset="digits")
+    extra = replace(config, extra_train="more.csv")
+    both = flags.Request([config, extra], False, False, False, None, False, {}, [])
+    assert both.only is extra and replace(both, configs=[config]).only is config
+    with pytest.raises(ConfigError, match="takes one method and one seed"):
+        replace(both, configs=[config, config]).only  # noqa: B018
 
 
 def test_a_component_flag_is_over_one_method():

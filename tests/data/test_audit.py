@@ -217,7 +217,7 @@ def test_the_recipe_prints_saves_and_refuses(own, capsys):
     assert recipe.main([str(own), "--save", "out/findings.csv"]) == 3
     out = capsys.readouterr()
     assert "note: 1 of 17 files cannot be read" in out.out and "training would refuse these data" in out.err
-    assert out.out.endswith("verdict: NOT USABLE as they are\n")
+    assert out.out.endswith("verdict: NOT USABLE as they are, because of what is named last\n")
     saved = Path("out/findings.csv").read_text()
     assert "unreadable" in saved.splitlines()[1] and "z\\udcff.png" in saved
     rows = list(csv.DictReader(saved.splitlines()))

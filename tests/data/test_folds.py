@@ -83,14 +83,17 @@ def test_what_stands_together_has_one_name():
     paths, groups = np.array([f"{i}.png" for i in range(6)]), np.array(list("dbbcae"))
     each = np.frombuffer(b"".join(bytes([i]) * 32 for i in (7, 1, 2, 2, 7, 3)), dtype="V32")
     part = Part(pixels, labels, groups, each, paths)
-    assert part.units.tolist() == ["a and 1 more", *["b and 1 more"] * 3, "a and 1 more", "e"]
+    assert part.units.tolist() == ["a + d", *["b + c"] * 3, "a + d", "e"]
     alone = Part(pixels, labels, None, each, paths)
-    first, second = "0.png and 1 more", "2.png and 1 more"
+    first, second = "0.png + 4.png", "2.png + 3.png"
     assert alone.units.tolist() == [first, "1.png", second, second, first, "5.png"]
     assert alone.take(np.array([1, 2, 5])).units is None  # the copies are elsewhere
     differ = np.frombuffer(b"".join(bytes([i]) * 32 for i in range(6)), dtype="V32")
     assert Part(pixels, labels, groups, differ, paths).units.tolist() == groups.tolist()
     assert Part(pixels, labels, None, differ, paths).units is None and Part(pixels, labels).units is None
+    same = np.frombuffer(bytes(32) * 6, dtype="V32")
+    assert set(Part(pixels, labels, np.array(list("abcdef")), same, paths).units) == {"a + b + 4 more"}
+    assert set(Part(pixels[:3], labels[:3], None, same[:3], paths[:3]).units) == {"0.png + 1.png + 2.png"}
     assert Part(pixels, labels, groups).units.tolist() == groups.tolist()
 
 

@@ -73,7 +73,7 @@ def test_list_files_of_the_field(own):
             "file,label\na.png,cat\n",
             "lacks the column 'path': found 'file', 'label', separated by commas; --path-column",
         ),
-        ("path label\na.png cat\n", r"found 'path label', separated by nothing \(one column\)"),
+        ("path label\na.png cat\n", "found 'path label', in one column; --path-column"),
         ("path,label,label\na.png,cat,dog\n", "has the column 'label' 2 times"),
         ("path,label\na.png,cell, red\n", r"line 2: 3 cells, but the header has 2: \['red'\] too many; quote"),
         ("path,label,split\na.png,cat\n", "line 2: 2 cells, but the header has 3"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
     }
     assert any(
         "of the 8 tested images of kind 3, erm found " in note
-        and all(f"{method} found {n} [" in note for method, n in found.items())
+        and all(f"{method} found {n} (" in note for method, n in found.items())
         for note in card["notes"]
     )
     page = (model / "report" / "index.html").read_text()
@@ -107,11 +108,24 @@ def test_the_model_folder_has_all_that_is_needed_and_says_how_good_it_is(model, 
     for row in card["classes"]:
         for of, share, ends in (("predicted", "precision", "precision_"), ("label", "recall", "")):
             images = table[table[of] == row["class"]]
-            if len(images):  # ranks of probabilities are those before the temperature
+            if len(images):
                 own = images["label_probability"].astype(float).to_numpy()
                 count = effective_number(own, images["group"].to_numpy())
                 span = [row[f"{ends}{end}"] / 100 for end in ("low", "high")]
-                assert span == pytest.approx(list(wilson_interval(row[share] / 100, count)), rel=0.2)
+                assert span == pytest.approx(list(wilson_interval(row[share] / 100, count)), rel=0.02)  # six digits
+                assert of == "predicted" or row["counted"] == pytest.approx(count, rel=0.02)
+    few = next(note for note in card["notes"] if note.startswith("of the 8 tested images of kind 3, "))
+    found = {one["class"]: one for one in card["recalls"]}["kind 3"]
+    erm, ros = (round(8 * found[method] / 100) for method in ("erm", "ros"))
+    assert re.search(rf"erm found {erm} \(\d+ %, \d+ to \d+\), ros found {ros} \(\d+ %, \d+ to \d+\)", few)
+    other = {"erm": "ros", "ros": "erm"}[card["method"]]
+    more = {"erm": erm, "ros": ros}[other] > {"erm": erm, "ros": ros}[card["method"]]
+    assert (f"{other} found more than {card['method']}" in few) == (f"--methods {other} makes" in few) == more
+    mean = next(one["mean recall"] for one in card["methods"] if one["method"] == card["method"])
+    assert f"mean recall of the 3 of 4 classes that count {mean:.1f} %" in page
+    assert (
+        "133 images in 30 groups: 6 epochs of the preset fast at 8x8 pixels, seed 0." in (model / "card.md").read_text()
+    )
     assert [row["class"] for row in card["gains"]] == ["kind 0", "kind 1", "kind 2"]  # those that are judged
     for row in card["gains"]:
         recalls = next(one for one in card["recalls"] if one["class"] == row["class"])
@@ -143,7 +157,7 @@ def test_new_images_are_predicted_in_place_of_the_training_folder(model, cells, 
     streams = capsys.readouterr()
     assert "1 unreadable" in streams.err and str(output) in streams.out
     assert "note: 3 files were left out, as hidden or no image: 2 .txt, 1 hidden\n" in streams.err
-    assert "note: classes tested on few images, so how well they are found is hardly known: kind 3 (8)\n" in streams.err
+    assert re.search(r"note: classes tested on few images; the folds found: kind 3 \d of 8\n", streams.err)
     assert "never tested" not in streams.err
     assert "trained on 2 of these images" in streams.err  # copies, in a folder that was never trained on
     found = pd.read_csv(output, keep_default_na=False)
@@ -538,9 +552,12 @@ def test_nothing_is_promised_from_a_few_groups(model, tmp_path, capsys):
     table.assign(group=few).to_csv(copy / "out_of_fold.csv", index=False)
     asked = [str(copy), "--class", "kind 0", "--sensitivity", "0.5"]
     assert threshold.main(asked) == 1
-    assert "cannot be promised: 60 images are of 9 groups, and 10 are needed; --anyway" in capsys.readouterr().err
+    assert (
+        "cannot be promised: its 60 tested images are of 9 groups, and a promise needs 10; --anyway"
+        in capsys.readouterr().err
+    )
     assert threshold.main([*asked, "--anyway"]) == 0
-    assert "sensitivity of 50 % cannot be promised: 60 images are of 9 groups" in capsys.readouterr().out
+    assert "sensitivity of 50 % cannot be promised: its 60 tested images are of 9 groups" in capsys.readouterr().out
     assert not json.loads((copy / "model.json").read_text())["decision"]["promised"]
     assert threshold.main([str(copy), "--class", "kind 0", "--specificity", "0.5"]) == 0  # of others, in 30 groups
     table.assign(group=np.where(own, [f"g{i % 10}" for i in range(len(table))], table["group"])).to_csv(
@@ -691,7 +708,7 @@ def test_a_class_that_is_never_tested_is_said_to_be_unknown(cells, tmp_path, cap
     assert predict.main([str(tmp_path / "models" / "few"), rows[0][0]]) == 0
     told = capsys.readouterr().err
     assert "note: classes never tested, so nothing is known of how well they are found: kind 3\n" in told
-    assert "is hardly known: kind 0 (12), kind 1 (12), kind 2 (3)\n" in told
+    assert re.search(r"the folds found: kind 0 \d+ of 12, kind 1 \d+ of 12, kind 2 \d of 3\n", told)
 
 
 def test_an_image_and_its_copies_count_as_a_group(cells, tmp_path):
@@ -703,14 +720,18 @@ def test_an_image_and_its_copies_count_as_a_group(cells, tmp_path):
                 shutil.copy(cells / f"{c}_{k}.png", tmp_path / "copies" / str(c) / f"{k}_{copy}.png")
     arguments = ["--folds", "2", "--methods", "erm", "--image-size", "8", "--epochs", "4", "--model.widths", "[8]"]
     places = ["--output-dir", str(tmp_path / "runs"), "--models-dir", str(tmp_path / "models"), "--jobs", "1"]
-    assert train.main([str(tmp_path / "copies"), *arguments, *places, "--quiet"]) == 0
-    card = json.loads((tmp_path / "models" / "copies" / "model.json").read_text())["card"]
+    assert train.main([str(tmp_path / "copies"), *arguments, *places, "--quiet", "--smoke"]) == 0
+    folder = tmp_path / "models" / "copies-smoke"
+    card = json.loads((folder / "model.json").read_text())["card"]
+    assert card["notes"][0].startswith("A TRIAL, not for use") and not any("--epochs" in note for note in card["notes"])
     assert "20 images are copies of others, byte for byte: an image and its copies count as one group" in card["notes"]
-    table = pd.read_csv(tmp_path / "models" / "copies" / "out_of_fold.csv")
+    table = pd.read_csv(folder / "out_of_fold.csv")
     assert table.groupby("label")["group"].nunique().to_dict() == {0: 30, 1: 10}
     for row in card["classes"]:
         counted = 30 if row["class"] == "0" else 10
         expected = wilson_interval(row["recall"] / 100, counted)
+        shown = f"| {row['class']} | 30 | 30{'' if row['class'] == '0' else ' (as 10)'} |"
+        assert row["counted"] == pytest.approx(counted) and shown in (folder / "card.md").read_text()
         np.testing.assert_allclose((row["low"], row["high"]), 100 * np.array(expected), atol=0.01)
 
 
@@ -719,6 +740,10 @@ def test_another_folder_is_not_overwritten(cells, tmp_path, capsys):
     (tmp_path / "models" / "cells" / "thesis.doc").write_text("mine")
     assert train.main([str(cells / "cells.csv"), "--quiet", "--models-dir", str(tmp_path / "models")]) == 2
     assert "holds something else than a model" in capsys.readouterr().err
+    assert train.main([str(cells / "gone.csv"), "--models-dir", str(tmp_path / "other")]) == 3
+    assert (
+        capsys.readouterr().err == f"train: {cells / 'gone.csv'} does not exist\n"
+    )  # before all that is to be compared
 
 
 def test_a_model_of_other_images_is_not_overwritten(model, cells, tmp_path, capsys):

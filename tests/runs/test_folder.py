@@ -418,7 +418,7 @@ def test_an_image_and_its_copies_are_a_group_in_outputs(tmp_path):
     names = table["path"].str.extract(r"/([ab])/(\d+)_")
     by_picture = table.groupby([names[0], names[1]])
     assert (by_picture["group"].nunique() == 1).all() and table["group"].nunique() == len(by_picture)
-    assert table["group"].str.endswith("_0.png and 2 more").sum() == 3 * (by_picture.size() == 3).sum() > 0
+    assert table["group"].str.endswith("_2.png").sum() == 3 * (by_picture.size() == 3).sum() > 0
 
 
 def test_a_run_in_progress_tells_its_pace(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from divaug.base.metrics import softmax
 from divaug.base.stats import effective_number, wilson_interval
 from divaug.runs.folder import RunFolder
+from divaug.runs.threshold import temperature_of
 from divaug.study.choice import choose, resampled
 from divaug.study.own_images import _still_falling
 
@@ -41,7 +42,7 @@ def test_a_better_candidate_wins_and_equal_ones_do_not():
     mixed = choose(
         {name: logits[name] for name in ("better", "erm")} | {"same": logits["better"]}, LABELS, None, CLASSES
     )
-    assert mixed.conclusion.startswith("Use better, the simplest: too close to call, but erm is worse (")
+    assert mixed.conclusion.startswith("Use better, the simplest: too close to call against same; erm is worse (")
 
 
 def test_recalls_and_intervals_are_of_pooled_counts():
@@ -61,12 +62,12 @@ def test_intervals_count_images_of_one_group_as_fewer():
     shifts = rng.normal(0, 1.5, 25)[groups]  # of the right class's logit
     values = rng.normal(0, 1, (len(LABELS), 3)) + (1.0 + shifts)[:, None] * np.eye(3)[LABELS]
     alone, one = (choose({"erm": values}, LABELS, g, CLASSES).candidates[0] for g in (None, groups))
-    own = softmax(values)[np.arange(len(LABELS)), LABELS]
+    own = softmax(values / temperature_of(values, LABELS))[np.arange(len(LABELS)), LABELS]
     called = values.argmax(1)
     for c, n in enumerate((400, 300, 100)):
         tested, said = c == LABELS, called == c
         count = effective_number(own[tested], groups[tested])
-        assert 10 < count < 0.6 * n
+        assert 10 < count < 0.6 * n and one.independent[c] == pytest.approx(count) and alone.independent[c] == n
         assert one.intervals[c].tolist() == pytest.approx(list(wilson_interval(float(one.recalls[c]), count)))
         right = c == LABELS[said]
         known = effective_number(own[said], groups[said])
@@ -79,7 +80,8 @@ def test_intervals_count_images_of_one_group_as_fewer():
     small = LABELS.copy()
     small[small == 2] = np.where(np.arange(100) < 15, 2, 1)
     few = choose({"erm": values}, small, groups, CLASSES).candidates[0]
-    own, tested = softmax(values)[np.arange(len(small)), small], small == 2
+    own = softmax(values / temperature_of(values, small))[np.arange(len(small)), small]
+    tested = small == 2
     share, count = float(few.recalls[2]), effective_number(own[tested], groups[tested])
     assert few.rare == pytest.approx(wilson_interval(share, count)) and 1 < count < 15
     never = choose({"erm": np.where([True, False, False], 9.0, values)}, LABELS, groups, CLASSES).candidates[0]

@@ -121,6 +121,8 @@ def _rows_of_classes(folder: Path, places: list[Path], part: str) -> tuple[list[
         found = f"found {len(places)}" + (f" ({places[0].name})" if places else "")
         tables = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in TABLES)
         way = f"; if {tables[0]} is the table of images, name {folder / tables[0]}" if tables else ""
+        if not places and not tables and walk(folder).images:
+            way = f"; it holds images: if they are one class's, name the folder above it ({folder.resolve().parent})"
         raise DataError(f"{folder} must hold one folder per class, at least two; {found}{way}")
     walks = [walk(place) for place in places]
     empty = [(place, found) for place, found in zip(places, walks, strict=True) if not found.images]

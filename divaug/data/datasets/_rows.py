@@ -132,7 +132,7 @@ def _csv_rows(file: Path, text: str, request: Request) -> tuple[list[tuple[int, 
     if not header:
         raise DataError(f"{file} has no rows")
     place, findings = _columns(file, header, wanted)
-    rows, unmarked = [], []
+    rows, unmarked, blanks = [], [], []
     for number, cells in lines:
         if len(cells) != len(header):
             more = f": {cells[len(header) :]} too many; quote a cell that has the separator in it"
@@ -149,10 +149,16 @@ def _csv_rows(file: Path, text: str, request: Request) -> tuple[list[tuple[int, 
             raise DataError(f"{file}, line {number}: {wanted['split']} must be train, val or test, got {split!r}")
         if not split:
             unmarked.append(number)
+        if cells[place["label"]] != values["label"]:
+            blanks.append(number)
         rows.append(
             (number, Row(Path(values["path"]), values["label"], _PARTS[split.lower()], values.get("group", ""),
                          values.get("source", "")))
         )  # fmt: skip
+    if blanks:
+        which = "1 label" if len(blanks) == 1 else f"{len(blanks)} labels"
+        text = f"{which} of {file.name} had blanks around them, which were dropped (line {blanks[0]})"
+        findings.append(Finding("names", text))
     if unmarked and len(unmarked) < len(rows):
         findings.append(Finding(
             "unmarked", f"{len(unmarked)} of {len(rows)} rows of {file.name} have an empty {wanted['split']} (line "
@@ -208,8 +214,7 @@ def _columns(file: Path, header: Sequence[str], wanted: dict[str, str]) -> tuple
         stated = role in ("path", "label") or name != role  # what a flag names must be there
         if stated and role not in place:
             raise DataError(
-                f"{file} lacks the column {name!r}: {found}, separated by {_by(file)}; "
-                f"--{role}-column NAME names another"
+                f"{file} lacks the column {name!r}: {found}, {_by(file)}; --{role}-column NAME names another"
             )
     others = [name for i, name in enumerate(names) if i not in place.values()]
     index = [name for name in others if not name or re.fullmatch(r"unnamed: ?\d+", name.lower())]
@@ -229,7 +234,7 @@ def _columns(file: Path, header: Sequence[str], wanted: dict[str, str]) -> tuple
 def _by(file: Path) -> str:
     first = next((line for line in _lines(_text(file)) if line.strip()), "")
     used = [words for sign, words in _SEPARATORS.items() if sign in first]
-    return " and ".join(used) or "nothing (one column)"
+    return f"separated by {' and '.join(used)}" if used else "in one column"
 
 
 def _located(root: Path, path: Path) -> Path:
