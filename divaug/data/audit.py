@@ -14,6 +14,7 @@ from divaug.data.image_files import Geometry, Scan
 
 # Kinds of findings, worst first.
 KINDS = {
+    "missing": "files that are named and are not there",
     "unreadable": "files that cannot be read",
     "leak": "the same image in training and in test or validation",
     "two_classes": "the same image in several classes",

@@ -116,6 +116,7 @@ class Request:
     group_column: str = "group"
     split_column: str = "split"
     allow_leaks: bool = False
+    audited: bool = False  # files that are named and not there are found, and left out
     dealt: bool = False  # into folds afterwards: a part that is carved off is put back, so it may lack what it likes
 
 

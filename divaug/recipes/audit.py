@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if chosen.save is not None:
             _check_save(Path(chosen.save))
         request = Request(path=chosen.path, image_size=chosen.image_size, **{key: getattr(chosen, key) for key in KEYS},
-                          dealt=True)  # fmt: skip
+                          audited=True, dealt=True)  # fmt: skip
         images = Images(request, keep=False)
         findings = images.findings()
         print(_summary(images))
@@ -72,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _save(Path(chosen.save), findings)
             print(f"findings: {chosen.save}")
         try:
+            if gone := next((finding for finding in findings if finding.kind == "missing"), None):
+                raise DataError(gone.text)
             images.parts()
         except DataError as error:
             print("verdict: NOT USABLE as they are, because of what is named last")

@@ -369,6 +369,24 @@ def test_a_group_is_in_one_part_only(own):
             own_images(Request(path=str(own / "own.csv"), image_size=20))
 
 
+def test_the_audit_goes_on_after_files_that_are_not_there(own, tmp_path, capsys):
+    files = sorted(own.glob("*/*.png"))
+    lines = [f"{file},{file.parent.name}" for file in (*files, own / "gone.png", own / "away.png")]
+    (tmp_path / "own.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
+    shutil.copy(files[0], files[1])
+    assert recipe.main([str(tmp_path / "own.csv"), "--image-size", "20", "--save", str(tmp_path / "found.csv")]) == 3
+    out, err = capsys.readouterr()
+    first = f"no such image in 2 of {len(lines)} rows: line {len(files) + 2}: {own / 'gone.png'}"
+    assert first in out and first in err and "identical copies" in out and "NOT USABLE" in out
+    with (tmp_path / "found.csv").open(newline="") as file:
+        found = [row["file"] for row in csv.DictReader(file) if row["kind"] == "missing"]
+    assert found == [str(own / "gone.png"), str(own / "away.png")]
+    with pytest.raises(DataError, match="no such image in 2 of"):
+        own_images(Request(path=str(tmp_path / "own.csv"), image_size=20))
+    (tmp_path / "own.csv").write_text("path,label\na.png,x\nb.png,y\n")
+    assert recipe.main([str(tmp_path / "own.csv")]) == 3 and "no such image in 2 of 2 rows" in capsys.readouterr().err
+
+
 def test_test_images_in_a_folder_or_a_list_beside_a_table_with_its_own_columns(own, tmp_path):
     """What names the table's columns and folder does not apply to them, and does not stop them."""
     files = sorted(own.glob("*/*.png"))

@@ -61,7 +61,11 @@ def rows_of_table(file: Path, request: Request | None = None) -> Listing:
         raise DataError(f"{file} has no rows")
     root = Path(request.data_root) if request.data_root is not None else file.parent
     located = [(line, replace(row, path=_located(root, row.path))) for line, row in rows]
-    _check_files(file, located)
+    if gone := _missing(file, located):
+        if not request.audited or len(gone.files) == len(located):
+            raise DataError(gone.text)
+        findings.append(gone)
+        located = [(line, row) for line, row in located if row.path not in set(gone.files)]
     findings += [*_check_labels(file, located), *_check_groups(file, [row for _, row in rows])]
     return Listing([_without_missing(row) for _, row in located], tuple(findings))
 
@@ -253,15 +257,17 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _check_files(file: Path, rows: list[tuple[int, Row]]) -> None:
+def _missing(file: Path, rows: list[tuple[int, Row]]) -> Finding | None:
+    """Return a finding on the rows whose image is not there; None if all are."""
     missing = [(line, row.path) for line, row in rows if not _is_file(row.path)]
-    if missing:
-        shown = "; ".join(f"line {line}: {str(path)[:300]}" for line, path in missing[:20])
-        more = f" and {len(missing) - 20} others" if len(missing) > 20 else ""
-        raise DataError(
-            f"{file}: no such image in {len(missing)} of {len(rows)} rows: {shown}{more}; --data-root names the folder "
-            "that paths start from"
-        )
+    if not missing:
+        return None
+    shown = "; ".join(f"line {line}: {str(path)[:300]}" for line, path in missing[:20])
+    more = f" and {len(missing) - 20} others" if len(missing) > 20 else ""
+    return Finding(
+        "missing", f"{file}: no such image in {len(missing)} of {len(rows)} rows: {shown}{more}; --data-root names the "
+        "folder that paths start from", tuple(path for _, path in missing),
+    )  # fmt: skip
 
 
 def _check_labels(file: Path, rows: list[tuple[int, Row]]) -> list[Finding]:
