@@ -87,8 +87,11 @@ def test_the_best_on_validation_is_chosen_and_the_first_of_equals(monkeypatch, t
     monkeypatch.setattr(RunFolder, "result", property(lambda folder: of[folder.path]))
     monkeypatch.setattr(RunFolder, "finished", property(lambda folder: folder.path in of))
     monkeypatch.setattr(RunFolder, "manifest", property(lambda folder: {"data": "1e234567"}))
+    resolved = {RunFolder.of(t.config).path: replace(t.config, precision="fp32") for m in trials for t in trials[m]}
+    monkeypatch.setattr(RunFolder, "config", property(lambda folder: resolved[folder.path]))
     chosen, table = tune(configs, 3, jobs=2)
     assert set(table["protocol"]) == {protocol_fingerprint(configs[0])} and set(table["data"]) == {"1e234567"}
+    assert set(table["resolved"]) == {protocol_fingerprint(replace(configs[0], precision="fp32"))}  # as runs have it
     assert trained == [([t.config for m in trials for t in trials[m]], 2)]
     assert {c.seed for c in trained[0][0]} == {3}
     assert table["chosen"].tolist() == [False, True, False, True, False, False, True]
@@ -111,6 +114,7 @@ def test_a_configuration_that_diverges_is_not_chosen_and_a_method_without_any_is
     monkeypatch.setattr(RunFolder, "result", property(lambda folder: {"final/val_bal_acc": of[folder.path]}))
     monkeypatch.setattr(RunFolder, "finished", property(lambda folder: folder.path in of))
     monkeypatch.setattr(RunFolder, "manifest", property(lambda folder: {"data": "1e234567"}))
+    monkeypatch.setattr(RunFolder, "config", property(lambda folder: configs[0]))
     _, table = tune(configs, 3)
     assert table["chosen"].tolist() == [True, False, True, False] and math.isnan(table["val_bal_acc"].iloc[-1])
     keep(tmp_path / "tuning.csv", table)
