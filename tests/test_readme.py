@@ -14,6 +14,8 @@ from PIL import Image
 
 from divaug import __main__ as recipes_main
 from divaug.base.stats import t_interval
+from divaug.report import results
+from divaug.report.contrasts import contrasts
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -162,6 +164,38 @@ def test_the_figures_rows_are_what_the_text_says():
     others = means.drop("erm")
     assert len(others) == 15 and ((others - means["erm"]).abs() < 1).sum() == 11
     assert "eleven of the other fifteen methods have means within a point" in TEXT
+
+
+def test_the_table_of_digits_is_what_the_rows_say():
+    rows = results.read(ROOT / "recipes/methods/digits.csv")
+    text = " ".join(TEXT.split())
+    (parameters,) = rows.loc[rows["method"] == "erm", "trained_parameters"].unique()
+    (epochs,) = rows["epochs"].unique()
+    assert f"preset `fast` ({parameters:,} trained parameters, {epochs} epochs;" in text and rows["protocol"].nunique() == 1
+    columns = (
+        "test_bal_acc", "test_prior_corrected_bal_acc", "test_acc_head", "test_acc_tail", "test_worst_class_acc",
+        "train_clean_rarefied_4_tail",
+    )  # fmt: skip
+    table = {}
+    for method in ("erm", "ros", "ldam_drw", "cmo"):
+        own = rows[rows["method"] == method].sort_values("seed")
+        assert own["seed"].tolist() == list(range(10))
+        cells = []
+        for column in columns:
+            values = own[column] * (1 if "rarefied" in column else 100)
+            cells.append(f"{values.mean():.1f} ± {values.std():.1f}")
+        assert f"| {' | '.join([method, *cells])} |" in TEXT
+        table[method] = 100 * own["test_prior_corrected_bal_acc"].to_numpy()
+    found = contrasts(rows, baseline="erm").set_index(["metric", "method"])
+    for method, said, verdict in (
+        ("cmo", "`cmo` is ahead by {0} points", "better"), ("ros", "`ros`, {0}, is within a point of it", "within"),
+        ("ldam_drw", "for `ldam_drw`, {0}, these runs cannot tell", "these runs cannot tell"),
+    ):  # fmt: skip
+        row, gain = found.loc[("test_prior_corrected_bal_acc", method)], (table[method] - table["erm"]).tolist()
+        low, high = t_interval(gain)
+        assert said.format(f"{sum(gain) / 10:.1f} [{low:.1f}, {high:.1f}]") in text and row["verdict"].startswith(
+            verdict
+        )
 
 
 def test_the_answer_is_what_the_rows_say():
