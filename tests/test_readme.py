@@ -171,7 +171,10 @@ def test_the_table_of_digits_is_what_the_rows_say():
     text = " ".join(TEXT.split())
     (parameters,) = rows.loc[rows["method"] == "erm", "trained_parameters"].unique()
     (epochs,) = rows["epochs"].unique()
-    assert f"preset `fast` ({parameters:,} trained parameters, {epochs} epochs;" in text and rows["protocol"].nunique() == 1
+    assert (
+        f"preset `fast` ({parameters:,} trained parameters, {epochs} epochs;" in text
+        and rows["protocol"].nunique() == 1
+    )
     columns = (
         "test_bal_acc", "test_prior_corrected_bal_acc", "test_acc_head", "test_acc_tail", "test_worst_class_acc",
         "train_clean_rarefied_4_tail",
