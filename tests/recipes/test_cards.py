@@ -70,7 +70,7 @@ def test_a_card_says_what_a_method_is_how_it_is_used_and_what_it_gave(rows, tmp_
     assert "python -m divaug.recipes.compare rows.csv --cards out/cards.md" in text
     card = text.split("## diverse\n")[1]
     for part in (
-        "CutMix whose donors add features", 'partner = "diverse"', "--methods diverse", "`mix/cutmix`: Paste a box",
+        "CutMix whose donors add features", 'partner = "diverse"', "--method diverse", "`mix/cutmix`: Paste a box",
         "`partners/diverse`:", "arXiv:1905.04899", "*Differs from the paper:* nothing with these defaults",
     ):  # fmt: skip
         assert part in card, part
