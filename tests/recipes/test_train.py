@@ -372,7 +372,21 @@ def test_a_second_command_trains_nothing_anew(model, cells, capsys, monkeypatch)
     capsys.readouterr()
 
 
-COMMAND = ("--folds", "3", "--methods", "erm", "--image-size", "8", "--epochs", "1", "--model.widths", "[8]", "--quiet")
+COMMAND = (
+    "--folds",
+    "3",
+    "--methods",
+    "erm",
+    "--image-size",
+    "8",
+    "--epochs",
+    "1",
+    "--jobs",
+    "1",
+    "--model.widths",
+    "[8]",
+    "--quiet",
+)
 
 
 def _train(place, *more):
