@@ -728,9 +728,9 @@ def test_a_class_that_is_never_tested_is_said_to_be_unknown(cells, tmp_path, cap
 
 
 def test_an_image_and_its_copies_count_as_a_group(cells, tmp_path):
-    """Thirty files of ten images tell as much as ten images would."""
+    """Thirty-six files of twelve images tell as much as twelve images would."""
     for c in range(2):
-        for k in range(10 if c else 30):
+        for k in range(12 if c else 30):
             for copy in range(3 if c else 1):
                 (tmp_path / "copies" / str(c)).mkdir(parents=True, exist_ok=True)
                 shutil.copy(cells / f"{c}_{k}.png", tmp_path / "copies" / str(c) / f"{k}_{copy}.png")
@@ -740,13 +740,13 @@ def test_an_image_and_its_copies_count_as_a_group(cells, tmp_path):
     folder = tmp_path / "models" / "copies-smoke"
     card = json.loads((folder / "model.json").read_text())["card"]
     assert card["notes"][0].startswith("A TRIAL, not for use") and not any("--epochs" in note for note in card["notes"])
-    assert "20 images are copies of others, byte for byte: an image and its copies count as one group" in card["notes"]
+    assert "24 images are copies of others, byte for byte: an image and its copies count as one group" in card["notes"]
     table = pd.read_csv(folder / "out_of_fold.csv")
-    assert table.groupby("label")["group"].nunique().to_dict() == {0: 30, 1: 10}
+    assert table.groupby("label")["group"].nunique().to_dict() == {0: 30, 1: 12}
     for row in card["classes"]:
-        counted = 30 if row["class"] == "0" else 10
+        counted, files = (30, 30) if row["class"] == "0" else (12, 36)
         expected = wilson_interval(row["recall"] / 100, counted)
-        shown = f"| {row['class']} | 30 | 30{'' if row['class'] == '0' else ' (as 10)'} |"
+        shown = f"| {row['class']} | {files} | {files}{'' if files == 30 else ' (as 12)'} |"
         assert row["counted"] == pytest.approx(counted) and shown in (folder / "card.md").read_text()
         np.testing.assert_allclose((row["low"], row["high"]), 100 * np.array(expected), atol=0.01)
 
