@@ -26,10 +26,10 @@ def own_files(config: Config) -> dict[str, dict[str, str]]:
         DataError: The list of extra images cannot be read.
     """
     code = {Path(item).name: code_of(item) for item in here(config.imports) if item.endswith(".py")}
-    return dict(zip(_KEYS, (code, files_read(config)), strict=True))
+    return dict(zip(_KEYS, (code, _files_read(config)), strict=True))
 
 
-def files_read(config: Config) -> dict[str, str]:
+def _files_read(config: Config) -> dict[str, str]:
     """Return name and SHA-256 of all files of ``own_files`` but code.
 
     Raises:
