@@ -3,6 +3,7 @@ import pkgutil
 import re
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,33 @@ def test_rooms_import_only_rooms_above_them():
     for number, room in enumerate(rooms):
         if not room.startswith("_"):
             assert edges[room] <= set(rooms[:number]), room
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Not within a room either; imports within functions count, those for type checkers do not."""
+
+    def names_only(node):
+        return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+    def statements(node):
+        for child in ast.iter_child_nodes(node):
+            if not names_only(child):
+                yield child
+                yield from statements(child)
+
+    files = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
+    graph = {}
+    for name, path in files.items():
+        used = set()
+        for node in statements(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                used |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inner = {f"{node.module}.{alias.name}" for alias in node.names} & files.keys()
+                used |= inner or {node.module}  # a file of the package, or names out of one
+        graph[name] = used & files.keys() - {name}
+    assert sum(map(len, graph.values())) > 500  # they were seen
+    TopologicalSorter(graph).prepare()
 
 
 def test_exactly_the_modules_that_can_be_imported_were_seen():

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_trust(parser)
         parser.add_argument("-v", action="store_true", help="show where an error comes from")
         chosen = parser.read(arguments)
-        from divaug.data.image_files import is_table
+        from divaug.data.sources import is_table
 
         if chosen.batch_size < 1:
             raise ConfigError(f"--batch-size must be >= 1, got {chosen.batch_size}")
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(source: str, images: Sequence[str], output: Path | None, batch_size: int, column: str) -> int:
-    from divaug.data.image_files import image_paths
+    from divaug.data.sources import image_paths
     from divaug.runs.load import load
 
     model, counts, unreadable, known = load(source), Counter[str](), 0, 0

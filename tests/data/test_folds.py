@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from divaug.base.errors import DataError
-from divaug.data.image_files import image_paths
 from divaug.data.images import Part
+from divaug.data.sources import image_paths
 from divaug.data.split import ALWAYS, folds_of
 
 
