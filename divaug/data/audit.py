@@ -15,6 +15,7 @@ from divaug.data.image_files import Geometry, Scan
 # Kinds of findings, worst first.
 KINDS = {
     "missing": "files that are named and are not there",
+    "empty": "class folders without images",
     "unreadable": "files that cannot be read",
     "leak": "the same image in training and in test or validation",
     "two_classes": "the same image in several classes",
@@ -253,10 +254,13 @@ def _names(items: list[Item]) -> list[Finding]:
         for names in same.values() if len(names) > 1
     ]  # fmt: skip
     for part in ("train", "test"):
-        alone = [label for label, n in Counter(item.label for item in items if item.part == part).items() if n == 1]
-        if alone:
-            what = f"one {'training' if part == 'train' else part} image"
-            findings.append(Finding("one_image", f"classes {sorted(alone)[:10]} ({len(alone)} in all) have {what}"))
+        ours = [item for item in items if item.part == part]
+        counts = Counter(item.label for item in ours)
+        if alone := sorted(label for label, n in counts.items() if n == 1):
+            text = (
+                f"classes {alone[:10]} ({len(alone)} in all) have one {'training' if part == 'train' else part} image"
+            )
+            findings.append(Finding("one_image", text, tuple(item.path for item in ours if counts[item.label] == 1)))
     return findings
 
 
@@ -269,6 +273,7 @@ def _sizes(items: list[Item], geometry: Geometry) -> list[Finding]:
     shown = f"{width}x{height}" if len(sizes) == 1 else f"of {len(sizes)} sizes, mostly {width}x{height}"
     text = f"images are {shown}; they are trained at {side}x{side} pixels (--image-size changes that)"
     oblong = sum(n for (w, h), n in sizes.items() if w != h)
+    odd = tuple(i.path for i in items if i.scan.width != i.scan.height or min(i.scan.width, i.scan.height) < side)
     if oblong:
         how = {
             "stretch": "stretched to a square (--resize crop or pad keeps their shape)",
@@ -278,7 +283,7 @@ def _sizes(items: list[Item], geometry: Geometry) -> list[Finding]:
     small = sum(n for (w, h), n in sizes.items() if min(w, h) < side)
     if small:
         text += f"; {small} are smaller than that and are enlarged"
-    return [Finding("shape", text)]
+    return [Finding("shape", text, odd)]
 
 
 def _telling(items: list[Item]) -> list[Finding]:

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _save(Path(chosen.save), findings)
             print(f"findings: {chosen.save}")
         try:
-            if gone := next((finding for finding in findings if finding.kind == "missing"), None):
+            if gone := next((finding for finding in findings if finding.kind in ("missing", "empty")), None):
                 raise DataError(gone.text)
             images.parts()
         except DataError as error:

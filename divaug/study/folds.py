@@ -105,8 +105,8 @@ def data_of(dealt: Deal, fold: int | None) -> Data:
     return Data(dealt.dataset, Cut(keep, counts, counts), train, None, test, counts, (), dealt.identity, 0, "native")
 
 
-def left_out(dealt: Deal) -> list[str]:
-    """Return what becomes of the parts that the data name, in words."""
+def notes_of(dealt: Deal) -> list[str]:
+    """Return what a reader must know of a deal: what becomes of named parts, and of images that no fold tests."""
     notes, val = [], dealt.dataset.val
     if dealt.named_test:
         n = len(dealt.dataset.test.labels)
@@ -114,6 +114,13 @@ def left_out(dealt: Deal) -> list[str]:
                      "tested on them; divaug predict applies it to them")  # fmt: skip
     if val is not None:
         notes.append(f"{len(val.labels)} images of the named validation part are dealt into the folds like the others")
+    if never := int((dealt.fold == ALWAYS).sum()):
+        said = f"{never} {'image is' if never == 1 else 'images are'} in every fold's training part, and never tested"
+        counts = np.bincount(dealt.images.labels[dealt.tested], minlength=dealt.dataset.num_classes)
+        alone = ", ".join(name for name, n in zip(dealt.dataset.class_names, counts, strict=True) if n == 0)
+        if alone and dealt.images.units is not None:
+            said += f": all images of {alone} lie in one group, whose other images stay with them"
+        notes.append(said)
     return notes
 
 
@@ -146,7 +153,7 @@ def cross_validate(
     for note in dealt.dataset.notes:
         if not note.startswith(CARVED):  # the folds are the test
             say(f"note: {note}")
-    for note in left_out(dealt):
+    for note in notes_of(dealt):
         say(f"note: {note}")
     pairs = [(config, fold) for fold in range(dealt.folds) for config in configs]
     finished = [pair for pair in pairs if folder_of(pair[0], dealt, pair[1]).finished]

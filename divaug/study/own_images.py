@@ -31,7 +31,7 @@ from divaug.runs.model import Model
 from divaug.runs.model_folder import TRAINED_ON, contents, save_model
 from divaug.runs.threshold import temperature_of
 from divaug.study.choice import JUDGED, Choice, choose
-from divaug.study.folds import Deal, cross_validate, data_of, deal, folder_of, left_out, train_in_fold
+from divaug.study.folds import Deal, cross_validate, data_of, deal, folder_of, notes_of, train_in_fold
 from divaug.train.build import build, stage_at
 
 K, VIEWS = 10, 7  # top-K sets; views of an image on the page
@@ -235,18 +235,11 @@ def _notes(configs: Sequence[Config], dealt: Deal, choice: Choice) -> list[str]:
                 f": {most} found more than {choice.winner}{sure}. If they matter, --methods {most} makes a model of it"
             )
         notes.append(said)
-    notes += left_out(dealt)
+    notes += notes_of(dealt)
     contents = dealt.images.contents
     if contents is not None and (copies := len(contents) - len(set(contents.tolist()))):
         what = "image is a copy of another" if copies == 1 else "images are copies of others"
         notes.append(f"{copies} {what}, byte for byte: an image and its copies count as one group")
-    never = int((dealt.fold < 0).sum())
-    if never:
-        said = f"{never} {'image is' if never == 1 else 'images are'} in every fold's training part, and never tested"
-        alone = ", ".join(classes[c] for c in np.flatnonzero(tested == 0))
-        if alone and dealt.images.units is not None:
-            said += f": all images of {alone} lie in one group, whose other images stay with them"
-        notes.append(said)
     for config in configs:
         name, runs = method_label(config), [folder_of(config, dealt, fold) for fold in range(dealt.folds)]
         matrix = next(one.matrix for one in choice.candidates if one.name == name)

@@ -387,6 +387,49 @@ def test_the_audit_goes_on_after_files_that_are_not_there(own, tmp_path, capsys)
     assert recipe.main([str(tmp_path / "own.csv")]) == 3 and "no such image in 2 of 2 rows" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("within", ["", "train"])
+def test_the_audit_goes_on_after_class_folders_without_images(own, tmp_path, within, capsys):
+    place = own
+    if within:
+        place = tmp_path / "parts" / within
+        shutil.copytree(own, place)
+        shutil.copytree(own, tmp_path / "parts" / "test")
+    (place / "fox").mkdir()
+    (place / "fox" / "notes.txt").write_text("")
+    whole = tmp_path / "parts" if within else own
+    assert recipe.main([str(whole), "--image-size", "20", "--save", str(tmp_path / "found.csv")]) == 3
+    out, err = capsys.readouterr()
+    first = f"class folders without an image that can be read: fox (1 .txt) in {place}; remove or fill them"
+    assert f"note: {first}\n" in out and first in err and "classes" in out and "NOT USABLE" in out
+    with (tmp_path / "found.csv").open(newline="") as file:
+        found = [row["file"] for row in csv.DictReader(file) if row["kind"] == "empty"]
+    assert found == [str(place / "fox")]
+    with pytest.raises(DataError, match=r"without an image that can be read: fox \(1 \.txt\)"):
+        own_images(Request(path=str(whole), image_size=20))
+    if not within:
+        for image in place.glob("*/*.png"):
+            image.unlink()
+        assert recipe.main([str(own)]) == 3 and "fox (1 .txt)" in capsys.readouterr().err
+
+
+def test_single_images_and_those_that_are_not_square_are_saved_with_their_names(tmp_path, capsys):
+    for name, size in {
+        "cat/a": (20, 20),
+        "cat/b": (40, 20),
+        "dog/a": (10, 10),
+        "dog/b": (30, 30),
+        "fox/a": (20, 20),
+    }.items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(len(name)).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "in" / f"{name}.png")
+    assert recipe.main([str(tmp_path / "in"), "--image-size", "20", "--save", str(tmp_path / "found.csv")]) == 0
+    with (tmp_path / "found.csv").open(newline="") as file:
+        rows = [(row["kind"], row["file"].removeprefix(f"{tmp_path}/in/")) for row in csv.DictReader(file)]
+    assert [name for kind, name in rows if kind == "one_image"] == ["fox/a.png"]
+    assert [name for kind, name in rows if kind == "shape"] == ["cat/b.png", "dog/a.png"]
+
+
 def test_test_images_in_a_folder_or_a_list_beside_a_table_with_its_own_columns(own, tmp_path):
     """What names the table's columns and folder does not apply to them, and does not stop them."""
     files = sorted(own.glob("*/*.png"))

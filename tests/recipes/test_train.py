@@ -708,23 +708,30 @@ def test_a_class_that_is_never_tested_is_said_to_be_unknown(cells, tmp_path, cap
     kept = [("0", 12), ("1", 12), ("2", 3), ("3", 1)]
     rows = [(str(cells / f"{c}_{k}.png"), f"kind {c}") for c, n in kept for k in range(n)]
     with (tmp_path / "few.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("path", "label"), *rows])
+        grouped = [(*row, "slide" if row[1] == "kind 3" or n < 2 else "") for n, row in enumerate(rows)]
+        csv.writer(file).writerows([("path", "label", "group"), *grouped])
     arguments = ["--folds", "2", "--methods", "erm", "--image-size", "8", "--epochs", "1", "--model.widths", "[8]"]
     places = ["--output-dir", str(tmp_path / "runs"), "--models-dir", str(tmp_path / "models"), "--jobs", "1"]
     assert train.main([str(tmp_path / "few.csv"), *arguments, *places]) == 0
     said = capsys.readouterr()
     assert "note: classes ['kind 3'] (1 in all) have one training image" in said.err
     assert said.err.index("note: classes") < said.err.index("fold 1") and "no test part" not in said.err
+    withheld = (
+        "3 images are in every fold's training part, and never tested: all images of kind 3 lie in one group, whose "
+        "other images stay with them"
+    )
+    assert said.err.index(f"note: {withheld}\n") < said.err.index("fold 1")
     notes = json.loads((tmp_path / "models" / "few" / "model.json").read_text())["card"]["notes"]
     assert "classes of which no image was tested, so that nothing is known of their recall: kind 3" in notes
-    few = "fewer than 20 tested images, so no method is chosen by them: kind 0 (12), kind 1 (12), kind 2 (3)"
+    assert withheld in notes
+    few = "fewer than 20 tested images, so no method is chosen by them: kind 0 (10), kind 1 (12), kind 2 (3)"
     assert few in notes and any(
-        "of the 27 tested images of these classes together, erm found" in note for note in notes
+        "of the 25 tested images of these classes together, erm found" in note for note in notes
     )
     assert predict.main([str(tmp_path / "models" / "few"), rows[0][0]]) == 0
     told = capsys.readouterr().err
     assert "note: classes never tested, so nothing is known of how well they are found: kind 3\n" in told
-    assert re.search(r"the folds found: kind 0 \d+ of 12, kind 1 \d+ of 12, kind 2 \d of 3\n", told)
+    assert re.search(r"the folds found: kind 0 \d+ of 10, kind 1 \d+ of 12, kind 2 \d of 3\n", told)
 
 
 def test_an_image_and_its_copies_count_as_a_group(cells, tmp_path):

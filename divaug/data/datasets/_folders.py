@@ -25,11 +25,15 @@ _TARGETS = {
 _NO_IMAGES = {"thumbs.db", "desktop.ini"}  # what file managers leave behind
 
 
-def rows_of_folder(folder: Path) -> Listing:
+def rows_of_folder(folder: Path, *, audited: bool = False) -> Listing:
     """Return one row per image of a folder of class folders; a folder's name is the label.
 
     ``train``, ``val`` (or ``validation``) and ``test`` with class folders in each are recognised as parts, also as
     ``training_set`` or ``seg_train``.
+
+    Args:
+        folder: The folder.
+        audited: Class folders without images are a finding, unless all are.
 
     Raises:
         DataError: No such folder, no class folder in it, a class folder without images, images beside their masks, or
@@ -39,9 +43,13 @@ def rows_of_folder(folder: Path) -> Listing:
         what = "is not a folder" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {what}; read are folders of class folders, and tables: .csv .tsv .txt .lst .list")
     try:
-        return _listing(folder)
+        listing = _listing(folder)
     except OSError as error:
         raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
+    empty = next((finding for finding in listing.findings if finding.kind == "empty"), None)
+    if empty is not None and not (audited and listing.rows):
+        raise DataError(empty.text)
+    return listing
 
 
 def _listing(folder: Path) -> Listing:
@@ -59,7 +67,9 @@ def _listing(folder: Path) -> Listing:
             "nothing beside them; rename or move folders so, name one part and give the other by --test, or write a CSV"
         )
     rows, walks = _rows_of_classes(folder, places, "")
-    return Listing(rows, (*_beside(folder), *_left_out(walks), *_deep(folder, rows, walks)))
+    return Listing(
+        rows, (*_beside(folder), *_empty(folder, places, walks), *_left_out(walks), *_deep(folder, rows, walks))
+    )
 
 
 def _part_of(name: str) -> str | None:
@@ -106,7 +116,7 @@ def _rows_of_parts(folder: Path, parts: dict[Path, str]) -> Listing:
         ours, below = _rows_of_classes(place, classes, part)
         rows += ours
         walks += below
-        findings += [*_beside(place), *_deep(place, ours, below)]
+        findings += [*_beside(place), *_empty(place, classes, below), *_deep(place, ours, below)]
     found = ", ".join(f"{place.name} {sum(row.split == part for row in rows)}" for place, part in parts.items())
     layout = Finding("layout", f"parts recognised by their folders' names: {found} images")
     return Listing(rows, (*_beside(folder), *findings, *_left_out(walks), layout))
@@ -125,15 +135,22 @@ def _rows_of_classes(folder: Path, places: list[Path], part: str) -> tuple[list[
             way = f"; it holds images: if they are one class's, name the folder above it ({folder.resolve().parent})"
         raise DataError(f"{folder} must hold one folder per class, at least two; {found}{way}")
     walks = [walk(place) for place in places]
-    empty = [(place, found) for place, found in zip(places, walks, strict=True) if not found.images]
-    if empty:
-        shown = ", ".join(f"{place.name} ({_content(found)})" for place, found in empty[:10])
-        raise DataError(f"class folders without an image that can be read: {shown} in {folder}; remove or fill them")
     labels = Counter(_label(place) for place in places)
     if twice := [label for label, n in labels.items() if n > 1]:
         raise DataError(f"{folder}: several class folders would be called {twice[0]!r}; rename one")
     rows = [Row(path, _label(place), part) for place, found in zip(places, walks, strict=True) for path in found.images]
     return rows, walks
+
+
+def _empty(folder: Path, places: list[Path], walks: list["Walk"]) -> list[Finding]:
+    """Return a finding on class folders without images."""
+    empty = [(place, found) for place, found in zip(places, walks, strict=True) if not found.images]
+    if not empty:
+        return []
+    shown = ", ".join(f"{place.name} ({_content(found)})" for place, found in empty[:10])
+    more = f" and {len(empty) - 10} others" if len(empty) > 10 else ""
+    text = f"class folders without an image that can be read: {shown}{more} in {folder}; remove or fill them"
+    return [Finding("empty", text, tuple(place for place, _ in empty))]
 
 
 def _label(place: Path) -> str:

@@ -31,7 +31,7 @@ def listing_of(path: str, request: Request) -> Listing:
     if file.is_dir() or file.suffix.lower() not in TABLES:
         if request.data_root is not None:
             raise DataError(f"--data-root has no effect with a folder ({file}): it is for paths in tables")
-        return rows_of_folder(file)
+        return rows_of_folder(file, audited=request.audited)
     return rows_of_table(file, request)
 
 
