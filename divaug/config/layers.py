@@ -162,7 +162,9 @@ def resolve(
     method = ("--config", config or {}) if recorded else _method_layer(chosen["method"])
     chosen["method"] = Path(chosen["method"]).name if _is_own(chosen["method"]) else chosen["method"]
     if told.get("min_steps") and "min_steps" in said[-1][1] and any("epochs" in table for _, table in said[1:]):
-        raise ConfigError("--min-steps has no effect beside a number of epochs; give one of them")
+        raise ConfigError(
+            "--min-steps has no effect beside a number of epochs, which --smoke sets too; give one of them"
+        )
     implied = _implied(said, told, model, options)
     resolved = from_layers([said[0], *preset, method, *said[1:], ("choice", chosen), implied])
     for slot in FAMILY_OF:

@@ -193,10 +193,7 @@ def _primary(document: Document, plan: Plan, design: Design, table: Any, found: 
     simple = ["breadth", "number", "D - A", "B - A", "D - C", "C - A", "D - B"]
     document.table(_rows(by_name, simple))
     if crossed := _crossed(plan, design):
-        document.text(
-            f"Over cuts and test images at once (percentile bootstrap, {100 * plan.words.confidence:.3g} %): φ from "
-            f"{crossed[0]:.2f} to {crossed[1]:.2f}. The deciding interval is over cuts alone, for this test set."
-        )
+        document.text(crossed)
     rest = [name for name in by_name.index if name.startswith("phi,")]
     document.table(by_name.loc[rest, ["effect", "lo", "hi", "p", "n", "verdict"]].reset_index())
     document.text(
@@ -225,24 +222,29 @@ def _primary(document: Document, plan: Plan, design: Design, table: Any, found: 
     document.table(prediction_table(rows, OUTCOME[design.name]))
 
 
-def _crossed(plan: Plan, design: Design) -> tuple[float, float] | None:
-    """Return the interval over cuts and test images; None where the data are not at hand, or few units are."""
+def _crossed(plan: Plan, design: Design) -> str:
+    """Say the interval over cuts and test images, or why it is not there; empty for designs that have none."""
     import pandas as pd
 
     correct = rows_of(plan, design.dataset).with_name("correct.csv")
     if not correct.exists() or design.name != "longtailed":
-        return None
+        return ""
+    how = "Over cuts and test images at once"
     config = plan.config(design, Arm(), counts=(1,), epochs=1, seed=0)
     try:
         source = Source(replace(config, download=False))
-    except DataError:  # the report can be made anywhere, from the rows alone
-        return None
+    except DataError:  # the rest of a report can be made anywhere, from the rows alone
+        return f"{how}: not computed, since the labels of {design.dataset} are not at hand (DIVAUG_DATA)."
     labels = source.held_out(design.outcome).labels
     table = pd.read_csv(correct, dtype={"prereg": str})
     found = recognised(design, plan.prereg, table, labels, source.dataset.num_classes)
     if len(found) < 2:
-        return None
-    return crossed_interval(found, labels, plan.words.confidence, rng=np.random.default_rng(0))
+        return ""
+    low, high = crossed_interval(found, labels, plan.words.confidence, rng=np.random.default_rng(0))
+    return (
+        f"{how} (percentile bootstrap, {100 * plan.words.confidence:.3g} %): φ from {low:.2f} to {high:.2f}. The "
+        "deciding interval is over cuts alone, for this test set."
+    )
 
 
 def _rows(by_name: Any, names: Sequence[str]) -> Any:
