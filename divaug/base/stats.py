@@ -109,15 +109,25 @@ def _t_beyond(value: float, df: int) -> float:
     return float(stdtr(df, -value))
 
 
-def t_p(values: Sequence[float]) -> float:
-    """Return the two-sided p of Student's t test that a mean is 0; NaN for fewer than two values or without spread."""
+def _standard_error(values: np.ndarray, overlap: float) -> float:
+    """Return the standard error of a mean; see ``t_interval``."""
+    return float(values.std(ddof=1)) * sqrt(1 / len(values) + overlap)
+
+
+def t_p(values: Sequence[float], *, overlap: float = 0.0) -> float:
+    """Return the two-sided p of Student's t test that a mean is 0; NaN for fewer than two values or without spread.
+
+    Args:
+        values: One per run; NaN are left out.
+        overlap: See ``t_interval``.
+    """
     known = np.array([v for v in values if not np.isnan(v)])
     if len(known) < 2 or not spread(known.tolist()):
         return float("nan")
-    return 2 * _t_beyond(abs(known.mean()) * sqrt(len(known)) / known.std(ddof=1), len(known) - 1)
+    return 2 * _t_beyond(abs(known.mean()) / _standard_error(known, overlap), len(known) - 1)
 
 
-def equivalence_p(differences: Sequence[float], margin: float) -> float:
+def equivalence_p(differences: Sequence[float], margin: float, *, overlap: float = 0.0) -> float:
     """Return the p of two one-sided t tests: small if the mean difference lies within the margin on both sides.
 
     At 0.05 it agrees with the interval of 90 %: p < 0.05 where that lies inside (-margin, margin).
@@ -125,6 +135,7 @@ def equivalence_p(differences: Sequence[float], margin: float) -> float:
     Args:
         differences: One per seed; NaN are left out.
         margin: The largest difference that does not matter, > 0, in their unit.
+        overlap: See ``t_interval``.
 
     Returns:
         p, NaN for fewer than two differences or without spread.
@@ -140,27 +151,33 @@ def equivalence_p(differences: Sequence[float], margin: float) -> float:
     known = np.array([d for d in differences if not np.isnan(d)])
     if len(known) < 2 or not spread(known.tolist()):
         return float("nan")
-    room = (margin - abs(known.mean())) * sqrt(len(known)) / known.std(ddof=1)
+    room = (margin - abs(known.mean())) / _standard_error(known, overlap)
     return _t_beyond(room, len(known) - 1)
 
 
-def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
+def t_interval(values: Sequence[float], *, confidence: float = 0.95, overlap: float = 0.0) -> tuple[float, float]:
     """Return Student's t interval of a mean; NaN for fewer than two values.
 
     It is the interval for few runs: over eight, BCa's covers 0.90 instead of 0.95.
 
     Args:
-        values: One per run, independent; NaN are left out.
+        values: One per run, independent but for ``overlap``; NaN are left out.
         confidence: Coverage, where the values are normal.
+        overlap: Of runs that split the same images anew, test images over training images: such runs share most of
+            their training images, so their mean is less certain than the mean of as many independent runs. 0 if they
+            share none, or no more than the training images of new cuts from a large pool.
+
+    Reference:
+        Nadeau and Bengio, Inference for the Generalization Error, Machine Learning 52, 2003 (``overlap``).
     """
     known = np.array([v for v in values if not np.isnan(v)])
     if len(known) < 2:
         return float("nan"), float("nan")
-    half = t_quantile((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / sqrt(len(known))
+    half = t_quantile((1 + confidence) / 2, len(known) - 1) * _standard_error(known, overlap)
     return float(known.mean() - half), float(known.mean() + half)
 
 
-def runs_needed(sd: float, effect: float, *, power: float = 0.8, confidence: float = 0.95) -> int:
+def runs_needed(sd: float, effect: float, *, power: float = 0.8, confidence: float = 0.95, overlap: float = 0.0) -> int:
     """Return how many paired runs a t test needs to find a difference, two-sided.
 
     Args:
@@ -168,9 +185,10 @@ def runs_needed(sd: float, effect: float, *, power: float = 0.8, confidence: flo
         effect: The true difference, > 0.
         power: Probability of finding it.
         confidence: 1 minus the probability of finding a difference where there is none.
+        overlap: See ``t_interval``.
 
     Returns:
-        The smallest n >= 2 whose test has that power; 10,000 stands for more.
+        The smallest n >= 2 whose test has that power; 10,000 stands for more, or for none.
 
     Example:
         >>> from divaug.base.stats import runs_needed
@@ -180,7 +198,7 @@ def runs_needed(sd: float, effect: float, *, power: float = 0.8, confidence: flo
     from scipy.special import nctdtr
 
     def enough(n: int) -> bool:
-        shift, bound = effect * sqrt(n) / sd, t_quantile((1 + confidence) / 2, n - 1)
+        shift, bound = effect / (sd * sqrt(1 / n + overlap)), t_quantile((1 + confidence) / 2, n - 1)
         # NaN where the share below underflows: then the power is 1
         return not nctdtr(n - 1, shift, bound) > 1 - power
 

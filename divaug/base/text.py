@@ -1,6 +1,7 @@
-"""Text from users (class names, paths, addresses) in what we print and keep."""
+"""Text from users (class names, paths, addresses) in what we print and keep, and numbers in words."""
 
 import re
+from collections.abc import Sequence
 
 
 def one_line(text: str) -> str:
@@ -28,3 +29,8 @@ def without_password(text: str) -> str:
     text = re.sub(r"(https?://)(?![^\s/@:]*(?::\d+)?(?:/|\s|$))\S*@", r"\1", text)
     text = re.sub(r"(\w://[^\s/@:]*):(?!\d+(?:/|\s|$))\S*@", r"\1@", text)
     return re.sub(rf"([?&](?:{_SECRET})=)[^&\s#]*", r"\1***", text, flags=re.IGNORECASE)
+
+
+def span(numbers: Sequence[int]) -> str:
+    """Return "5", or "5 to 9"."""
+    return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"

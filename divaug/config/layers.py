@@ -161,10 +161,7 @@ def resolve(
         )
     method = ("--config", config or {}) if recorded else _method_layer(chosen["method"])
     chosen["method"] = Path(chosen["method"]).name if _is_own(chosen["method"]) else chosen["method"]
-    if told.get("min_steps") and "min_steps" in said[-1][1] and any("epochs" in table for _, table in said[1:]):
-        raise ConfigError(
-            "--min-steps has no effect beside a number of epochs, which --smoke sets too; give one of them"
-        )
+    _refuse_both(said, record)
     implied = _implied(said, told, model, options)
     resolved = from_layers([said[0], *preset, method, *said[1:], ("choice", chosen), implied])
     for slot in FAMILY_OF:
@@ -213,6 +210,20 @@ def _said_model(said: list[tuple[str, Table]]) -> tuple[str, dict[str, Any]]:
         options = {**(options if named == name else {}), **given}
         name = named
     return name, options
+
+
+def _refuse_both(said: list[tuple[str, Table]], record: bool) -> None:
+    """Refuse steps that are asked for beside a stated number of epochs: under one protocol they would be two trainings.
+
+    A run's own record has both, as they were.
+    """
+    keys = [{key.replace("-", "_"): value for key, value in table.items()} for _, table in said[1:]]
+    epochs = max((i for i, of in enumerate(keys) if "epochs" in of), default=-1)
+    steps = max((i for i, of in enumerate(keys) if "min_steps" in of), default=-1)
+    if epochs < 0 or steps < epochs or not keys[steps]["min_steps"] or (record and steps == epochs == 0):
+        return
+    where = ("the --config file", "the environment (DIVAUG_EPOCHS)", "a flag, or --smoke,")[epochs]
+    raise ConfigError(f"--min-steps has no effect beside a number of epochs, which {where} gives; give one of them")
 
 
 def _implied(said: list[tuple[str, Table]], told: Table, model: str, options: Table) -> tuple[str, Table]:

@@ -25,6 +25,7 @@ KINDS = {
     "depth": "16-bit images that use fewer bits",
     "flat": "images of one colour",
     "missing_label": "labels that look like a missing value",
+    "blanks": "labels with blanks behind them",
     "names": "class names that differ by case or blanks only",
     "groups": "groups that are missing, or written in two ways",
     "unmarked": "rows without a part beside rows with one",
@@ -40,7 +41,7 @@ KINDS = {
     "split": "how the test part was made",
     "sources": "where the images come from",
 }
-TOLD = {"layout", "split", "sources", "shape"}  # kinds that say what is done, not that something is wrong
+TOLD = {"blanks", "layout", "split", "sources", "shape"}  # kinds that say what is done, not that something is wrong
 NEAR_BITS = 3  # of 64: re-saved and rescaled copies differ by no more, with few exceptions
 NEAR_RMS = 0.15  # root mean square difference of thumbnails, in standard deviations: re-saved copies have less
 TELLING_AUC = 0.95  # area under the ROC curve of image size for one class against the others

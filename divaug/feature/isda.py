@@ -31,9 +31,10 @@ class ISDA(nn.Module):
         Wang et al., Implicit Semantic Data Augmentation for Deep Networks, NeurIPS 2019, arXiv:1909.12220.
 
     Differs from the paper: noise is sampled, so it works with every loss; the paper minimises an upper bound of the
-    expected loss. t counts the steps that ISDA was on for, so that in the second half of training alone (``start``
-    0.5) t / T rises from 0 to a half. Only unmixed rows enter the statistics. ``low_rank`` is ours, and so is the ridge
-    that makes a singular ``full`` covariance definite.
+    expected loss. The covariance is diagonal unless asked for otherwise; the authors' code for CIFAR has the full one.
+    t counts the steps that ISDA was on for, so that in the second half of training alone (``start`` 0.5) t / T rises
+    from 0 to a half. Only unmixed rows enter the statistics. ``low_rank`` is ours, and so is the ridge that makes a
+    singular ``full`` covariance definite.
     """
 
     steps: Int[Tensor, ""]

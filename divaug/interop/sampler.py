@@ -24,7 +24,8 @@ class Sampler(torch.utils.data.Sampler[int]):
         world_size: Processes.
 
     Raises:
-        ValueError: A rank outside [0, world_size), or draws of a later epoch that depend on ``epochs``, which is None.
+        ValueError: A rank outside [0, world_size), or draws of a later epoch, without ``epochs``, from a sampler whose
+            class probabilities change over training (looked at in quarters).
 
     Example:
         >>> import torch
@@ -57,12 +58,16 @@ class Sampler(torch.utils.data.Sampler[int]):
 
     def _draw(self) -> torch.Tensor:
         rng = stream(self.seed, "sampler", self.epoch)
-        if self.epochs is None and self.epoch and not torch.equal(*map(self.sampler.class_probs, (0.0, 1.0))):
+        if self.epochs is None and self.epoch and self._changes():
             raise ValueError("this sampler changes over training: give Sampler the number of epochs, epochs=N")
         epochs = self.epochs or 1
         draw = self.sampler.draw(rng, min(self.epoch, epochs - 1) / epochs)
         positions = torch.arange(-(-len(draw) // self.world_size) * self.world_size) % len(draw)
         return draw[positions][self.rank :: self.world_size]
+
+    def _changes(self) -> bool:
+        first, *later = (self.sampler.class_probs(progress) for progress in (0.0, 0.25, 0.5, 0.75, 0.99))
+        return any(not torch.equal(first, probs) for probs in later)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._draw().tolist())

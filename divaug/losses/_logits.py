@@ -22,9 +22,18 @@ def adjusted(logits: Float[Tensor, "B C"], adjustment: Float[Tensor, "C"]) -> Fl
     Raises:
         ValueError: There are not as many logits as classes.
     """
-    if logits.shape[-1] != len(adjustment):
-        raise ValueError(f"the loss has counts of {len(adjustment)} classes, but there are {logits.shape[-1]} logits")
-    return at_least_float32(logits) + adjustment
+    return of_classes(logits, len(adjustment)) + adjustment
+
+
+def of_classes(logits: Float[Tensor, "B C"], classes: int) -> Float[Tensor, "B C"]:
+    """Return the logits in at least float32.
+
+    Raises:
+        ValueError: There are not as many as classes.
+    """
+    if logits.shape[-1] != classes:
+        raise ValueError(f"the loss has counts of {classes} classes, but there are {logits.shape[-1]} logits")
+    return at_least_float32(logits)
 
 
 def positive_counts(class_counts: Int[Tensor, "C"]) -> Float[Tensor, "C"]:

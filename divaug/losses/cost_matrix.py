@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from divaug.config.registry import LOSSES
-from divaug.losses._logits import at_least_float32, cross_entropy_rows
+from divaug.losses._logits import cross_entropy_rows, of_classes
 
 
 @LOSSES.register("cost_matrix")
@@ -42,5 +42,5 @@ class CostMatrix(nn.Module):
 
     def forward(self, logits: Float[Tensor, "B C"], ids: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
         """Return one loss per row."""
-        wide = at_least_float32(logits)
+        wide = of_classes(logits, len(self.costs))
         return cross_entropy_rows(wide + self.costs.to(wide)[ids], ids)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from divaug.config.registry import LOSSES
-from divaug.losses._logits import at_least_float32, positive_counts
+from divaug.losses._logits import of_classes, positive_counts
 
 SHAPES = ("concave", "linear", "convex")
 
@@ -51,7 +51,7 @@ class LabelAwareSmoothing(nn.Module):
 
     def forward(self, logits: Float[Tensor, "B C"], ids: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
         """Return one loss per row."""
-        log_p = F.log_softmax(at_least_float32(logits), dim=1)
+        log_p = F.log_softmax(of_classes(logits, len(self.smoothing)), dim=1)
         own = log_p.gather(1, ids[:, None]).squeeze(1)
         share = self.smoothing.to(log_p)[ids]
         others = (log_p.sum(1) - own) / max(1, log_p.shape[1] - 1)

@@ -3,7 +3,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from divaug.config.registry import LOSSES
-from divaug.losses._logits import at_least_float32, cross_entropy_rows, positive_counts
+from divaug.losses._logits import cross_entropy_rows, of_classes, positive_counts
 
 
 @LOSSES.register("ldam", tune={"max_m": (0.1, 0.8)})
@@ -38,6 +38,6 @@ class LDAM(nn.Module):
 
     def forward(self, logits: Float[Tensor, "B C"], ids: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
         """Return one loss per row."""
-        logits = at_least_float32(logits)
+        logits = of_classes(logits, len(self.margins))
         margin = torch.zeros_like(logits).scatter_(1, ids[:, None], self.margins.to(logits)[ids][:, None])
         return cross_entropy_rows(logits - margin, ids)

@@ -35,9 +35,11 @@ class BalancedMixup:
         arXiv:2012.02312.
 
     Differs from the paper: a class keeps its own rows and is filled up by drawing with replacement; the batch is then
-    drawn without replacement. Not to be confused with the Remix of Chou et al.
+    drawn without replacement. It is neither the Remix of Chou et al. nor the Balanced-MixUp of Galdran et al. (2021,
+    arXiv:2109.09850), which blends a batch drawn image by image with one drawn class by class.
     """
 
+    prob = 1.0  # of every step
     strengths = ({"alpha": 0.2}, {"alpha": 1.0}, {"alpha": 8.0})
 
     def __init__(self, *, alpha: float = 0.2) -> None:

@@ -26,7 +26,7 @@ class Remix(BlendMix):
             redundant (from the whole training cut).
 
     Reference:
-        Chou et al., Remix: Rebalanced Mixup, ECCV Workshops 2020, arXiv:2007.03943, eq. 6.
+        Chou et al., Remix: Rebalanced Mixup, ECCV Workshops 2020, arXiv:2007.03943.
 
     Differs from the paper: nothing with these defaults. Not the REMIX of Bellinger et al. (``balanced_mixup``).
     """

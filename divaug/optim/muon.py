@@ -17,7 +17,8 @@ def muon(parameters: list[dict[str, Any]], lr: float, momentum: float, nesterov:
     """Muon: kernels of convolutions move by an orthogonalised momentum, everything else by SGD.
 
     A kernel ``(out, in, h, w)`` is taken as a matrix of ``out`` rows. Before each step it is scaled to the Frobenius
-    norm sqrt(out), which changes no output where batch normalisation follows; weight decay has no effect on it.
+    norm sqrt(out), which changes no output where batch normalisation follows; weight decay has no effect on it. Where
+    none follows, as after the patches of a transformer, it does change the network, pretrained ones at the first step.
 
     Args:
         parameters: Groups of parameters, each with its weight decay.

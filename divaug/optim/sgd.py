@@ -21,6 +21,7 @@ def sgd(parameters: list[dict[str, Any]], lr: float, momentum: float, nesterov: 
     Reference:
         Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013.
 
-    Differs from the paper: nothing; as in torch, decay is added to the gradient.
+    Differs from the paper: as in torch, the rate multiplies the accumulated momentum instead of each gradient in it, so
+    that a drop of the rate also shortens the steps that momentum carries on; decay is added to the gradient.
     """
     return EagerSGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov)

@@ -41,8 +41,10 @@ class Cuda:
     Reference:
         Ahn, Ko and Yun, CUDA: Curriculum of Data Augmentation for Long-tailed Recognition, ICLR 2023, arXiv:2302.05499.
 
-    Differs from the paper: the test stops at the first level that fails, since its outcome is then known; the ranges of
-    the magnitudes are those of RandAugment.
+    Differs from the paper: the test stops at the first level that fails, since its outcome is then known. Images are
+    tested without the weak augmentation, which the authors' code applies first. Magnitudes are those of RandAugment,
+    where level 1 changes next to nothing; in the authors' code low levels of some operations are drastic (one bit of
+    posterize, a sixth of the colour), so that classes rise through other tests.
     """
 
     def __init__(

@@ -82,7 +82,8 @@ def eos(features: Features, labels: Labels, *, neighbours: int, rng: np.random.G
         Dablain et al., Efficient Augmentation for Imbalanced Deep Learning, ICDE 2023, arXiv:2207.06080.
 
     Differs from the paper: the authors' code assumes that the first neighbour is the embedding itself, which is wrong
-    with duplicates, and it crashes on a class without enemies.
+    with duplicates, crashes on a class without enemies, and draws the neighbour before the one that its probabilities
+    are of: often no enemy, at times the embedding itself. This is the paper's rule; its numbers are of that code.
     """
     nearest = _nearest(features, min(neighbours, len(features) - 1))
     enemy = labels[nearest] != labels[:, None]

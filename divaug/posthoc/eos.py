@@ -20,7 +20,9 @@ class NewHeadEos(Oversampled):
         Dablain et al., Efficient Augmentation for Imbalanced Deep Learning, ICDE 2023, arXiv:2207.06080.
 
     Differs from the paper: the authors' code assumes that the first neighbour is the embedding itself, which is wrong
-    with duplicates, and it crashes on a class without enemies.
+    with duplicates, crashes on a class without enemies, and draws the neighbour before the one that its probabilities
+    are of: often no enemy, at times the embedding itself. This is the paper's rule; its numbers are of that code.
+    The training of the head: see ``none``.
     """
 
     name, make = "eos", staticmethod(eos)

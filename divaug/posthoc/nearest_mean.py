@@ -16,7 +16,8 @@ class NearestMean:
         Mensink et al., Distance-Based Image Classification, TPAMI 2013; for long tails Kang et al., ICLR 2020,
         arXiv:1910.09217, sec. 4.
 
-    Differs from the paper: Kang et al. also try the cosine; this is the Euclidean distance.
+    Differs from the paper: Kang et al. normalise (the cosine, or the Euclidean distance of embeddings of length 1, in
+    their code centred before); here embeddings and means are as they are.
     """
 
     def __init__(self) -> None:

@@ -19,7 +19,8 @@ class NewHeadSmote(Oversampled):
     Reference:
         Chawla et al., SMOTE, JAIR 16, 2002, arXiv:1106.1813; on embeddings Dablain et al., arXiv:2207.06080.
 
-    Differs from the paper: bases are drawn with replacement instead of taken in turn.
+    Differs from the paper: bases are drawn with replacement instead of taken in turn. The training of the
+    head: see ``none``.
     """
 
     name, make = "smote", staticmethod(smote)

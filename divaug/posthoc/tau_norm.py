@@ -23,7 +23,7 @@ class TauNorm:
         ConfigError: The head is not linear.
 
     Reference:
-        Kang et al., Decoupling Representation and Classifier, ICLR 2020, arXiv:1910.09217, eq. 6.
+        Kang et al., Decoupling Representation and Classifier, ICLR 2020, arXiv:1910.09217, sec. 4.
 
     Differs from the paper: nothing.
     """

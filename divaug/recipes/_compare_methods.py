@@ -82,7 +82,7 @@ def _tuned(request: flags.Request, k: int) -> tuple[flags.Request, list[RunFolde
     if request.dry_run:
         trials = [trial.config for config in first for trial in trials_of(config, k)]
         return replace(request, configs=trials), [RunFolder.of(config) for config in trials]
-    from divaug.report.compare import TUNING
+    from divaug.report.tuning import TUNING
     from divaug.study.tune import keep
 
     os.environ.setdefault("MPLBACKEND", "Agg")
@@ -107,7 +107,7 @@ def _flags(parser: Any) -> None:
     text = "CSV that gets one row per finished run; runs already in it are not trained again"
     group.add_argument("--results", metavar="CSV", help=text)
     text = (
-        "give every method K configurations: its published defaults and draws from its components' ranges; each is "
+        "give every method K configurations: its defaults and draws from its components' ranges; each is "
         "trained on the first seed, and validation images choose (--holdout, --val-frac, else a fifth)"
     )
     group.add_argument("--tune", type=_tries, default=0, metavar="K", help=text)

@@ -11,6 +11,7 @@ that tell a class, unused bits, and whatever was left out. Exit code 3: training
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("verdict: NOT USABLE as they are, because of what is named last")
             print(f"training would refuse these data: {error}", file=sys.stderr)
             return error.exit_code
+        images.request = replace(request, dealt=False)
+        try:
+            images.parts()
+        except DataError as error:
+            print(
+                f"note: divaug train deals all but test images anew, so takes these; divaug folder_lt refuses: {error}"
+            )
         print(f"verdict: {_verdict(findings, bool(few))}")
         return 0
 

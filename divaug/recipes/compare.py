@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = parser.read(arguments)
         os.environ.setdefault("MPLBACKEND", "Agg")
 
-        from divaug.report.compare import TUNING, Asked, compare, compare_rows, read_tuning
+        from divaug.report.compare import Asked, compare, compare_rows
+        from divaug.report.tuning import TUNING, read_tuning
         from divaug.runs.folder import find_runs
 
         tables = [run for run in chosen.runs if run.lower().endswith(".csv")]

@@ -31,7 +31,6 @@ from divaug.config.registry import POSTHOC, add_import
 METHODS = (
     "none", "ros", "smote", "eos", "crt", "lws", "tau_norm", "nearest_mean", "linear_svm", "logit_adjustment",
 )  # fmt: skip
-DEFAULTS = {"neighbours": 10, "head_epochs": 10, "head_lr": 0.1}
 OPTIONS = {"neighbours": "neighbours", "head_epochs": "epochs", "head_lr": "lr"}  # what components call them
 
 
@@ -43,13 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders that hold them")
         parser.add_argument("--method", default=",".join(METHODS), help="methods, separated by commas (default: all)")
         parser.add_argument("--import", action="append", dest="imports", metavar="FILE", help="your own methods")
+        own = "(default: the method's own"
         parser.add_argument(
-            "--neighbours", type=int, help=f"nearest neighbours of smote and eos (default: {DEFAULTS['neighbours']})"
+            "--neighbours", type=int, help=f"nearest neighbours of smote and eos {own}, 10 in divaug's)"
         )
-        parser.add_argument(
-            "--head-epochs", type=int, help=f"epochs of the new head (default: {DEFAULTS['head_epochs']})"
-        )
-        parser.add_argument("--head-lr", type=float, help=f"its initial learning rate (default: {DEFAULTS['head_lr']})")
+        parser.add_argument("--head-epochs", type=int, help=f"epochs of the new head {own}, 10 in divaug's)")
+        parser.add_argument("--head-lr", type=float, help=f"its initial learning rate {own}, 0.1 in divaug's)")
         text = "append one row per run and method, as --results does in training"
         parser.add_argument("--results", metavar="CSV", help=text)
         add_trust(parser)

@@ -132,7 +132,8 @@ def _threshold(path: Path, decision: Any, table: Any, classes: Sequence[str], ch
         point = for_costs(scores, positive, chosen.cost_miss, chosen.cost_false, groups=groups)
         kind, share = f"least cost at {chosen.cost_miss:g} a miss and {chosen.cost_false:g} a false call", None
     said = kind if share is None else promise(kind, share)
-    few = few_groups(table, positive if kind == "sensitivity" else ~positive)
+    ours = (positive, f"images of {name}") if kind == "sensitivity" else (~positive, "images of other classes")
+    few = few_groups(table, *ours)
     if share is not None and holds and few is not None:
         if not chosen.anyway:
             raise DivaugError(f"{kind} of {100 * share:g} % for {name} cannot be promised: {few}; --anyway sets it so")

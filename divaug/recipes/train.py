@@ -26,7 +26,7 @@ from divaug.base.errors import ConfigError, DataError
 from divaug.config import flags
 from divaug.config.command import main as run_main
 from divaug.config.jobs import add_jobs, jobs_of
-from divaug.config.layers import names
+from divaug.config.layers import names, resolve
 from divaug.config.schema import OWN_IMAGES, Config, default_of
 from divaug.config.tables import dump
 
@@ -132,13 +132,13 @@ def _refuse_idle(configs: Sequence[Config]) -> None:
         raise ConfigError("--seeds: divaug train has one seed; give --seed, or compare seeds with divaug folder_lt")
     for config in configs:
         neutral = {**{key: default_of(key) for key in IDLE}, "profile": "natural"}
-        if config.vary == "images":
-            raise ConfigError("--vary has no effect here: all images are dealt into folds, as they are")
         if idle := [key for key, value in neutral.items() if getattr(config, key) != value]:
             raise ConfigError(
                 f"--{idle[0].replace('_', '-')} has no effect here: all images are dealt into folds, as they are; use "
                 "it with divaug folder_lt"
             )
+        if config.vary != resolve(flags={"preset": config.preset}).vary:
+            raise ConfigError("--vary has no effect here: all images are dealt into folds, as they are")
 
 
 if __name__ == "__main__":

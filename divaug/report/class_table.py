@@ -8,8 +8,7 @@ import numpy as np
 
 from divaug.base.metrics import softmax
 from divaug.base.stats import effective_number, wilson_interval
-from divaug.base.text import one_line
-from divaug.report.compare import span
+from divaug.base.text import one_line, span
 from divaug.runs.folder import RunFolder
 
 

@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from divaug.base.errors import DivaugError
 from divaug.base.record import TITLES
+from divaug.base.text import span
 from divaug.config.tables import protocol_fingerprint
 from divaug.latent.rarefaction import ceiling
 from divaug.report.contrasts import (
@@ -24,13 +24,13 @@ from divaug.report.contrasts import (
     contrasts,
     helped_and_hurt,
     lines_of,
+    overlap_of,
     unfinished,
 )
+from divaug.report.tuning import TUNING, read_tuning, tuning_of
 from divaug.runs.folder import RunFolder
 from divaug.runs.own_files import recorded
 
-TUNING = "tuning.csv"  # in an experiment's folder: what --tune tried
-_OWN = re.compile(r"-[0-9a-f]{4}$")  # the label of a method from a file of the user's
 _RAREFIED = re.compile(r"_rarefied_(\d+)_")
 
 
@@ -121,7 +121,9 @@ def compare(folders: Sequence[RunFolder], asked: Asked = Asked()) -> list[Compar
             head = head.replace(f", imbalance factor {config.imbalance_factor:g}", "")
         tuning = read_tuning(members[0].path.parents[1] / TUNING)
         if tuning is not None:
-            tuning = tuning[(tuning["data"] == data) & (tuning["resolved"] == fingerprint)]
+            tuning = tuning[
+                (tuning["data"] == data) & tuning["resolved"].isin((fingerprint, ""))
+            ]  # "": an older record
         done = {(folder.label, folder.config.seed) for folder in members}
         rest = {(folder.label, folder.config.seed): None for folder in begun.get((fingerprint, data), [])}
         missing = tuple(f"{label}, seed {seed}" for label, seed in rest if (label, seed) not in done)
@@ -170,10 +172,17 @@ def frame_of(runs: Mapping[str, Sequence[RunFolder]]) -> Any:
             recall = folder.metrics.rows()[-1]["per_class"]["test/recall"]
             of_class = {f"{RECALL}{name}": r for name, r in zip(folder.manifest["class_names"], recall, strict=True)}
             own = {"method": label, "seed": folder.config.seed, "top_k": folder.config.top_k}
-            own |= {"vary": folder.config.vary, "precision": folder.config.precision}
-            own |= {"code": code_digest(recorded(folder.manifest))}
+            own |= {"vary": folder.config.vary, "precision": folder.config.precision, **split_of(folder)}
+            own |= {"code": code_digest(recorded(folder.manifest)), "version": folder.version}
             rows.append({**own, **final, **of_class})
     return pd.DataFrame(rows)
+
+
+def split_of(folder: RunFolder) -> dict[str, Any]:
+    """Return digests of a run's training and test images, and the share of own images that is carved off."""
+    told = folder.manifest
+    parts = {"train_part": told["train_sha256"][:8], "test_part": told["test_sha256"][:8]}
+    return parts | {"test_frac": folder.config.test_frac}
 
 
 def code_digest(files: Mapping[str, str]) -> str:
@@ -203,7 +212,7 @@ def _compared(parts: Sequence[_Part], asked: Asked) -> list[Comparison]:
         notes = [*_meaning(part.table), *tuning_of(part.table, part.tuning)]
         if asked.baseline in (None, *here) and (named or not asked.named):
             found = contrasts(part.table, baseline=base, named=named, margin=asked.margin)
-            notes += lines_of(found)
+            notes += [*lines_of(found), *_unpaired(part.table, base, named)]
             if len(here) <= FEW + 1:  # of more methods they are in the report
                 notes += helped_and_hurt(part.table, base)
         else:
@@ -220,9 +229,20 @@ def _compared(parts: Sequence[_Part], asked: Asked) -> list[Comparison]:
     return comparisons
 
 
-def span(numbers: Sequence[int]) -> str:
-    """Return "5", or "5 to 9"."""
-    return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
+def _unpaired(table: Any, base: str, named: Sequence[str]) -> list[str]:
+    """Say which runs have none of the same seed to be compared with: they are in no difference."""
+    seeds = table.groupby("method", sort=False)["seed"].agg(set).to_dict()
+    own, parts, lacking = seeds.pop(base), [], dict[int, list[str]]()
+    for method in named or seeds:
+        theirs = seeds[method]
+        if more := theirs - own:
+            parts.append(f"{method} {', '.join(map(str, sorted(more)))}")
+        for seed in own - theirs:
+            lacking.setdefault(seed, []).append(method)
+    for seed, methods in sorted(lacking.items()):
+        which = ", ".join(methods[:3]) + (f" and {len(methods) - 3} others" if len(methods) > 3 else "")
+        parts.append(f"{base} {seed} (none of {which})")
+    return [f"Runs without a pair of the same seed, in no difference: {'; '.join(parts)}."] if parts else []
 
 
 def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> str:
@@ -288,7 +308,7 @@ def _meaning(table: Any) -> list[str]:
         "Test recall in %, last epoch, mean ± sd over seeds.",
         "prior-corr.: balanced accuracy after a cross-fitted correction of the class priors.",
     ]
-    if table["seed"].nunique() > 1 and "vary" in table and table["vary"].unique().tolist() == ["init"]:
+    if table["seed"].nunique() > 1 and "vary" in table:
         notes.append(varied_of(table))
     if "code" in table:
         known = table.assign(code=table["code"].replace("", None))  # of runs without a record nothing is known
@@ -298,8 +318,11 @@ def _meaning(table: Any) -> list[str]:
                 f"NOT ONE METHOD: between runs of {', '.join(mixed)} a file of your own changed (--import, "
                 "a component's file, or images of --extra-train)."
             )
-    if "precision" in table and table["precision"].dropna().nunique() > 1:
-        notes.append("Runs of several precisions: a small difference may be that of their arithmetic.")
+    if "precision" in table and len(kinds := table["precision"].fillna("unknown").unique()) > 1:
+        notes.append(f"Runs of several precisions ({', '.join(kinds)}): a small difference may be of their arithmetic.")
+    if "version" in table and len(kinds := table["version"].fillna("unknown").unique()) > 1:
+        shown = ", ".join(kinds[:4]) + (f" and {len(kinds) - 4} others" if len(kinds) > 4 else "")
+        notes.append(f"Runs of several versions of divaug ({shown}): a difference may be of its code.")
     k, width = (table[key].dropna().tolist() if key in table else [] for key in ("top_k", "feature_dim"))
     top = f"top-{int(k[0])}" if k else "top-K"
     if (m := rarefied_at(table, "train_clean")) is not None:
@@ -317,56 +340,25 @@ def _meaning(table: Any) -> list[str]:
 
 
 def varied_of(table: Any) -> str:
-    """Return what differs between the runs of a method, of which their intervals are."""
-    match table["vary"].unique().tolist() if "vary" in table else []:
-        case ["cut"]:
-            return "Each seed is a cut of its own: other training images and another class order."
-        case ["images"]:
-            return "Each seed is a cut of its own: other training images in the same class order."
-        case ["init"]:
-            return (
-                "All runs are of one cut: intervals are over initial weights and draws, and tell nothing of other cuts."
-            )
-        case _:
-            return "What a seed varies is not known of all rows."
-
-
-def read_tuning(file: Path) -> Any:
-    """Return what ``--tune`` tried, or None where it was not used; see ``study.tune``."""
-    import pandas as pd
-
-    if not file.exists():
-        return None
-    table = pd.read_csv(
-        file, dtype=dict.fromkeys(("protocol", "resolved", "data"), str)
-    )  # a hash may look like a number
-    return table.assign(**{key: "" for key in ("protocol", "resolved", "data") if key not in table})  # of none known
-
-
-def tuning_of(table: Any, tuning: Any) -> list[str]:
-    """Say how the options of methods were chosen: one that was tuned more than another has an advantage.
-
-    Args:
-        table: Runs of one protocol and data set, which rows of a CSV name (runs lie beside their own record).
-        tuning: What ``read_tuning`` returned.
-    """
-    methods = list(dict.fromkeys(table["method"]))
-    if tuning is not None and "protocol" in table:
-        tuning = tuning[(tuning["protocol"] == table["protocol"].iloc[0]) & (tuning["data"] == table["data"].iloc[0])]
-    labels = {method: method.partition("+posthoc=")[0] for method in methods}
-    chosen = {} if tuning is None else dict(tuning.loc[tuning["chosen"], ["label", "k"]].itertuples(index=False))
-    tried = {method: int(chosen.get(label, 0)) for method, label in labels.items()}
-    if any(tried.values()) and len(set(tried.values())) == 1:
-        said = (
-            f"Tuned alike: {tried[methods[0]]} configurations of every method (fewer where it has fewer options), "
-            "drawn from its components' ranges and chosen on validation images; what was chosen stands in its name."
+    """Return what differs between the runs of a method, of which their intervals are, and what does not."""
+    parts = {name: table[name] for name in ("train_part", "test_part") if name in table and table[name].notna().all()}
+    same = ""  # where rows do not say
+    if "test_part" in parts and parts["test_part"].nunique() == 1:
+        same = " All are tested on the same images: intervals tell nothing of other test images."
+    if overlap_of(table):
+        same = (
+            " Each splits the same images anew, so runs share training images: tests and intervals allow for that "
+            "(Nadeau and Bengio, 2003)."
         )
-        return [said]
-    own = [method for method, label in labels.items() if _OWN.search(label.partition("+")[0])]
-    but = f", but for methods of your own ({', '.join(own)}), whose files set theirs" if own else ""
-    if not any("+" in label for label in labels.values()):
-        return [f"Published defaults: no option was tuned{but}."]
-    if any("+" in label and tried[method] for method, label in labels.items()):
-        shown = ", ".join(f"{method} {k or 'none'}" for method, k in tried.items())
-        return [f"NOT TUNED ALIKE, configurations tried: {shown}. Differences may be of tuning."]
-    return [f"Published defaults, but for changes that stand in names; --tune chose none of them{but}."]
+    several = table["seed"].nunique() > 1
+    once = several and "train_part" in parts and parts["train_part"].groupby(table["method"]).nunique().max() == 1
+    match ["init"] if once else table["vary"].unique().tolist() if "vary" in table else []:
+        case ["cut"]:
+            said = "Each seed is a cut of its own: other images and, where it is long-tailed, another class order."
+        case ["images"]:
+            said = "Each seed is a cut of its own: other training images in the same class order."
+        case ["init"]:
+            said = "All are of one cut: intervals are over initial weights and draws, and tell nothing of other cuts."
+        case _:
+            said = "What a seed varies is not known of all rows."
+    return said + same

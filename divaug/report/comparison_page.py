@@ -11,8 +11,17 @@ from divaug.base.groups import GROUPS, rank_groups
 from divaug.base.metrics import nanmean
 from divaug.base.stats import t_interval
 from divaug.latent.rarefaction import ceiling
-from divaug.report.compare import Comparison, columns_of, rarefied_size
-from divaug.report.contrasts import METRICS, by_verdict, corrected_for, helped_and_hurt, unfinished
+from divaug.report.compare import Comparison, columns_of, rarefied_size, varied_of
+from divaug.report.contrasts import (
+    METRICS,
+    MOST,
+    by_verdict,
+    corrected_for,
+    helped_and_hurt,
+    overlap_of,
+    resting_on_normality,
+    unfinished,
+)
 from divaug.report.document import Document, plain
 
 _CAPTIONS = {
@@ -48,11 +57,11 @@ def methods_of(table: Any) -> Any:
     """
     import pandas as pd
 
-    rows = []
+    rows, overlap = [], overlap_of(table)
     for method, runs in table.groupby("method", sort=False):
         for title, (key, scale) in columns_of(table).items():
             values = scale * runs[key].dropna().to_numpy(dtype=float)
-            low, high = t_interval(values.tolist())
+            low, high = t_interval(values.tolist(), overlap=overlap)
             rows.append({
                 "method": method, "metric": title, "runs": len(values),
                 "mean": float(values.mean()) if len(values) else math.nan, "low": low, "high": high,
@@ -77,6 +86,8 @@ def _write_page(document: Document, comparison: Comparison, noticed: list[str], 
         if notes := unfinished(comparison.table):
             document.bullets([plain(note) for note in notes])
     document.heading("Methods")
+    if comparison.table["seed"].nunique() > 1:
+        document.text(varied_of(comparison.table))
     document.text(
         "Test recall in % at the last epoch: mean over seeds and its 95 % t interval. *prior-corr.* is balanced "
         "accuracy after a cross-fitted correction of the class priors, so that a method that only moved a threshold is "
@@ -88,13 +99,15 @@ def _write_page(document: Document, comparison: Comparison, noticed: list[str], 
         document.text(
             "In points, over runs of the same seed, which share their cut. The t interval is each method's alone; "
             "*sign-flip* assumes symmetry instead of a normal distribution and has no ends below six runs. *corrected "
-            f"p* is the t test's after Holm's correction for the {corrected_for(found)} methods compared. *p "
-            f"within {asked.margin:g}*, likewise corrected, is of two one-sided t tests: small where the difference "
+            f"p* is the t test's after Holm's correction over the methods with a verdict ({corrected_for(found)}). "
+            f"*p within {asked.margin:g}*, likewise corrected, is of two one-sided t tests: small where the difference "
             f"lies within {asked.margin:g} points. *runs for 1 point* find a difference of one point in four of five "
             "cases, by one test alone. *helped* and *hurt* count the classes whose recall's own t interval lies above "
             "or below 0."
         )
         document.table(_tests(found, asked.margin), sortable=True)
+        for line in resting_on_normality(found):
+            document.text(line)
         if lines := helped_and_hurt(comparison.table, base):
             document.heading("Classes")
             document.bullets([plain(line) for line in lines])
@@ -123,6 +136,10 @@ def _wide(comparison: Comparison) -> Any:
     return pd.DataFrame(rows)
 
 
+def _runs(number: float) -> str:
+    return "-" if math.isnan(number) else f"{number:,.0f}" if number < MOST else f"{MOST:,} or more"
+
+
 def _tests(found: Any, margin: float) -> Any:
     """Return the contrasts with an interval in one column."""
     import pandas as pd
@@ -133,7 +150,7 @@ def _tests(found: Any, margin: float) -> Any:
             "difference": _interval(row.difference, row.low, row.high, signed=True),
             "sign-flip": _ends(row.flip_low, row.flip_high), "p": row.p, "corrected p": row.p_holm,
             f"p within {margin:g}": row.p_equivalence_holm,
-            "runs for 1 point": "-" if math.isnan(row.runs_1) else f"{row.runs_1:.0f}",
+            "runs for 1 point": _runs(row.runs_1),
             "helped": row.helped, "hurt": row.hurt, "verdict": row.verdict,
         }
         for row in found.itertuples()

@@ -18,12 +18,13 @@ from divaug.base.stats import (
     t_interval,
     t_p,
 )  # fmt: skip
-from divaug.base.text import one_line
+from divaug.base.text import one_line, span
 
 METRICS = {"test_bal_acc": "bal", "test_prior_corrected_bal_acc": "prior-corr."}
 RECALL = "recall_"  # columns of classes
 LEVEL = 0.05
-RUNS = 3  # pairs of runs with which a difference is judged at all: with two, normality decides it
+RUNS = 3  # pairs of runs with which a difference is judged at all: the t interval of two is 18 standard errors wide
+MOST = 10_000  # runs; of more it is not said how many
 COLLAPSED = "no result: a network predicts one class"
 FEW = 8  # methods of which each gets lines of its own
 FITTED = 90.0  # % of its own tail's training images that a network should recognise before methods are compared
@@ -59,8 +60,9 @@ def contrasts(table: Any, *, baseline: str | None = None, named: Sequence[str] =
         test), ``p_flip``, ``p_holm`` (of ``p``), ``p_equivalence`` (two one-sided t tests at the margin),
         ``p_equivalence_holm``, ``runs_1`` and ``runs_2`` (pairs that find a difference of 1 and 2 points in four of
         five cases, by one test alone), ``helped`` and ``hurt`` (classes whose recall's own t interval lies above or
-        below 0), ``verdict`` (of the corrected p; none from fewer than three pairs, or where a run that is paired
-        predicts one class).
+        below 0), ``verdict`` (of the corrected p). There is no verdict from fewer than three pairs, or where a run that
+        is paired predicts one class; such methods are in no correction. Where runs split the same images anew
+        (``overlap_of``), t tests and intervals allow for it, and there are no sign-flip ones.
 
     Raises:
         ConfigError: A method has no run, or the margin is not above 0.
@@ -84,28 +86,31 @@ def contrasts(table: Any, *, baseline: str | None = None, named: Sequence[str] =
     base = baseline_of(methods, baseline)
     check_named(methods, named, base)
     classes = [column for column in table if column.startswith(RECALL)]
-    useless = _useless(table, base)
+    useless, overlap = _useless(table, base), overlap_of(table)
     rows = []
     for metric in [metric for metric in METRICS if metric in table]:
         found = []
         for method in dict.fromkeys(named) or [method for method in methods if method != base]:
             paired = paired_differences(table, metric, method, base)
-            low, high = t_interval(paired)
-            flip_low, flip_high = sign_flip_interval(paired)
+            low, high = t_interval(paired, overlap=overlap)
+            flips = [] if overlap else paired  # the signs of runs that overlap are not independent
+            flip_low, flip_high = sign_flip_interval(flips)
             sd = spread(paired)
-            runs = [runs_needed(sd, points) if sd > 0 else math.nan for points in (1.0, 2.0)]
+            runs = [runs_needed(sd, points, overlap=overlap) if sd > 0 else math.nan for points in (1.0, 2.0)]
             by_class = [paired_differences(table, column, method, base) for column in classes]
-            moved = [t_interval(values) for values in by_class if spread(values) > 0]
+            moved = [t_interval(values, overlap=overlap) for values in by_class if spread(values) > 0]
             found.append({
                 "metric": metric, "method": method, "baseline": base, "n": len(paired),
                 "difference": float(np.mean(paired)) if paired else math.nan, "low": low, "high": high,
-                "flip_low": flip_low, "flip_high": flip_high, "p": t_p(paired), "p_flip": sign_flip_p(paired),
-                "p_holm": math.nan, "p_equivalence": equivalence_p(paired, margin), "p_equivalence_holm": math.nan,
+                "flip_low": flip_low, "flip_high": flip_high, "p": t_p(paired, overlap=overlap),
+                "p_flip": sign_flip_p(flips), "p_holm": math.nan,
+                "p_equivalence": equivalence_p(paired, margin, overlap=overlap), "p_equivalence_holm": math.nan,
                 "runs_1": runs[0], "runs_2": runs[1],
                 "helped": sum(low > 0 for low, _ in moved), "hurt": sum(high < 0 for _, high in moved),
             })  # fmt: skip
+        judged = [row for row in found if row["n"] >= RUNS and row["method"] not in useless]
         for name, corrected in (("p", "p_holm"), ("p_equivalence", "p_equivalence_holm")):
-            for row, p in zip(found, holm([row[name] for row in found]), strict=True):
+            for row, p in zip(judged, holm([row[name] for row in judged]), strict=True):
                 row[corrected] = p
         for row in found:
             row["verdict"] = COLLAPSED if row["method"] in useless else _verdict(row, margin)
@@ -124,6 +129,21 @@ def _useless(table: Any, base: str) -> set[str]:
         method for method, seeds in paired.items()
         if (collapsed.get(method, set()) | (lost if method != base else set())) & seeds & ours
     }  # fmt: skip
+
+
+def overlap_of(table: Any) -> float:
+    """Return test images over the others where runs split the same images anew, else 0; see ``stats.t_interval``.
+
+    Where only a cut of the others is trained on, which shares less, that is more than there is to allow for.
+
+    Args:
+        table: As for ``contrasts``, with ``test_part`` (digest of the test images) and ``test_frac`` (share of one's
+            own images that is carved off for testing).
+    """
+    if not {"test_part", "test_frac"} <= set(table) or table["test_part"].nunique() < 2:
+        return 0.0
+    share = float(table["test_frac"].mean())
+    return share / (1 - share)
 
 
 def check_named(methods: Sequence[str], named: Sequence[str], base: str) -> None:
@@ -165,18 +185,36 @@ def lines_of(found: Any) -> list[str]:
     if not len(found):
         return []
     tests = corrected_for(found)
-    over = f"by t tests corrected for {tests} methods (Holm)" if tests > 1 else "by a t test"
+    over = f"verdicts by t tests corrected for {tests} methods (Holm)" if tests > 1 else "verdict by a t test"
+    over = over if tests else "no verdict: too few pairs, no spread, or networks that predict one class"
     base = found["baseline"].iloc[0]
     if found["method"].nunique() > FEW:
-        lines = [f"Differences from {base} in points over seeds; verdicts {over}. Intervals are in the report."]
-        return lines + [f"  {line}" for line in by_verdict(found)]
-    lines = [f"Differences from {base} in points, with 95 % t intervals over seeds, each alone; verdicts {over}:"]
-    return lines + [f"  {row.method}, {METRICS[row.metric]}: {_line(row)}" for row in found.itertuples()]
+        lines = [f"Differences from {base} in points over seeds; {over}. Intervals are in the report."]
+        return lines + [f"  {line}" for line in by_verdict(found)] + resting_on_normality(found)
+    lines = [f"Differences from {base} in points, with 95 % t intervals over seeds, each alone; {over}:"]
+    lines += [f"  {row.method}, {METRICS[row.metric]}: {_line(row)}" for row in found.itertuples()]
+    return lines + resting_on_normality(found)
 
 
 def corrected_for(found: Any) -> int:
-    """Return the number of tests that each is corrected for: those of one metric that could be made, if any could."""
-    return int(found.groupby("metric")["p"].count().max()) or found["method"].nunique()
+    """Return the number of tests that each is corrected for: those of one metric that may give a verdict."""
+    return int(found.groupby("metric")["p_holm"].count().max())
+
+
+def resting_on_normality(found: Any) -> list[str]:
+    """Say which verdicts a test without the normal distribution could not give, whatever the differences are."""
+    tests = corrected_for(found)
+    judged = [row for row in found.itertuples() if not math.isnan(row.p_holm)]
+    if any(math.isnan(row.p_flip) for row in judged):
+        return ["Verdicts rest on normal differences: for runs that split the same images there is no other test."]
+    needed = next(n for n in range(1, 99) if tests * 2 / 2**n < LEVEL)
+    if not (few := [row.n for row in judged if row.n < needed]):
+        return []
+    methods = f" of {tests} methods" if tests > 1 else ""
+    said = (
+        f"Verdicts from {span(few)} pairs rest on normal differences: the sign-flip test{methods}, which does without"
+    )
+    return [f"{said}, needs {needed} pairs."]
 
 
 def by_verdict(found: Any) -> list[str]:
@@ -198,11 +236,19 @@ def _line(row: Any) -> str:
         return f"{mean} in one run each: these runs cannot tell; give --seeds 0-4"
     if math.isnan(row.p):  # networks that learned nothing, most often
         return f"{mean} in all {row.n} runs, without any spread: these runs cannot tell"
-    needed = " and ".join(f"{n:,.0f}" if n < 10_000 else "10,000 or more" for n in (row.runs_1, row.runs_2))
     alone = f" (alone p = {row.p:.2g}, corrected {row.p_holm:.2g})" if row.p < LEVEL <= row.p_holm else ""
-    return f"{mean} [{row.low:+.1f}, {row.high:+.1f}], n = {row.n}: {row.verdict}{alone}" + (
-        f"; alone, 1 and 2 points need about {needed} runs" if row.n >= RUNS else ""
-    )
+    said = f"{mean} [{row.low:+.1f}, {row.high:+.1f}], n = {row.n}: {row.verdict}{alone}"
+    return f"{said}; {_needed(row)}" if row.n >= RUNS else said
+
+
+def _needed(row: Any) -> str:
+    """Say how many runs would find 1 and 2 points."""
+    runs = {1: row.runs_1, 2: row.runs_2}
+    if math.isnan(row.p_flip) and (never := [str(points) for points, n in runs.items() if n >= MOST]):
+        least = f"alone, 2 points need about {row.runs_2:,.0f} runs; " if len(never) == 1 else ""
+        return f"{least}no number of splits of these images finds {' or '.join(never)}"
+    needed = " and ".join(f"{n:,.0f}" if n < MOST else "10,000 or more" for n in runs.values())
+    return f"alone, 1 and 2 points need about {needed} runs"
 
 
 def helped_and_hurt(table: Any, base: str, shown: int = 3) -> list[str]:

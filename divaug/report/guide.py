@@ -5,14 +5,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from divaug.base.errors import DataError
 from divaug.base.stats import spread, t_interval
 from divaug.config import layers
 from divaug.report.cards import about, components_of
-from divaug.report.compare import Asked, Comparison, compare_rows, tuning_of, varied_of
+from divaug.report.compare import Asked, Comparison, compare_rows, varied_of
 from divaug.report.comparison_page import methods_of
-from divaug.report.contrasts import LEVEL, METRICS, RUNS, not_trained, paired_differences, unfinished
+from divaug.report.contrasts import (
+    LEVEL,
+    METRICS,
+    RUNS,
+    corrected_for,
+    not_trained,
+    overlap_of,
+    paired_differences,
+    resting_on_normality,
+    unfinished,
+)
 from divaug.report.document import Document, plain
+from divaug.report.tuning import tuning_of
 
 BASE = "erm"
 COST = 0.05  # a relative cost nearer to 1 is not told from it
@@ -23,19 +33,30 @@ _FEW = f"Fewer than {RUNS} runs shared with `{BASE}`, so nothing is concluded"
 _MISSING = "Balanced accuracy is missing, raw or with corrected class priors, so nothing is concluded"
 _COLLAPSED = f"A run of it or of `{BASE}` predicts one class, so nothing is concluded"
 # What the verdicts on balanced accuracy, raw and with corrected class priors, mean together; the best first.
+_RAW_WORDS = {
+    "better": f"Better than `{BASE}` in balanced accuracy{{r}}", "within": f"Within a point of `{BASE}`",
+    "": f"Not told apart from `{BASE}`", "worse": f"Worse than `{BASE}` in balanced accuracy{{r}}",
+}  # fmt: skip
+_CORRECTED_WORDS = {
+    "better": "better with corrected class priors{c}", "within": "within a point of it with corrected class priors",
+    "": "not told apart with corrected class priors", "worse": "worse with corrected class priors{c}",
+}  # fmt: skip
 _KINDS = {
+    (raw, corrected): f"{_RAW_WORDS[raw]}; {_CORRECTED_WORDS[corrected]}"
+    for raw, corrected in (
+        ("better", "better"), ("better", "within"), ("better", ""), ("better", "worse"), ("within", "better"),
+        ("", "better"), ("worse", "better"), ("within", "within"), ("within", ""), ("", "within"), ("", ""),
+        ("within", "worse"), ("", "worse"), ("worse", "within"), ("worse", ""), ("worse", "worse"),
+    )
+} | {
     ("better", "better"): f"Better than `{BASE}`{{r}}, with corrected class priors too{{c}}",
     ("better", ""): f"Better than `{BASE}` in balanced accuracy{{r}}; with corrected class priors no gain is shown",
-    ("better", "worse"): f"Better than `{BASE}` in balanced accuracy{{r}}, and worse with corrected class priors{{c}}",
-    ("", "better"): f"Better than `{BASE}` with corrected class priors only{{c}}",
-    ("worse", "better"): f"Worse than `{BASE}` in balanced accuracy{{r}}, and better with corrected class priors{{c}}",
     ("within", "within"): f"Within a point of `{BASE}`, with corrected class priors too",
     ("", ""): f"Not told apart from `{BASE}` by these runs",
-    ("", "worse"): f"Worse than `{BASE}` with corrected class priors only{{c}}",
     ("worse", ""): f"Worse than `{BASE}` in balanced accuracy{{r}}; with corrected class priors no loss is shown",
     ("worse", "worse"): f"Worse than `{BASE}`{{r}}, with corrected class priors too{{c}}",
-}
-_MOVED = list(_KINDS).index(("better", ""))  # what a moved threshold may give
+}  # fmt: skip
+_MOVED = [list(_KINDS).index(("better", corrected)) for corrected in ("within", "")]  # what a moved threshold may give
 Verdicts = Mapping[str, Mapping[str, Any]]
 Costs = Mapping[str, tuple[float, float, float]]
 
@@ -70,14 +91,7 @@ def write_guide(
         command: The command that the rows are of; a card adds method and preset.
         measured: The machine that the costs were measured on.
         tuning: What ``read_tuning`` returned of the file beside the rows.
-
-    Raises:
-        DataError: A row has no protocol, data or experiment.
     """
-    if lacking := int(rows[["experiment", "protocol", "data"]].isna().any(axis=1).sum()):
-        raise DataError(
-            f"{lacking} of {len(rows)} rows have no experiment, protocol or data, so it is not known what they are of"
-        )
     rows = rows[rows.groupby(["experiment", "protocol", "data"])["method"].transform(lambda own: (own == BASE).any())]
     for comparison in compare_rows(rows, Asked(baseline=BASE), tuning) if len(rows) else ():
         _write(document, comparison, costs, command, measured, tuning)
@@ -96,11 +110,12 @@ def _write(document: Document, comparison: Comparison, costs: Costs, command: st
     document.heading("What these runs show")
     kinds = {method: _kind(method, table, verdicts) for method in methods if method != BASE}
     if any(kind.judged for kind in kinds.values()):
-        tested = int(found.groupby("metric")["p"].count().max())
+        tested, rest = corrected_for(found), resting_on_normality(found)
         document.text(
             "Two verdicts on each method, on balanced accuracy as it is and with corrected class priors: paired t "
-            f"tests at {100 * LEVEL:g} % over seeds, each corrected for the {tested} methods that have one (Holm). "
-            "*Within a point* is shown by two one-sided t tests, corrected alike."
+            f"tests at {100 * LEVEL:g} % over seeds, corrected for the {tested} methods that have one (Holm), each "
+            "metric by itself: where no method differs, up to one such table in ten has a false verdict on one of the "
+            f"two. *Within a point* is shown by two one-sided t tests, corrected alike. {' '.join(rest)}"
         )
     document.bullets([
         f"{kind.text}: {', '.join(f'`{method}`' for method in methods if kinds.get(method) == kind)}"
@@ -141,8 +156,7 @@ def _kind(method: str, table: Any, verdicts: Verdicts) -> Kind:
     if len(rows) < 2:
         return Kind(_MISSING, last + 1, judged=False)
     words = [row.verdict.replace(",", "").split()[0] for row in rows]
-    if words != ["within", "within"]:
-        words = [word if word in ("better", "worse") else "" for word in words]
+    words = [word if word in _RAW_WORDS else "" for word in words]
     raw, corrected = (" by less than a point" if "by less than" in row.verdict else "" for row in rows)
     both = words[0], words[1]
     return Kind(_KINDS[both].format(r=raw, c=corrected), list(_KINDS).index(both))
@@ -181,12 +195,14 @@ def _card(document: Document, method: str, table: Any, kinds: Mapping[str, Kind]
 
 
 def _expected(method: str, table: Any, costs: Costs) -> list[str]:
-    own, parts = table[table["method"] == method], []
+    own, parts, overlap = table[table["method"] == method], [], overlap_of(table)
     shown = {"balanced accuracy": _RAW, "with corrected priors": _CORRECTED, "tail": _GROUPS["tail"]}
     for title, column in shown.items():
         values = (100 * own[column].dropna()).tolist() if column in own else []
         if values:
-            ends = t_interval(values) if len(values) >= RUNS else (math.nan, math.nan)  # of two it tells nothing
+            ends = (
+                t_interval(values, overlap=overlap) if len(values) >= RUNS else (math.nan, math.nan)
+            )  # two tell nothing
             parts.append(f"{title} {_interval(sum(values) / len(values), *ends)}")
     lines = [f"Expected ({len(own)} {'run' if len(own) == 1 else 'runs'}): {', '.join(parts)}."]
     if method in costs and method != BASE and (cost := _cost(costs[method])) != "1":
@@ -205,17 +221,17 @@ def _advice(method: str, table: Any, kinds: Mapping[str, Kind]) -> list[str]:
     if low := {name: early[name] for name in (method, BASE) if name in early}:
         shown = " and ".join(f"`{name}` recognises {int(share)} %" for name, share in low.items())
         lines.append(f"Perhaps too few epochs ({shown} of its tail's training images): more epochs may change this.")
-    if kind.rank == _MOVED:
+    if kind.rank in _MOVED:
         cheaper = (
             f"`divaug posthoc RUN --method logit_adjustment` (tau 1) on finished `{BASE}` runs trains nothing: try it."
         )
         lines.append(cheaper)
-    tests = len(_GROUPS) * (table["method"].nunique() - 1)  # all that the cards look at
+    tests = len(_GROUPS) * sum(one.judged for one in kinds.values())  # all that the cards look at
     for group, column in _GROUPS.items():
         paired = paired_differences(table, column, method, BASE) if column in table else []
         if len(paired) < RUNS or not spread(paired) > 0:
             continue
-        low, high = t_interval(paired, confidence=1 - LEVEL / tests)
+        low, high = t_interval(paired, confidence=1 - LEVEL / tests, overlap=overlap_of(table))
         span = _interval(sum(paired) / len(paired), low, high, signed=True)
         if low > 0:
             lines.append(f"For {group} classes: {span} points over `{BASE}`.")

@@ -70,17 +70,18 @@ def promise(kind: str, share: float) -> str:
     return f"promised: {kind} of {100 * share:g} % or more (the lower end of its 95 % interval)"
 
 
-def few_groups(table: Any, images: np.ndarray) -> str | None:
+def few_groups(table: Any, images: np.ndarray, whose: str) -> str | None:
     """Say that images are of too few groups to tell how alike those of one group are; None where they are not.
 
     Args:
         table: Out-of-fold predictions.
         images: The ones that count, boolean.
+        whose: They in words, as "images of cats".
     """
     if "group" not in table:
         return None
     n, groups = int(images.sum()), int(table.loc[images, "group"].nunique())
-    few = f"its {n} tested images are of {groups} groups, and a promise needs {GROUPS}"
+    few = f"the {n} tested {whose} are of {groups} groups, and a promise needs {GROUPS}"
     return few if groups < min(n, GROUPS) else None
 
 

@@ -9,10 +9,12 @@ import numpy as np
 from divaug.base.errors import ConfigError, DivaugError
 from divaug.base.files import exclusive, write_text
 from divaug.base.record import TITLES
+from divaug.base.text import span
 from divaug.config.layers import experiment_name, method_label
 from divaug.config.schema import Config
 from divaug.config.tables import protocol_fingerprint
-from divaug.report.compare import code_digest, mean_sd, span
+from divaug.report.compare import code_digest, mean_sd, split_of
+from divaug.report.contrasts import METRICS, RECALL
 from divaug.runs.folder import RunFolder
 from divaug.runs.own_files import own_files, recorded
 
@@ -47,12 +49,26 @@ def read(path: Path) -> Any:
     try:
         others = [column for column in pd.read_csv(path, nrows=0).columns if column not in names]
         missing: Any = {column: ["", "nan"] for column in others}
-        texts: Any = dict.fromkeys([*names, *({"code"} & {*others})], str)
+        texts: Any = dict.fromkeys([*names, *({"code", "train_part", "test_part", "version"} & {*others})], str)
         table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=missing)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise DivaugError(f"{path} cannot be read as a CSV of results: {error}") from error
     if missing := [key for key in KEYS if key not in table]:
         raise DivaugError(f"{path} holds no results: it lacks {', '.join(missing)}")
+    table[names] = table[names].apply(lambda column: column.str.strip())
+    for key in KEYS:
+        empty: Any = table[key].isna() if key == "seed" else table[key] == ""
+        if bool(empty.any()):
+            raise DivaugError(
+                f"{path}, row {int(empty.argmax()) + 2}: {key} is empty, so it is not known what it is of"
+            )
+    for column in [name for name in table if name in METRICS or name.startswith(RECALL)]:
+        share: Any = pd.to_numeric(table[column], errors="coerce")
+        if (wrong := ~share.between(0, 1) & table[column].notna()).any():
+            at = int(wrong.argmax())
+            raise DivaugError(
+                f"{path}, row {at + 2}: {column} must be a share from 0 to 1, or empty, got {table[column].iloc[at]}"
+            )
     return table
 
 
@@ -110,6 +126,7 @@ def _told(preset: str, folder: RunFolder) -> dict[str, Any]:
     """Return what a row says of a run beside its key and its numbers."""
     config, code = folder.config, code_digest(recorded(folder.manifest))
     told = {"preset": preset, "vary": config.vary, "epochs": config.epochs, "precision": config.precision}
+    told |= split_of(folder) | {"version": folder.version}
     return told | ({"code": code} if code else {})
 
 

@@ -143,6 +143,15 @@ class RunFolder:
         return found
 
     @property
+    def version(self) -> str:
+        """The version of divaug, and the commit where it was a checkout, that the run was begun with."""
+        if not (self.path / "environment.json").exists():
+            return "unknown"
+        known = self._json("environment.json")
+        commit = re.sub(r"[0-9a-f]{40}", lambda found: found[0][:10], str(known.get("commit") or ""))
+        return f"{known.get('divaug', 'unknown')} {commit}".rstrip()  # -dirty: with changes that were not committed
+
+    @property
     def result(self) -> dict[str, Any]:
         """The final metrics (name to value, None where undefined)."""
         found = self._json("result.json")
@@ -220,7 +229,7 @@ class RunFolder:
     def differs(self, manifest: Mapping[str, Any]) -> str | None:
         """Return what of other data is not as in the run, in words; None if they are the same."""
         for key, what in (
-            ("class_names", "class names"), ("data", "images or labels of the data set"),
+            ("class_names", "class names"), ("data", "images, labels or groups of the data set"),
             ("train_sha256", "training images"), ("val_sha256", "validation images"), ("test_sha256", "test images"),
         ):  # fmt: skip
             if self.manifest.get(key) != manifest[key]:

@@ -25,9 +25,9 @@ from divaug.runs.folder import RunFolder
 from divaug.runs.trackers.mlflow import NoTracker
 from divaug.runs.tracking import epoch_metrics, finish, mirror_if_missing, open_tracker, tracking_uri
 from divaug.train import checkpoint
-from divaug.train.build import Built, build, rate_of, resolve, size_at, stage_at
+from divaug.train.build import Built, build, resolve, size_at, stage_at
 from divaug.train.distributed import Ranks, check, check_learning, join
-from divaug.train.epoch import train_epoch
+from divaug.train.epoch import rate_of, train_epoch
 from divaug.train.evaluate import evaluate, predictor
 from divaug.train.frozen import with_features
 from divaug.train.step import Totals
@@ -67,6 +67,7 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
             mirror_if_missing(config, folder, progress.warn)
             return folder
         with closing(build(config, data)) as built:  # before anything is written: it finds errors
+            check_learning([stage.pixel for stage in built.stages], ranks)
             folder.adopt(config, data.manifest)
             for note in (*(() if told else data.notes), *measure.costs(built)):
                 progress.say(f"note: {note}")
@@ -99,6 +100,7 @@ def _follow(config: Config, folder: RunFolder, data: Data | None, ranks: Ranks) 
     if ranks.any(here=False):  # it is finished
         return folder
     with TemporaryDirectory() as place, closing(build(config, data)) as built:
+        check_learning([stage.pixel for stage in built.stages], ranks)
         shadow = RunFolder(place)
         make_folder(shadow.checkpoint.parent)
         for file in (folder.checkpoint, folder.metrics.path):
@@ -152,7 +154,6 @@ def _train(
     progress: Progress,
     ranks: Ranks,
 ) -> None:
-    check_learning([stage.pixel for stage in built.stages], ranks)
     first_epoch, totals = _restore(built, config, folder, progress, ranks)
     ranks.agree({**built.run, "epoch": first_epoch, "step": totals.steps if totals else 0})
 

@@ -100,13 +100,14 @@ def _of(predictions: np.ndarray, test: Embeddings, data: Data) -> tuple[dict[str
     """Return the accuracies of predictions without logits."""
     matrix = confusion_matrix(test.labels, predictions, data.dataset.num_classes)
     found = {**from_confusion(matrix, data.cut.group_counts), "prior_corrected_bal_acc": float("nan")}
+    found["predicted_classes"] = float((matrix.sum(0) > 0).sum())
     return found, dict(zip(data.dataset.class_names, recall(matrix).tolist(), strict=True))
 
 
 def _undefined(data: Data) -> tuple[dict[str, float], dict[str, float]]:
     names = data.dataset.class_names
     any_matrix = np.eye(len(names), dtype=np.int64)  # for the names of the metrics
-    keys = *from_confusion(any_matrix, data.cut.group_counts), "prior_corrected_bal_acc"
+    keys = *from_confusion(any_matrix, data.cut.group_counts), "prior_corrected_bal_acc", "predicted_classes"
     found = dict.fromkeys(keys, float("nan"))
     return found, dict.fromkeys(names, float("nan"))
 

@@ -60,7 +60,10 @@ def write_report(
         document.text(f"*{claim.words}*: {verdict}")
         document.bullets([plain(_contrast(row)) for row in contrasts[contrasts["claim"] == number].itertuples()])
     document.heading("Every cell")
-    document.text("Mean and 95 % t interval over cuts.")
+    document.text(
+        "Mean and 95 % t interval over cuts. Verdicts of so few cuts rest on normal differences. *balanced* is one arm "
+        "under both profiles where their totals agree, so not all cells are apart."
+    )
     files, tables = [], {}
     for score in SCORES:
         known = scores[scores[score].notna()]

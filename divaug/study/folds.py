@@ -11,7 +11,7 @@ import numpy as np
 
 from divaug.base.errors import ConfigError, DataError, DivaugError, DivergedError
 from divaug.config.layers import experiment_name, method_label
-from divaug.config.schema import Config
+from divaug.config.schema import Config, default_of
 from divaug.data.images import CARVED, Part
 from divaug.data.load import Data, dataset_of, fit
 from divaug.data.longtail import Cut
@@ -86,7 +86,8 @@ def folder_of(config: Config, dealt: Deal, fold: int | None) -> RunFolder:
     """
     said = f"{dealt.identity} {dealt.images.sha256} {config.seed}"
     digest = hashlib.sha256(said.encode() + dealt.fold.astype("<i8").tobytes()).hexdigest()[:8]
-    experiment = f"{experiment_name(config)}-{dealt.folds}folds-{digest}"
+    named = replace(config, vary=default_of("vary"))  # presets differ in it, and here it has no effect
+    experiment = f"{experiment_name(named)}-{dealt.folds}folds-{digest}"
     where = Path(config.output_dir) / experiment / method_label(config)
     return RunFolder(where / ("all" if fold is None else f"fold{fold}"))
 
@@ -118,8 +119,10 @@ def notes_of(dealt: Deal) -> list[str]:
         said = f"{never} {'image is' if never == 1 else 'images are'} in every fold's training part, and never tested"
         counts = np.bincount(dealt.images.labels[dealt.tested], minlength=dealt.dataset.num_classes)
         alone = ", ".join(name for name, n in zip(dealt.dataset.class_names, counts, strict=True) if n == 0)
-        if alone and dealt.images.units is not None:
-            said += f": all images of {alone} lie in one group, whose other images stay with them"
+        if alone:
+            said += f": all images of {alone} fell into one fold, which would have had none of them to train on"
+        if others := never - int((counts == 0)[dealt.images.labels].sum()):
+            said += f"; {others} {'is' if others == 1 else 'are'} of other classes, in a group with them"
         notes.append(said)
     return notes
 

@@ -112,16 +112,26 @@ def train_model(
 
 
 def _refuse_other_images(folder: Path, images: Part) -> None:
-    """Refuse to replace a model of other images: folders of one name may lie in several places."""
+    """Refuse to replace a model of other images: folders of one name may lie in several places.
+
+    Other are images fewer than half of which, then or now, are the same by path or content: one logo or blank image
+    may be in both.
+    """
     import pandas as pd
 
     if not (file := folder / TRAINED_ON).exists():
         return
     before, now = pd.read_csv(file, dtype=str, keep_default_na=False), _trained_on(images)
-    if not any(set(before[column]) & set(now[column]) for column in ("path", "sha256")):
+
+    def shared(one: Any, other: Any) -> int:
+        return int((one["path"].isin(other["path"]) | one["sha256"].isin(other["sha256"])).sum())
+
+    kept, known = shared(before, now), shared(now, before)
+    if max(kept / len(before), known / len(now)) < 0.5:
+        few = f"only {kept}" if kept else "none"
         raise ConfigError(
-            f"{folder} holds a model of other images: none of the {len(before)} it was trained on is among these "
-            f"{len(now)}. Give another --name, or delete the folder"
+            f"{folder} holds a model of other images: {few} of the {len(before)} it was trained on "
+            f"{'are' if kept > 1 else 'is'} among these {len(now)}. Give another --name, or delete the folder"
         )
 
 

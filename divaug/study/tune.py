@@ -18,7 +18,7 @@ from divaug.config.registry import CHAIN, HEADS
 from divaug.config.schema import FAMILY_OF, Component, Config
 from divaug.config.tables import protocol_fingerprint
 from divaug.data.load import dataset_of
-from divaug.report.compare import read_tuning
+from divaug.report.tuning import read_tuning
 from divaug.runs.folder import RunFolder
 from divaug.study.methods import train_methods
 
@@ -34,7 +34,7 @@ class Trial:
 
     Attributes:
         method: Label of the method as it was asked for.
-        number: 0 has the method's published defaults.
+        number: 0 has the method's defaults, the published ones where a paper has them.
         config: How it is trained and judged: one seed, with validation images.
     """
 
@@ -44,7 +44,7 @@ class Trial:
 
 
 def trials_of(config: Config, k: int, *, named_val: bool = False, seed: int = 0) -> list[Trial]:
-    """Return a method's configurations: its published defaults, then draws from the ranges of its components.
+    """Return a method's configurations: its defaults, then draws from the ranges of its components.
 
     A component declares the ranges where it is registered; a value that the method itself states, or the command line,
     is kept. Draw i of a hyperparameter depends on its name, i and the seed alone, so that methods which share a
@@ -124,7 +124,7 @@ def tune(configs: Sequence[Config], k: int, jobs: int | Cluster = 1) -> tuple[li
 
     Each configuration is trained once, on the first seed's cut without the validation images: those of the data, the
     ``--holdout`` images or ``--val-frac`` of the cut (a fifth of it by default). The highest mean recall of validation
-    images at the last epoch is chosen; of equals the first, so the published defaults. No test result chooses. A
+    images at the last epoch is chosen; of equals the first, so the defaults. No test result chooses. A
     configuration that diverges has no score and is not chosen. Finished trials are not trained again.
 
     Args:

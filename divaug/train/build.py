@@ -26,7 +26,6 @@ from divaug.models.encoder import Encoder
 from divaug.models.network import Network, build_network
 from divaug.models.weights import load_backbone
 from divaug.optim.parameters import parameter_groups
-from divaug.optim.schedule import learning_rate
 from divaug.train.checkpoint import State
 from divaug.train.distributed import own_device
 from divaug.train.epoch import shrunk
@@ -234,20 +233,15 @@ def initial_network(network: Network, loader: Loader, own: int, weights: str | N
 def build_optimizer(config: Config, network: torch.nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser over a network's trainable parameters."""
     groups = parameter_groups(network, weight_decay=config.weight_decay, decay_norms=config.decay_norms)
+    kernels = any(parameter.requires_grad and parameter.ndim == 4 for parameter in network.parameters())
+    normalised = any(isinstance(module, torch.nn.BatchNorm2d | torch.nn.SyncBatchNorm) for module in network.modules())
+    if config.optim.name == "muon" and kernels and not normalised:
+        raise ConfigError(
+            "optim muon keeps the norms of kernels, which changes what a network without batch normalisation computes, "
+            f"and {config.model.name} has none: use sgd or adamw"
+        )
     facts = {"parameters": groups, "lr": config.lr, "momentum": config.momentum, "nesterov": config.nesterov}
     return OPTIM.build(config.optim.name, facts=facts, **config.optim.options)
-
-
-def rate_of(config: Config, steps: int, epoch: int) -> Callable[[int], float]:
-    """Return the learning rate of each step of an epoch that has ``steps``."""
-
-    def rate(step: int) -> float:
-        return learning_rate(
-            config.schedule, step=epoch * steps + step, steps_per_epoch=steps, epochs=config.epochs, lr=config.lr,
-            warmup_frac=config.warmup_frac, milestones=config.milestones, drop=config.drop,
-        )  # fmt: skip
-
-    return rate
 
 
 def size_at(config: Config, epoch: int) -> int | None:
@@ -330,11 +324,12 @@ def build_stages(config: Config, facts: Mapping[str, Any], device: torch.device)
     stages: list[Stage] = []
     for start, wanted in _plan(config):
         objects = {slot: component(slot, part) for slot, part in wanted.items()}
-        always = objects["mix"].prob == 1 or wanted["mix"].name == "balanced_mixup"
-        if always and getattr(objects["feature"], "unmixed_only", False):
+        if objects["mix"].prob == 1 and getattr(objects["feature"], "unmixed_only", False):
+            name = wanted["mix"].name
+            less = "give --mix.prob 0.5, or " if "prob" in FAMILY_OF["mix"].entry(name).options else ""
             raise ConfigError(
-                f"feature {wanted['feature'].name} learns from rows that are not mixed, and mix {wanted['mix'].name} "
-                "leaves none: give --mix.prob 0.5, or let one of them start when the other stops"
+                f"feature {wanted['feature'].name} learns from rows that are not mixed, and mix {name} mixes every "
+                f"step: {less}let one of them start when the other stops"
             )
         stages.append(Stage(start=start, criterion=objects.pop("loss"), **objects))
     return stages

@@ -26,8 +26,8 @@ from divaug.data.loaders import Loader
 from divaug.models.encoder import SMALLEST, Encoder
 from divaug.models.network import Network, build_network
 from divaug.train import checkpoint
-from divaug.train.build import build_optimizer, find_device, initial_network, rate_of
-from divaug.train.epoch import train_epoch
+from divaug.train.build import build_optimizer, find_device, initial_network
+from divaug.train.epoch import rate_of, train_epoch
 from divaug.train.evaluate import evaluating
 from divaug.train.step import Stage, Totals
 

@@ -16,8 +16,10 @@ from divaug.base.contracts import Batch, Monitor
 from divaug.base.errors import DivaugError, naming
 from divaug.base.labels import MixedLabels, mixed_loss
 from divaug.base.rng import stream, torch_seed
+from divaug.config.schema import Config
 from divaug.data.loaders import Loader
 from divaug.models.network import Network
+from divaug.optim.schedule import learning_rate
 from divaug.train.distributed import ALONE, Ranks
 from divaug.train.step import Contract, GradientCheck, Stage, Totals, check_labels
 
@@ -190,3 +192,15 @@ def train_epoch(
         return False
     check_labels(totals, drawn, loader.labels)
     return True
+
+
+def rate_of(config: Config, steps: int, epoch: int) -> Callable[[int], float]:
+    """Return the learning rate of each step of an epoch that has ``steps``."""
+
+    def rate(step: int) -> float:
+        return learning_rate(
+            config.schedule, step=epoch * steps + step, steps_per_epoch=steps, epochs=config.epochs, lr=config.lr,
+            warmup_frac=config.warmup_frac, milestones=config.milestones, drop=config.drop,
+        )  # fmt: skip
+
+    return rate

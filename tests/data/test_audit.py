@@ -441,28 +441,39 @@ def test_test_images_in_a_folder_or_a_list_beside_a_table_with_its_own_columns(o
             (tmp_path / "held" / file.parent.name).mkdir(parents=True)
             file.rename(tmp_path / "held" / file.parent.name / "held.png")
     held = sorted((tmp_path / "held").glob("*/*.png"))
+    tabbed = "".join(f"{file}\t{file.parent.name}\n" for file in held)
+    (tmp_path / "held.tsv").write_text("where\twhat\n" + tabbed)  # of the same columns, as a second CSV would be
+    (tmp_path / "held.csv").write_text("where,what\n" + tabbed.replace("\t", ","))
     (tmp_path / "held.txt").write_text("".join(f"{file} {file.parent.name}\n" for file in held))
     columns = {"path_column": "where", "label_column": "what", "data_root": str(own)}
-    for test in ("held", "held.txt"):
+    for test in ("held", "held.txt", "held.tsv", "held.csv"):
         request = Request(path=str(tmp_path / "own.csv"), test=str(tmp_path / test), image_size=20, **columns)
         found = own_images(request)
         assert (len(found.train.labels), len(found.test.labels)) == (len(trained), len(held))
 
 
-def test_a_named_validation_part_that_is_dealt_into_folds_shares_what_it_likes_with_training(own):
+def test_a_named_validation_part_that_is_dealt_into_folds_shares_what_it_likes_with_training(own, capsys):
     parts = {"0": "test", "1": "val", "2": "val"}
     rows = [(p, parts.get(p.stem, "train")) for p in sorted(own.glob("*/*.png"))]
     for shared, alike in ((("train", "val"), True), (("train", "test"), False), (("test", "val"), False)):
         lines = [f"{p.relative_to(own)},{p.parent.name},{part},{'g' if part in shared else part}" for p, part in rows]
         (own / "own.csv").write_text("path,label,split,group\n" + "\n".join(lines) + "\n")
         request = Request(path=str(own / "own.csv"), image_size=20, dealt=True)
+        audited = recipe.main([str(own / "own.csv"), "--image-size", "20"])
+        out, _ = capsys.readouterr()
         if alike:
+            assert audited == 0 and "folder_lt refuses: groups ['g'] (1 in all) are in both the training and" in out
             assert own_images(request).val is not None
             shutil.copy(next(p for p, part in rows if part == "train"), next(p for p, part in rows if part == "val"))
             assert own_images(request).val is not None  # copies too
+            assert recipe.main([str(own / "own.csv"), "--image-size", "20"]) == 0
+            out, _ = capsys.readouterr()
+            assert "(train, cat)" in out and "(val, cat)" in out and "byte for byte in several parts" in out
+            assert "verdict: usable, but look first at: the same image in training and in test or validation" in out
             with pytest.raises(DataError, match="byte for byte in several parts"):
                 own_images(replace(request, dealt=False))
             continue
+        assert audited == 3 and "folder_lt refuses" not in out
         with pytest.raises(DataError, match=r"groups \['g'\] \(1 in all\) are in both"):
             own_images(request)
 

@@ -8,7 +8,7 @@ import pytest
 
 from divaug import configure
 from divaug.base.errors import ConfigError, DataError
-from divaug.config.tables import protocol_fingerprint
+from divaug.config.tables import dump, protocol_fingerprint
 from divaug.data.images import Dataset, Part
 from divaug.data.load import fit, load_data, varied
 from divaug.data.loaders import steps_of
@@ -63,7 +63,7 @@ def test_held_out_images_are_balanced_apart_and_the_same_for_every_seed():
         hold_out(labels, 2, 2, 0)
 
 
-def test_few_images_get_more_epochs_unless_a_number_is_given():
+def test_few_images_get_more_epochs_unless_a_number_is_given(monkeypatch):
     config = configure(dataset="image_folder", path="x")
     assert (config.min_steps, config.batch_size, config.lr) == (1000, 32, 0.05)
     data = load_data(digits())
@@ -74,15 +74,26 @@ def test_few_images_get_more_epochs_unless_a_number_is_given():
     assert protocol_fingerprint(fitted) == protocol_fingerprint(replace(fitted, epochs=1))
     assert configure(dataset="image_folder", path="x", epochs=3).min_steps == 0
     assert configure(dataset="image_folder", path="x", min_steps=9).min_steps == 9
-    for record in ("epochs = 40\nmin-steps = 9\n", "min_steps = 9\n"):
-        Path("record.toml").write_text(record)
-        found = configure(dataset="image_folder", path="x", config="record.toml", epochs=3)
+    for file in ("epochs = 40\nmin-steps = 9\n", "min_steps = 9\n"):
+        Path("file.toml").write_text(file)
+        found = configure(dataset="image_folder", path="x", config="file.toml", epochs=3)
         assert (found.epochs, found.min_steps) == (3, 0)  # what is said above a file stands
-        assert configure(dataset="image_folder", path="x", config="record.toml").min_steps == 9
+    assert configure(dataset="image_folder", path="x", config="file.toml").min_steps == 9
+    record = configure(dataset="image_folder", path="x", min_steps=9)
+    Path("record.toml").write_text(dump(record))
+    assert configure(config="record.toml") == record
+    Path("both.toml").write_text("epochs = 40\nmin-steps = 9\n")
     Path("epochs.toml").write_text("epochs = 40\n")
-    for keys in ({"epochs": 3, "min_steps": 9}, {"config": "epochs.toml", "min_steps": 9}):
-        with pytest.raises(ConfigError, match="--min-steps has no effect beside a number of epochs"):
+    for where, keys in (
+        ("a flag, or --smoke,", {"epochs": 3, "min_steps": 9}), ("the --config file", {"config": "epochs.toml", "min_steps": 9}),
+        ("the --config file", {"config": "both.toml"}), ("the --config file", {"config": "record.toml", "min_steps": 5}),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=f"beside a number of epochs, which {where} gives; give one of them"):
             configure(dataset="image_folder", path="x", **keys)
+    monkeypatch.setenv("DIVAUG_MIN_STEPS", "9")
+    with pytest.raises(ConfigError, match="which the --config file gives"):
+        configure(dataset="image_folder", path="x", config="epochs.toml")
+    monkeypatch.delenv("DIVAUG_MIN_STEPS")
     assert configure(dataset="image_folder", path="x", epochs=3, min_steps=0).epochs == 3
 
 

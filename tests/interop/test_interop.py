@@ -160,7 +160,19 @@ def test_a_sampler_that_changes_over_training_asks_for_its_length():
         list(changing)
     told = Sampler(ProgressivelyBalanced(labels, counts), epochs=6)
     told.set_epoch(5)
-    assert len(list(told)) > 0
+    drawn = ProgressivelyBalanced(labels, counts).draw(stream(0, "sampler", 5), 5 / 6)
+    first = ProgressivelyBalanced(labels, counts).draw(stream(0, "sampler", 5), 0.0)
+    assert list(told) == drawn.tolist() != first.tolist()
+
+    class Back(Uniform):  # changes in between, and comes back
+        def class_probs(self, progress):
+            assert 0 <= progress < 1  # the contract
+            return torch.tensor([1.0, 0.0]) if progress == 0.5 else super().class_probs(progress)
+
+    back = Sampler(Back(labels, counts))
+    back.set_epoch(1)
+    with pytest.raises(ValueError, match="changes over training"):
+        list(back)
 
 
 def test_a_transform_gives_back_what_it_was_given():

@@ -105,6 +105,21 @@ def test_bad_values_are_named(build, message):
         build()
 
 
+@pytest.mark.parametrize(
+    "loss", [LDAM(COUNTS, 30.0), LabelAwareSmoothing(COUNTS), CostMatrix(COUNTS), CostMatrix(COUNTS[:3])]
+)
+def test_other_numbers_of_logits_than_classes_are_refused(loss):
+    for width in (1, 2, 12):
+        with pytest.raises(ValueError, match=rf"counts of \d+ classes, but there are {width} logits"):
+            loss(torch.zeros(4, width), torch.zeros(4, dtype=torch.int64))
+
+
+def test_classes_without_images_have_no_weight_at_power_0_either():
+    for power in (0.0, 1.0):
+        with pytest.raises(ValueError, match=r"classes \[1\] have no images"):
+            inverse_frequency(torch.tensor([50, 0, 5]), power=power)
+
+
 def test_effective_number_weights_are_the_published_ones():
     # DRW of LDAM-DRW on CIFAR-10, exp, factor 100: beta 0.9999, summing to C
     expected = [0.051, 0.077, 0.121, 0.195, 0.319, 0.525, 0.868, 1.443, 2.409, 3.993]

@@ -60,6 +60,9 @@ def test_logits_are_scale_times_the_embeddings_sum_plus_bias():
         bias = 0 if head.bias is None else head.bias
         torch.testing.assert_close(head(z), head.scale * (features[:, None] * weight).sum(-1) + bias)
     assert CosineHead(6, 4)(z).abs().max() <= 30
+    cosine = CosineHead(6, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # of a loop of the user's
+        assert torch.equal(cosine(z.bfloat16()), cosine(z.bfloat16().float())) and cosine(z).dtype == torch.float32
     torch.testing.assert_close(CosineHead(6, 4).weight.norm(dim=1), torch.ones(4))
 
 

@@ -222,6 +222,17 @@ def test_scaling_keeps_directions_and_lifts_small_classes():
     assert balanced_loss(found) < balanced_loss(head)
 
 
+def test_factors_that_turn_a_class_around_are_named():
+    """At an absurd rate the first step carries factors below 0."""
+    found, component = fitted("lws", trained_head(), lr=500.0, epochs=1)
+    factor = found.weight.detach().numpy()[:, 0] / trained_head().weight.detach().numpy()[:, 0]
+    turned = np.flatnonzero(factor <= 0).tolist()
+    assert turned and component.notes == [
+        f"lws: the factors of classes number {turned} fell to 0 or below: lower --head-lr"
+    ]
+    assert fitted("lws", trained_head(), lr=0.001)[1].notes == []
+
+
 def balanced_loss(head):
     z = logits(head).astype(float)
     rows = np.log(np.exp(z).sum(1)) - z[np.arange(len(z)), LABELS]

@@ -35,6 +35,9 @@ def test_three_phases_on_a_run(tiny, capsys, monkeypatch):
     assert table.loc["majority", "bal_acc"] == pytest.approx(0.1) and np.isnan(
         table.loc["1-nn", "prior_corrected_bal_acc"]
     )
+    logits = np.load(f"{folder}/test_outputs.npz")["logits"]
+    predicted = table["predicted_classes"]
+    assert predicted["majority"] == 1 and predicted["as trained"] == len(set(logits.argmax(1).tolist()))
     trained = torch.load(f"{folder}/checkpoints/last.pt", weights_only=True)["model"]
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
     for name in methods:
@@ -57,6 +60,7 @@ def test_three_phases_on_a_run(tiny, capsys, monkeypatch):
     assert row["protocol"] == trained["protocol"] and row["experiment"] == trained["experiment"] == "tiny"
     assert row["test_bal_acc"] == pytest.approx(np.mean([row[f"recall_{c}"] for c in range(10)]), abs=1e-4)
     again = pd.read_csv(f"{folder}/posthoc/results.csv").set_index("head")
+    assert row["test_predicted_classes"] == again.loc["ros+head-epochs=1", "predicted_classes"] > 1
     added = ["ros+head-epochs=1", "smote+neighbours=4+head-epochs=1"]
     assert sorted(again.index) == sorted([*table.index, *added])  # the others' rows are kept
     assert again.loc[["eos", "ros"]].equals(table.loc[["eos", "ros"]])
@@ -109,19 +113,20 @@ def test_a_method_of_ones_own_comes_with_its_file(tiny, capsys):
 
 
 def test_a_method_of_ones_own_keeps_its_defaults_and_its_rows_what_is_known_of_the_run(tiny, capsys):
-    Path("mine.py").write_text(
+    Path("noted.py").write_text(
         'from divaug import POSTHOC\n\n\n@POSTHOC.register(\'noted\')\nclass Noted:\n    """The head again."""\n\n'
         "    def __init__(self, *, epochs: int = 50, lr: float = 0.01):\n        self.notes = (f'{epochs} at {lr}',)\n\n"
         "    def fit(self, embeddings, head, rng):\n        import copy\n\n        return copy.deepcopy(head)\n"
     )
-    assert digits_lt.main([*tiny, "--method", "erm", "--vary", "init", "--results", "rows.csv"]) == 0
-    command = ["runs/tiny/erm", "--method", "noted", "--import", "mine.py", "--results", "rows.csv"]
+    keys = ["--method", "erm", "--vary", "init", "--import", "noted.py", "--results", "rows.csv"]
+    assert digits_lt.main([*tiny, *keys]) == 0
+    command = ["runs/tiny/erm", "--method", "noted", "--import", "noted.py", "--results", "rows.csv"]
     capsys.readouterr()
     assert posthoc.main(command) == 0 and "50 at 0.01" in capsys.readouterr().out
     assert posthoc.main([*command, "--head-epochs", "10"]) == 0 and "10 at 0.01" in capsys.readouterr().out
     rows = pd.read_csv("rows.csv").set_index("method")
     assert list(rows.index) == ["erm", "erm+posthoc=noted", "erm+posthoc=noted+head-epochs=10"]
-    for told in ("vary", "preset", "precision", "epochs", "protocol"):
+    for told in ("vary", "preset", "precision", "epochs", "protocol", "code", "version", "test_part", "train_part"):
         assert rows[told].nunique() == 1 and rows[told].notna().all(), told
     assert posthoc.main([*command, "--head-epochs", "50"]) == 0  # its default: no other method
     assert len(pd.read_csv("rows.csv")) == 3
@@ -137,7 +142,7 @@ def test_a_run_whose_images_changed_is_not_given_new_heads(pictures, capsys):
     file.write_text(file.read_text().replace("bright/3.png,bright", "bright/3.png,dark"))
     capsys.readouterr()
     assert posthoc.main(["runs/tiny", "--method", "ros"]) == 3
-    assert "was made with other data: images or labels of the data set differ" in capsys.readouterr().err
+    assert "was made with other data: images, labels or groups of the data set differ" in capsys.readouterr().err
 
 
 def test_options_that_no_method_has_are_refused(capsys):

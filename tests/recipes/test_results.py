@@ -134,6 +134,36 @@ def test_whole_numbers_stay_whole_where_a_row_lacks_them(tmp_path):
     assert table["test_acc"].tolist() == [0.12346] * 3 and table["seconds"].iloc[0] == 1234600
 
 
+def test_rows_of_nothing_and_impossible_shares_are_refused(tmp_path):
+    row = "e,p,d,cmo ,{seed},{share},{recall}\n"
+    file, head = tmp_path / "rows.csv", "experiment,protocol,data,method,seed,test_bal_acc,recall_cat\n"
+    file.write_text(head + row.format(seed=0, share=0.5, recall="") + row.format(seed=1, share=1, recall="nan"))
+    assert results.read(file)["method"].tolist() == ["cmo", "cmo"]  # a blank makes no other method
+    for line, said in (
+        (row.format(seed="", share=0.5, recall=0), "row 3: seed is empty"),
+        (",p,d,cmo,1,0.5,0\n", "row 3: experiment is empty"),
+        ("e, ,d,cmo,1,0.5,0\n", "row 3: protocol is empty"),
+        ("e,p,,cmo,1,0.5,0\n", "row 3: data is empty"),
+        ("e,p,d,,1,0.5,0\n", "row 3: method is empty"),
+        (
+            row.format(seed=1, share=61.5, recall=0),
+            r"row 3: test_bal_acc must be a share from 0 to 1, or empty, got 61\.5",
+        ),
+        (row.format(seed=1, share="inf", recall=0), "row 3: test_bal_acc must be a share"),
+        (
+            row.format(seed=1, share=0.5, recall=-0.1),
+            r"row 3: recall_cat must be a share from 0 to 1, or empty, got -0\.1",
+        ),
+        (
+            row.format(seed=1, share=0.5, recall="n/a"),
+            "row 3: recall_cat must be a share from 0 to 1, or empty, got n/a",
+        ),
+    ):
+        file.write_text(head + row.format(seed=0, share=0.5, recall=0.5) + line)
+        with pytest.raises(DivaugError, match=said):
+            results.read(file)
+
+
 def test_a_file_that_holds_no_results(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DivaugError, match=r"x.csv holds no results: it lacks experiment, protocol, data, method, seed"):

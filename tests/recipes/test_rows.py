@@ -12,6 +12,7 @@ from divaug.base.stats import wilson_interval
 from divaug.config import layers
 from divaug.config.registry import POSTHOC
 from divaug.report import results
+from divaug.report.contrasts import MOST, contrasts
 
 ROOT = Path(__file__).parents[2] / "recipes"
 FILES = sorted(
@@ -88,8 +89,27 @@ def test_the_page_of_paper_says_what_its_rows_say():
     assert (
         f"{gains[0]:.1f} points at the last epoch, {gains[1]:.1f} between the best ones, and 6.7 as published" in text
     )
-    assert f"`erm` is ahead** ({corrected['erm']:.1f} and {corrected['ldam_drw']:.1f} %)" in text
+    assert f"`erm` has {corrected['erm']:.1f} and `ldam_drw` {corrected['ldam_drw']:.1f} %: whether any of" in text
+    falls = {method: 100 * -seen[method].diff().min() for method in ("erm", "ldam_drw")}
+    assert (
+        f"falls from one evaluation to the next by up to {falls['erm']:.1f} (`erm`) and {falls['ldam_drw']:.1f}" in text
+    )
     assert f"the networks have {corrected['erm']:.1f} and {corrected['ldam_drw']:.1f} %" in text
+
+
+def test_what_is_said_of_blood_cells_is_what_a_comparison_of_its_rows_says():
+    text = " ".join((ROOT / "augmentation" / "README.md").read_text(encoding="utf-8").split())
+    rows = results.read(ROOT / "augmentation" / "blood_cells.csv")
+    found = contrasts(rows, baseline="erm").set_index(["metric", "method"])
+    raw, corrected = (found.loc[metric] for metric in ("test_bal_acc", "test_prior_corrected_bal_acc"))
+    for method in ("ros", "cmo", "strong_tail"):
+        row = raw.loc[method]
+        assert f"`{method}` {row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]" in text
+        assert row["verdict"] == "these runs cannot tell" and row["runs_2"] == MOST
+    assert f"(p of the last {raw.loc['strong_tail', 'p_holm']:.3f}) these runs cannot tell" in text
+    row = corrected.loc["strong_tail"]
+    assert row["verdict"] == "worse" and f"corrected p {row['p_holm']:.3f})" in text
+    assert f"is worse ({row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]," in text
 
 
 def test_the_page_of_agarap_says_what_its_counts_say():

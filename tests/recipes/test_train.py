@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 import divaug
+from divaug.base.errors import ConfigError
 from divaug.base.stats import effective_number, wilson_interval
 from divaug.models.network import build_network
 from divaug.recipes import export, folder_lt, predict, threshold, train
@@ -454,6 +455,7 @@ def test_finished_folds_are_only_taken_for_the_same_images_deal_and_settings(cel
         (["--extra-train", "more.csv"], "--extra-train has no effect here"),
         (["--subset", "literature"], "--subset has no effect here"),
         (["--vary", "images"], "--vary has no effect here"),
+        (["--vary", "init"], "--vary has no effect here"),
     ],
 )
 def test_flags_of_a_single_cut_are_refused(cells, arguments, said, capsys):
@@ -569,11 +571,14 @@ def test_nothing_is_promised_from_a_few_groups(model, tmp_path, capsys):
     asked = [str(copy), "--class", "kind 0", "--sensitivity", "0.5"]
     assert threshold.main(asked) == 1
     assert (
-        "cannot be promised: its 60 tested images are of 9 groups, and a promise needs 10; --anyway"
+        "cannot be promised: the 60 tested images of kind 0 are of 9 groups, and a promise needs 10; --anyway"
         in capsys.readouterr().err
     )
     assert threshold.main([*asked, "--anyway"]) == 0
-    assert "sensitivity of 50 % cannot be promised: its 60 tested images are of 9 groups" in capsys.readouterr().out
+    assert (
+        "sensitivity of 50 % cannot be promised: the 60 tested images of kind 0 are of 9 groups"
+        in capsys.readouterr().out
+    )
     assert not json.loads((copy / "model.json").read_text())["decision"]["promised"]
     assert threshold.main([str(copy), "--class", "kind 0", "--specificity", "0.5"]) == 0  # of others, in 30 groups
     table.assign(group=np.where(own, [f"g{i % 10}" for i in range(len(table))], table["group"])).to_csv(
@@ -717,8 +722,8 @@ def test_a_class_that_is_never_tested_is_said_to_be_unknown(cells, tmp_path, cap
     assert "note: classes ['kind 3'] (1 in all) have one training image" in said.err
     assert said.err.index("note: classes") < said.err.index("fold 1") and "no test part" not in said.err
     withheld = (
-        "3 images are in every fold's training part, and never tested: all images of kind 3 lie in one group, whose "
-        "other images stay with them"
+        "3 images are in every fold's training part, and never tested: all images of kind 3 fell into one fold, which "
+        "would have had none of them to train on; 2 are of other classes, in a group with them"
     )
     assert said.err.index(f"note: {withheld}\n") < said.err.index("fold 1")
     notes = json.loads((tmp_path / "models" / "few" / "model.json").read_text())["card"]["notes"]
@@ -789,8 +794,15 @@ def test_a_model_of_other_images_is_not_overwritten(model, cells, tmp_path, caps
         dataset="image_folder", path=str(tmp_path / "elsewhere" / "cells"), image_size=8, profile="natural"
     )
     images = folds.deal(config, 2).images
-    own_images._refuse_other_images(model, images)  # one of its images: no error
+    with pytest.raises(ConfigError, match="only 1 of the 133 it was trained on is among these 9"):
+        own_images._refuse_other_images(model, images)
     own_images._refuse_other_images(tmp_path, images)  # no model
+    for k in range(6):
+        shutil.copy(cells / f"0_{10 + k}.png", tmp_path / "elsewhere" / "cells" / "kind 0")
+    with pytest.raises(ConfigError, match="only 7 of the 133 it was trained on are among these 15"):
+        own_images._refuse_other_images(model, folds.deal(config, 2).images)
+    shutil.copy(cells / "0_16.png", tmp_path / "elsewhere" / "cells" / "kind 0")
+    own_images._refuse_other_images(model, folds.deal(config, 2).images)  # 8 of 16
 
 
 def test_a_models_weights_start_another_whose_head_alone_is_trained(model, cells, tmp_path, capsys):

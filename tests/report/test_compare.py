@@ -14,11 +14,14 @@ from divaug.config.layers import configure
 from divaug.config.tables import dump, protocol_fingerprint
 from divaug.report import results
 from divaug.report.class_table import class_table
-from divaug.report.compare import Asked, compare, compare_rows, mean_sd, read_tuning, tuning_of
+from divaug.report.compare import Asked, compare, compare_rows, mean_sd, varied_of
 from divaug.report.comparison_page import write_report
+from divaug.report.tuning import read_tuning, tuning_of
 from divaug.runs.folder import RunFolder
+from divaug.study.tune import keep
 
 NAMES = ["ant", "bee", "cat"]
+DEFAULTS = "Defaults, the published ones where there are such"
 RECALLS = {
     ("erm", 0): [0.90, 0.50, 0.20],
     ("erm", 1): [0.80, 0.60, 0.40],
@@ -28,7 +31,7 @@ RECALLS = {
 MANIFEST = {
     "data": "d1d1d1d1",
     "class_names": NAMES, "counts": [90, 30, 9], "cut_counts": [100, 40, 10], "group_counts": [100, 40, 10], "test_counts": [50, 40, 20],
-    "train_sha256": "x", "class_order": "native",
+    "train_sha256": "8" * 64, "test_sha256": "7" * 64, "class_order": "native",
 }  # fmt: skip
 
 
@@ -42,6 +45,7 @@ def made(root, method, seed, **more):
     recall = RECALLS[method, seed]
     (folder.path / "config.toml").write_text(dump(config))
     (folder.path / "manifest.json").write_text(json.dumps(manifest))
+    (folder.path / "environment.json").write_text(json.dumps({"divaug": "0.2.0", "commit": "c" * 40}))
     rows = [
         {"epoch": e, "metrics": {}, "per_class": {"test/recall": r, "test/prior_corrected_recall": r}}
         for e, r in ((0, [0.0, 0.0, 0.0]), (1, recall))
@@ -85,20 +89,66 @@ def test_which_classes_a_method_helped_and_hurt(folders):
     # balanced: cmo 65.0 and 58.3, erm 53.3 and 60.0
     assert "  cmo, bal: +5.0 [-79.7, +89.7], n = 2: these runs cannot tell" in comparison.text
     assert "cmo against erm" not in comparison.text  # two runs say nothing of classes
-    assert "All runs are of one cut" not in comparison.text
+    assert "All are tested on the same images" in comparison.text
 
 
-def test_runs_of_one_cut_and_of_several_precisions_are_said_to_be(tmp_path):
+def test_runs_of_one_cut_of_several_precisions_and_of_several_versions_are_said_to_be(tmp_path):
     init = [made(tmp_path, method, seed, vary="init") for method in ("erm", "cmo") for seed in (0, 1)]
     (comparison,) = compare(init)
-    assert "All runs are of one cut: intervals are over initial weights and draws" in comparison.text
+    assert "All are of one cut: intervals are over initial weights and draws" in comparison.text
     (alone,) = compare(init[::2])  # of one seed there is no interval
-    assert "All runs are of one cut" not in alone.text
+    assert "All are of one cut" not in alone.text and "tested on the same images" not in alone.text
     rows = comparison.table.assign(experiment="e", protocol="p" * 8, data="d" * 8)
     (again,) = compare_rows(rows)
-    assert "All runs are of one cut" in again.text and "several precisions" not in again.text
+    assert "All are of one cut" in again.text and "Runs of several" not in again.text
     (mixed,) = compare_rows(rows.assign(precision=["bf16", "fp32"] * 2))
-    assert "Runs of several precisions" in mixed.text
+    assert "Runs of several precisions (bf16, fp32): a small difference" in mixed.text
+    (mixed,) = compare_rows(rows.assign(precision=["bf16", None] * 2))
+    assert "Runs of several precisions (bf16, unknown)" in mixed.text
+    assert rows["version"].unique().tolist() == ["0.2.0 cccccccccc"]
+    (mixed,) = compare_rows(rows.assign(version=["0.2.0", "0.2.0", None, "0.1.0"]))
+    assert "Runs of several versions of divaug (0.2.0, unknown, 0.1.0): a difference may be of its code" in mixed.text
+    (init[0].path / "environment.json").unlink()
+    assert "(unknown, 0.2.0 cccccccccc)" in compare(init)[0].text
+
+
+def test_runs_without_a_pair_are_named(folders, tmp_path):
+    unpaired = "Runs without a pair of the same seed, in no difference"
+    assert unpaired not in compare(folders)[0].text
+    (comparison,) = compare([folders[0], *folders[2:]], Asked())
+    assert f"{unpaired}: cmo 1." in comparison.notes
+    rows = comparison.table.assign(experiment="e", protocol="p" * 8, data="d" * 8, seed=[3, 0, 1])
+    (rows,) = compare_rows(rows)
+    assert f"{unpaired}: cmo 0, 1; erm 3 (none of cmo)." in rows.notes
+    many = pd.concat([rows.table] + [rows.table[1:].assign(method=name) for name in "abcd"])
+    (many,) = compare_rows(many)
+    assert "erm 3 (none of cmo, a, b and 2 others)." in "".join(many.notes) and "; d 0, 1; erm" in "".join(many.notes)
+
+
+def test_rows_know_what_their_runs_were_tested_on_and_by_which_version(folders, tmp_path):
+    """A hash of digits alone stays a text."""
+    for folder in folders:
+        results.add(tmp_path / "rows.csv", folder.config, folder)
+    rows = results.read(tmp_path / "rows.csv")
+    assert rows[["train_part", "test_part", "test_frac", "version"]].drop_duplicates().values.tolist() == [
+        ["88888888", "77777777", 0.2, "0.2.0 cccccccccc"]
+    ]
+    (folders[0].path / "environment.json").write_text(json.dumps({"divaug": "0.2.0", "commit": "c" * 40 + "-dirty"}))
+    assert folders[0].version == "0.2.0 cccccccccc-dirty"
+
+
+def test_what_seeds_vary_is_read_from_what_they_were_trained_and_tested_on(folders):
+    table = compare(folders)[0].table
+    assert varied_of(table.assign(vary="cut")).startswith("All are of one cut")  # a natural profile has no other
+    apart = table.assign(train_part=["a", "b", "a", "b"])
+    assert varied_of(apart) == (
+        "Each seed is a cut of its own: other images and, where it is long-tailed, another class order. All are tested on "
+        "the same images: intervals tell nothing of other test images."
+    )
+    split = apart.assign(test_part=["a", "b", "a", "b"])
+    assert varied_of(split).endswith("tests and intervals allow for that (Nadeau and Bengio, 2003).")
+    for unknown in (split.drop(columns="test_part"), split.assign(test_part=["a", None, "a", None])):
+        assert varied_of(unknown).endswith("another class order.")  # nothing is said of what is not known
 
 
 def test_classes_have_their_mean_recall_with_wilsons_interval_of_their_test_images(folders):
@@ -214,7 +264,7 @@ def test_the_page_the_tables_and_the_csvs_say_what_is_printed(folders, tmp_path)
     page = files["comparison.html"].read_text()
     assert "56.7 [14.3, 99.0]" in page and "-5.0 [-89.7, +79.7]" in page and "Differences from cmo" in page
     assert page.count('<table class="sortable">') == 2 and "p within 90" in page and "no ends" in page
-    assert "erm -5.0" in page and "Published defaults: no option was tuned." in comparison.text
+    assert "erm -5.0" in page and f"{DEFAULTS}: no option was tuned." in comparison.text
     assert "Differences from cmo in points" in files["table.txt"].read_text()
 
 
@@ -234,12 +284,12 @@ def test_rows_of_a_csv_are_compared_as_runs_are(folders, tmp_path):
 
 def test_methods_that_were_tuned_and_methods_that_were_not_are_told_apart(folders, tmp_path):
     def said(runs):
-        return next(note for note in compare(runs)[0].notes if note.startswith(("Published", "Tuned", "NOT")))
+        return next(note for note in compare(runs)[0].notes if note.startswith(("Defaults", "Tuned", "NOT")))
 
     def of(*methods):
         return pd.DataFrame({"method": methods})
 
-    assert said(folders) == "Published defaults: no option was tuned."
+    assert said(folders) == f"{DEFAULTS}: no option was tuned."
     tried = pd.DataFrame({
         "protocol": "11112222", "resolved": protocol_fingerprint(folders[0].config), "data": folders[0].manifest["data"],
         "method": ["erm", "cmo", "cmo"], "trial": [0, 0, 1], "label": ["erm", "cmo", "cmo+mix.alpha=0.5"],
@@ -249,9 +299,9 @@ def test_methods_that_were_tuned_and_methods_that_were_not_are_told_apart(folder
     other = made(tmp_path, "cmo", 0, mix={"name": "cmo", "alpha": 0.5, "start": 0.02, "stop": 0.985})
     assert other.label == "cmo+mix.alpha=0.5"
     assert said([folders[0], other]).startswith("Tuned alike: 4 configurations of every method")
-    assert said(folders) == "Published defaults: no option was tuned."  # both as they are, whatever was tried
+    assert said(folders) == f"{DEFAULTS}: no option was tuned."  # both as they are, whatever was tried
     but = "but for methods of your own (mine-2dbf), whose files set theirs."
-    assert tuning_of(of("erm", "mine-2dbf"), None) == [f"Published defaults: no option was tuned, {but}"]
+    assert tuning_of(of("erm", "mine-2dbf"), None) == [f"{DEFAULTS}: no option was tuned, {but}"]
     assert tuning_of(of("erm", "cmo+mix.alpha=0.5", "mine-2dbf"), None)[0].endswith(f"--tune chose none of them, {but}")
     mixed = said([folders[0], folders[2], other])
     assert mixed.startswith("NOT TUNED ALIKE, configurations tried: erm 4, cmo none, cmo+mix.alpha=0.5 4")
@@ -261,20 +311,31 @@ def test_methods_that_were_tuned_and_methods_that_were_not_are_told_apart(folder
     assert tuning_of(tuned.assign(protocol="11112222", data=data), read)[0].startswith("Tuned alike: 4")
     for protocol, identity in (("33334444", data), ("11112222", "33334444")):
         other_rows = tuning_of(tuned.assign(protocol=protocol, data=identity), read)
-        assert other_rows[0].startswith("Published defaults, but for changes that stand in names; --tune chose none")
+        assert other_rows[0].startswith(f"{DEFAULTS}, but for changes that stand in names (cmo+mix.alpha=0.5); --tune")
     tried.assign(data="33334444").to_csv(tmp_path / "e" / "tuning.csv", index=False)
     assert "--tune chose none of them" in said([folders[0], other])  # of other data under one name
     tried.assign(resolved="33334444").to_csv(tmp_path / "e" / "tuning.csv", index=False)
     assert "--tune chose none of them" in said([folders[0], other])  # of another protocol
-    tried.drop(columns=["protocol", "resolved"]).to_csv(
-        tmp_path / "e" / "tuning.csv", index=False
-    )  # before they were kept
+    for lost in (["resolved"], ["protocol", "resolved"]):  # before they were kept
+        tried.drop(columns=lost).to_csv(tmp_path / "e" / "tuning.csv", index=False)
+        assert said([folders[0], other]).startswith("Tuned alike: 4")
+    tried.drop(columns=["resolved"]).to_csv(tmp_path / "e" / "tuning.csv", index=False)
+    keep(
+        tmp_path / "e" / "tuning.csv", tried.assign(method="ros", label="ros", chosen=True, k=4)[:1]
+    )  # another is tuned
+    assert said([folders[0], other]).startswith("Tuned alike: 4")
+    tried.drop(columns=["protocol", "resolved", "data"]).to_csv(tmp_path / "e" / "tuning.csv", index=False)
     assert "--tune chose none of them" in said([folders[0], other])
     (tmp_path / "e" / "tuning.csv").unlink()
     assert (
         said([folders[0], other])
-        == "Published defaults, but for changes that stand in names; --tune chose none of them."
+        == f"{DEFAULTS}, but for changes that stand in names (cmo+mix.alpha=0.5); --tune chose none of them."
     )
+    chosen = "erm+posthoc=eos+neighbours=100"  # behind the new head too
+    assert tuning_of(of("erm", "erm+posthoc=eos", chosen), None) == [
+        f"{DEFAULTS}, but for changes that stand in names ({chosen}); --tune chose none of them."
+    ]
+    assert tuning_of(of("erm", "erm+posthoc=eos"), None) == [f"{DEFAULTS}: no option was tuned."]
 
 
 def test_a_comparison_without_the_methods_that_are_named_is_shown_and_not_tested(folders, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats as reference
 
 from divaug.base.errors import ConfigError
-from divaug.base.stats import holm, runs_needed, t_interval
-from divaug.report.contrasts import contrasts, corrected_for, helped_and_hurt, lines_of, unfinished
+from divaug.base.stats import equivalence_p, holm, runs_needed, t_interval, t_p
+from divaug.report.contrasts import contrasts, corrected_for, helped_and_hurt, lines_of, overlap_of, unfinished
 
 
 def table_of(runs, **more):
@@ -178,7 +178,62 @@ def test_only_tests_that_were_made_are_counted():
     runs = {"erm": [0.5, 0.51, 0.5], "cmo": [0.7, 0.71, 0.72], "ros": [0.7], "remix": [0.6]}
     rows = [(method, seed, share) for method, shares in runs.items() for seed, share in enumerate(shares)]
     found = contrasts(pd.DataFrame(rows, columns=["method", "seed", "test_bal_acc"]))
-    assert corrected_for(found) == 1 and "verdicts by a t test:" in lines_of(found)[0]
+    assert corrected_for(found) == 1 and "verdict by a t test:" in lines_of(found)[0]
+
+
+def test_methods_without_a_verdict_take_none_from_others():
+    """Twenty with two runs, and a collapsed one: five pairs of cmo are corrected for cmo alone."""
+    few = {f"few{i}": [0.5 + 0.01 * i, 0.52] for i in range(20)}
+    runs = {"erm": [0.60, 0.61, 0.62, 0.60, 0.63], "cmo": [0.62, 0.63, 0.63, 0.63, 0.64], "rus": [0.1] * 5}
+    table = table_of(few | runs)
+    table["test_predicted_classes"] = np.where(table["method"] == "rus", 1, 10)
+    found = contrasts(table).set_index("method")
+    alone = contrasts(table_of({name: runs[name] for name in ("erm", "cmo")})).set_index("method")
+    assert found.loc["cmo", "p_holm"] == found.loc["cmo", "p"] == alone.loc["cmo", "p_holm"]
+    assert found.loc["cmo", "verdict"] == alone.loc["cmo", "verdict"] == "better" and corrected_for(found) == 1
+    assert found.drop("cmo")["p_holm"].isna().all() and found.loc["few3", "p"] > 0
+
+
+def test_runs_that_split_the_same_images_anew_are_told_from_new_cuts():
+    runs = {"erm": [0.60, 0.61, 0.62, 0.60, 0.63], "cmo": [0.62, 0.63, 0.63, 0.63, 0.64]}
+    table = table_of(runs)
+    apart = contrasts(table.assign(test_part="aa", test_frac=0.2))
+    assert overlap_of(table) == 0 == overlap_of(table.assign(test_part="aa", test_frac=0.2))
+    assert apart.loc[0, "p"] == contrasts(table).loc[0, "p"]
+    split, overlap = table.assign(test_part=table["seed"].astype(str), test_frac=0.25), 1 / 3
+    assert overlap_of(split) == pytest.approx(overlap)
+    row = contrasts(split, margin=2.5).loc[0]
+    paired = [100 * (b - a) for a, b in zip(*runs.values(), strict=True)]
+    assert (row["low"], row["high"]) == pytest.approx(t_interval(paired, overlap=overlap))
+    assert row["p"] == pytest.approx(t_p(paired, overlap=overlap)) and row["p"] > apart.loc[0, "p"]
+    assert row["p_equivalence"] == pytest.approx(equivalence_p(paired, 2.5, overlap=overlap))
+    assert row["runs_2"] == runs_needed(float(np.std(paired, ddof=1)), 2.0, overlap=overlap)
+    assert math.isnan(row["p_flip"]) and math.isnan(row["flip_low"])
+    said = lines_of(contrasts(split, margin=2.5))
+    assert (
+        said[-1] == "Verdicts rest on normal differences: for runs that split the same images there is no other test."
+    )
+    assert "no number of splits of these images finds 1" in said[1] and "alone, 2 points need about" in said[1]
+    assert (
+        "10,000" not in said[1]
+        and "no number of splits of these images finds 1 or 2" in lines_of(contrasts(split.assign(test_frac=0.5)))[1]
+    )
+
+
+def test_verdicts_that_rest_on_normality_say_so():
+    runs = {"erm": [0.60, 0.61, 0.62, 0.60, 0.63, 0.6], "cmo": [0.62, 0.63, 0.63, 0.63, 0.64, 0.62]}
+    (said,) = [line for line in lines_of(contrasts(table_of({k: v[:4] for k, v in runs.items()}))) if "normal" in line]
+    assert said == (
+        "Verdicts from 4 pairs rest on normal differences: the sign-flip test, which does without, needs 6 pairs."
+    )
+    for n in (2, 6):  # none is given, and it could be without
+        assert "normal" not in " ".join(lines_of(contrasts(table_of({k: v[:n] for k, v in runs.items()}))))
+    more = table_of(runs | {"ros": [0.6, 0.63, 0.61, 0.64, 0.6, 0.62], "rus": [0.6, 0.6, 0.6, 0.61, 0.62, 0.6]})
+    # of three tests corrected by Holm the first must reach 0.05 / 3: 2 / 2^7 = 0.0156 does
+    assert lines_of(contrasts(more))[-1] == (
+        "Verdicts from 6 pairs rest on normal differences: the sign-flip test of 3 methods, which does without, needs 7 "
+        "pairs."
+    )
 
 
 def test_what_is_no_result():

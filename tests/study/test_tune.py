@@ -13,7 +13,7 @@ from divaug.config.layers import configure, method_label
 from divaug.config.registry import REGISTRIES
 from divaug.config.tables import protocol_fingerprint
 from divaug.recipes import compare, digits_lt
-from divaug.report.compare import read_tuning
+from divaug.report.tuning import read_tuning
 from divaug.runs.folder import RunFolder
 from divaug.study import tune as module
 from divaug.study.tune import draw, keep, trials_of, tune

@@ -6,7 +6,8 @@ import torch
 from divaug.base.errors import ConfigError
 from divaug.config.layers import method_label, resolve
 from divaug.config.registry import PIXEL, add_import
-from divaug.train.build import build_stages
+from divaug.models.network import build_network
+from divaug.train.build import build_optimizer, build_stages
 
 FACTS = {
     "labels": torch.tensor([0, 0, 0, 1]), "class_counts": torch.tensor([3, 1]), "num_classes": 2, "feature_dim": 4, "total_steps": 9,
@@ -55,10 +56,15 @@ def test_a_mix_starts_in_the_last_epoch_at_the_latest_or_never():
     assert stages(epochs=4, mix={**options, "start": 0.25, "stop": 0.75}) == [(0, "NoMix"), (1, "CutMix"), (3, "NoMix")]
 
 
-def test_features_that_learn_from_unmixed_rows_are_refused_beside_a_mix_that_leaves_none():
+def test_features_that_learn_from_unmixed_rows_are_refused_beside_a_mix_of_every_step():
     feature = {"feature": "eos", "mix": "mixup"}
-    for keys in (feature, {**feature, "feature": "isda"}, {**feature, "mix": "balanced_mixup"}):
-        with pytest.raises(ConfigError, match=r"learns from rows that are not mixed, and mix \w+ leaves none"):
+    apart = "let one of them start when the other stops"
+    for keys, way in (
+        (feature, f"give --mix.prob 0.5, or {apart}"),
+        ({**feature, "feature": "isda"}, f"give --mix.prob 0.5, or {apart}"),
+        ({**feature, "mix": "balanced_mixup"}, apart),  # has no prob
+    ):
+        with pytest.raises(ConfigError, match=rf"rows that are not mixed, and mix \w+ mixes every step: {way}$"):
             stages(epochs=4, **keys)
     assert stages(epochs=4, **{**feature, "mix": {"name": "mixup", "prob": 0.5}}) == [(0, "Mixup")]
     assert stages(epochs=4, **{**feature, "feature": "manifold_mixup"}) == [(0, "Mixup")]
@@ -140,3 +146,19 @@ def test_class_weights_with_which_nothing_can_be_learned_are_refused(weights, sa
         _check_class_weights("mine", weights, 3)
     for right in (None, torch.tensor([0.0, 2.0, 1.0])):
         _check_class_weights("mine", right, 3)
+
+
+def test_muon_is_refused_where_no_batch_normalisation_undoes_its_scaling():
+    for model, alone in (("agarap_cnn", True), ("resnet20", False), ("whitened_cnn", False)):
+        config = resolve(flags={"dataset": "digits", "model": model, "optim": "muon"})
+        network = build_network(model, 10, channels=1, size=(28, 28))
+        if alone:
+            with pytest.raises(
+                ConfigError, match="without batch normalisation computes, and agarap_cnn has none: use sgd"
+            ):
+                build_optimizer(config, network)
+            build_optimizer(resolve(flags={"dataset": "digits", "model": model, "optim": "sgd"}), network)
+            network.backbone.requires_grad_(False)
+            build_optimizer(config, network)  # it moves no kernel
+        else:
+            build_optimizer(config, network)

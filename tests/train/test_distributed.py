@@ -105,6 +105,34 @@ def test_pixel_components_that_learn_are_refused_under_any_name():
         check_learning([Plain(), Mine()], Ranks(1, 3))
 
 
+def test_a_run_over_processes_with_what_learns_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    """Each of the processes, the first and those beside it."""
+
+    class Several(Ranks):
+        def any(self, here):
+            return here
+
+        def wait(self):
+            pass
+
+    from divaug.runs import loop
+
+    (tmp_path / "learning.py").write_text(
+        "from divaug import PIXEL\nfrom divaug.pixel.cuda import Cuda\n"
+        "@PIXEL.register('mine')\ndef mine(labels, num_classes):\n    return Cuda(labels, num_classes, weak=PIXEL.build('none', facts={}))\n"
+    )
+    config = divaug.configure(
+        dataset="digits", pixel="mine", imports=[str(tmp_path / "learning.py")], tracking="off", progress="none",
+        output_dir=str(tmp_path / "runs"),
+    )  # fmt: skip
+    for rank in (0, 1):
+        monkeypatch.setattr(loop, "join", lambda rank=rank: Several(rank, 2))
+        monkeypatch.setattr("divaug.train.build.processes", lambda: 2)
+        with pytest.raises(ConfigError, match="over 2 processes does not support pixel Cuda, which learns"):
+            divaug.run(config)
+    assert not list((tmp_path / "runs").rglob("config.toml"))
+
+
 def test_other_recipes_and_jobs_are_refused_under_torchrun(monkeypatch, capsys):
     from divaug.recipes import digits_lt, fragility
 

@@ -13,7 +13,7 @@ from divaug.base.rng import stream
 from divaug.config.schema import TABLES, default_of
 from divaug.data.audit import Finding, Item, audit, unreadable, worst_first
 from divaug.data.datasets._folders import rows_of_folder
-from divaug.data.datasets._rows import Listing, Row, natural, rows_of_table
+from divaug.data.datasets._rows import LISTS, Listing, Row, natural, rows_of_table
 from divaug.data.image_files import Geometry, ImageFiles, scan_files
 from divaug.data.images import CARVED, Dataset, Part, Request
 from divaug.data.split import carve
@@ -40,7 +40,7 @@ def _suited(request: Request, path: str) -> Request:
     own: dict[str, Any] = {}
     if Path(path).suffix.lower() not in TABLES or Path(path).is_dir():
         own["data_root"] = None
-    if Path(path).suffix.lower() != ".csv":
+    if Path(path).suffix.lower() in LISTS or Path(path).is_dir():
         own |= {f"{role}_column": role for role in ("path", "label", "group", "split")}
     return replace(request, **own)
 
@@ -101,8 +101,7 @@ class Images:
         Args:
             parts: The part of every image; by default as the rows say, the others being training images.
         """
-        dealt = {"val": "train"} if self.request.dealt else {}  # both go into the folds, which keep copies together
-        parts = parts or [dealt.get(row.split, row.split) or "train" for row in self.rows]
+        parts = parts or [row.split or "train" for row in self.rows]
         items = [
             Item(row.path, scan, row.label, part) for row, scan, part in zip(self.rows, self.scans, parts, strict=True)
         ]
@@ -128,7 +127,7 @@ class Images:
         for part in ("test", "val"):
             if unknown := sorted(labels[part] - labels["train"], key=natural):
                 raise DataError(f"{part} classes {unknown} have no training images")
-        leaks = [f for f in (self.findings() if findings is None else findings) if f.kind == "leak"]
+        leaks = [f for f in (self.findings(self._tested()) if findings is None else findings) if f.kind == "leak"]
         if leaks and not self.request.allow_leaks:
             files = "; ".join(str(path) for path in leaks[0].files[:20])
             raise DataError(
@@ -137,13 +136,18 @@ class Images:
             )
         return names
 
+    def _tested(self) -> list[str]:
+        """Return the part of every image; val is train where both go into folds, which keep copies together."""
+        dealt = {"val": "train"} if self.request.dealt else {}
+        return [dealt.get(row.split, row.split) or "train" for row in self.rows]
+
     def parts(self) -> tuple[Part, np.ndarray, list[str], list[Finding]]:
         """Return all images, the part of each (train, val, test), the class names and what was noticed.
 
         Raises:
             DataError: See ``own_images``.
         """
-        request, noticed = self.request, self.findings()
+        request, noticed = self.request, self.findings(self._tested())
         names, findings = self.check(noticed), []
         parts = np.array([row.split or "train" for row in self.rows])
         whole, carved = self._whole(names), not (parts == "test").any()

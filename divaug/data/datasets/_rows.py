@@ -65,7 +65,8 @@ def rows_of_table(file: Path, request: Request | None = None) -> Listing:
         if not request.audited or len(gone.files) == len(located):
             raise DataError(gone.text)
         findings.append(gone)
-        located = [(line, row) for line, row in located if row.path not in set(gone.files)]
+        absent = set(gone.files)
+        located = [(line, row) for line, row in located if row.path not in absent]
     findings += [*_check_labels(file, located), *_check_groups(file, [row for _, row in rows])]
     return Listing([_without_missing(row) for _, row in located], tuple(findings))
 
@@ -161,8 +162,8 @@ def _csv_rows(file: Path, text: str, request: Request) -> tuple[list[tuple[int, 
         )  # fmt: skip
     if blanks:
         which = "1 label" if len(blanks) == 1 else f"{len(blanks)} labels"
-        text = f"{which} of {file.name} had blanks around them, which were dropped (line {blanks[0]})"
-        findings.append(Finding("names", text))
+        text = f"{which} of {file.name} had blanks behind them, which were dropped (line {blanks[0]})"
+        findings.append(Finding("blanks", text))
     if unmarked and len(unmarked) < len(rows):
         findings.append(Finding(
             "unmarked", f"{len(unmarked)} of {len(rows)} rows of {file.name} have an empty {wanted['split']} (line "

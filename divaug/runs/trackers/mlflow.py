@@ -188,13 +188,14 @@ class MlflowTracker:
 
     def _within(self, client: Any, active: Any) -> None:
         """Log into the user's own run and never end it; a second run of ours becomes one of its children."""
-        whose = client.get_run(active.run_id).data.tags.get(_HOLDS, self.note.token)
+        whose = client.get_run(active.run_id).data.tags.get(_HOLDS)
         self._client = client
-        if whose == self.note.token:
+        if whose in (None, self.note.token):
             self.note.write()
             client.set_tag(active.run_id, _HOLDS, self.note.token)
             self.run_id, self.owned = active.run_id, False
-            self.steps = {point.step for point in client.get_metric_history(self.run_id, "train/loss")}
+            if whose is not None:  # without the tag, a train/loss that is there is the user's
+                self.steps = {point.step for point in client.get_metric_history(self.run_id, "train/loss")}
             return
         self.uri = client.tracking_uri
         self._open_run(active.experiment_id, parent=active.run_id)

@@ -129,6 +129,28 @@ def test_a_users_own_run_is_logged_into_and_not_ended(store, tmp_path, monkeypat
         mlflow.set_tracking_uri(None)
 
 
+def test_what_a_user_logged_before_in_a_run_of_theirs_hides_nothing(store, tmp_path, monkeypatch):
+    """Their train/loss is no record of our epochs; ours, once logged, is."""
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri(store))
+    mlflow.set_tracking_uri(store_uri(store))
+    try:
+        with mlflow.start_run() as theirs:
+            mlflow.log_metric("train/loss", 7.0, step=0)
+            with tracker(store, tmp_path) as ours:
+                ours.log({"train/loss": 2.0, "x": 1.0}, 0)
+            with tracker(store, tmp_path) as ours:
+                ours.log({"train/loss": 9.0, "x": 9.0}, 0)
+            values = {
+                key: [point.value for point in client(store).get_metric_history(theirs.info.run_id, key)]
+                for key in ("train/loss", "x")
+            }
+        assert sorted(values["train/loss"]) == [2.0, 7.0] and values["x"] == [1.0]
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
 def test_a_run_is_mirrored_whole(store, capsys):
     assert digits_lt.main(TINY) == 0
     assert "mlflow server" in capsys.readouterr().out
