@@ -50,7 +50,7 @@ def main() -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(found, indent=1) + "\n")
     print(out.read_text())
-    return tests.returncode
+    return tests.returncode or int(found["runs"]["exit_code"])
 
 
 def cuda_tests() -> list[str]:

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+if "PYTEST_XDIST_WORKER" not in os.environ and "cuda" not in sys.argv:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # golden numbers are of the CPU; `-m cuda` asks for a card
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny networks are faster on one thread; child processes inherit it
 
 import pytest

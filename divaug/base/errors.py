@@ -59,6 +59,9 @@ def naming(what: str, component: Any) -> Iterator[None]:
     except (DivaugError, KeyboardInterrupt):
         raise
     except (Exception, SystemExit) as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's: the component is not to blame
+            said = str(error).splitlines()[0]
+            raise DivaugError(f"out of memory ({said}); lower --batch-size, --image-size or --jobs") from error
         name = f"{what} {type(component).__name__}"
         raise broken(name, f"raised {type(error).__name__}: {error} (-v shows where)") from error
 

@@ -36,18 +36,21 @@ def add_engine(group: Any) -> None:
         help="a Ray cluster's head, or auto for the one that runs here (default: start one)",
     )
     group.add_argument("--cpus-per-run", type=float, metavar="X", help="with ray: processors of a run (default: 1)")
-    group.add_argument("--gpus-per-run", type=float, metavar="X", help="with ray: GPUs of a run (default: 0)")
+    group.add_argument(
+        "--gpus-per-run", type=float, metavar="X", help="with ray: GPUs of a run (default: 0, and it sees none)"
+    )
     text = "train every N-th run only, from the I-th: one share per machine; the table is of what is finished"
     group.add_argument("--shard", metavar="I/N", help=text)
 
 
-def engine_of(extra: Mapping[str, Any], runs: int, threads: int = 0) -> "int | Cluster":
+def engine_of(extra: Mapping[str, Any], runs: int, threads: int = 0, device: str = "auto") -> "int | Cluster":
     """Return where runs go, from the flags of ``add_jobs`` and ``add_engine``.
 
     Args:
         extra: The flags.
         runs: Runs there are.
         threads: Threads that were asked for, 0 for auto.
+        device: The device that was asked for.
 
     Raises:
         ConfigError: A value out of range, or flags that have no effect with the others.
@@ -60,7 +63,7 @@ def engine_of(extra: Mapping[str, Any], runs: int, threads: int = 0) -> "int | C
     if extra["engine"] == "local":
         if idle := [name for name, value in of_ray.items() if value is not None]:
             raise ConfigError(f"--{idle[0].replace('_', '-')} has no effect here; use it with --engine ray")
-        return jobs_of(extra["jobs"], runs, threads)
+        return jobs_of(extra["jobs"], runs, threads, device)
     if extra["jobs"] != "1":
         raise ConfigError("--jobs is for this machine; with --engine ray give --cpus-per-run or --gpus-per-run")
     cpus, gpus = (1.0 if of_ray["cpus_per_run"] is None else of_ray["cpus_per_run"]), of_ray["gpus_per_run"] or 0.0
@@ -103,23 +106,24 @@ def share(shard: str | None) -> slice:
 
 def add_jobs(group: Any, default: str = "1") -> None:
     """Add the flag for many runs at once."""
-    text = f"runs at once, one thread each; auto: one a processor, as memory allows (default: {default})"
+    text = f"runs at once, one thread each; auto: one a processor, as memory allows, one on a GPU (default: {default})"
     group.add_argument("--jobs", default=default, metavar="auto|N", help=text)
 
 
-def jobs_of(jobs: str, runs: int = sys.maxsize, threads: int = 0) -> int:
+def jobs_of(jobs: str, runs: int = sys.maxsize, threads: int = 0, device: str = "auto") -> int:
     """Return the number of runs at once.
 
     Args:
         jobs: A number, or ``auto``.
         runs: Runs there are.
         threads: Threads that were asked for, 0 for auto.
+        device: The device that was asked for: how many runs a card's memory holds is for the user to say.
 
     Raises:
         ConfigError: ``jobs`` is something else, or several jobs of several threads are asked for.
     """
     if jobs == "auto":
-        number = 1 if threads > 1 else most_jobs(runs)
+        number = 1 if threads > 1 or _on_card(device) else most_jobs(runs)
     elif jobs.isdecimal() and int(jobs) >= 1:
         number = int(jobs)
     else:
@@ -127,6 +131,14 @@ def jobs_of(jobs: str, runs: int = sys.maxsize, threads: int = 0) -> int:
     if number > 1 and threads > 1:
         raise ConfigError(f"--jobs {number} gives each run one thread, so --threads {threads} has no effect; drop one")
     return number
+
+
+def _on_card(device: str) -> bool:
+    if device == "cpu":
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def most_jobs(runs: int) -> int:

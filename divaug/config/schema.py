@@ -210,7 +210,10 @@ class Config:
     milestones: tuple[float, ...] = _key("optimisation", "schedule step: fractions of training at a drop", (0.8, 0.9))
     drop: float = _key("optimisation", "schedule step: factor at each milestone", 0.01)
     precision: str = _key(
-        "optimisation", "bf16 autocast where the processor supports it", "auto", choices=("auto", "bf16", "fp32")
+        "optimisation",
+        "bf16 autocast where the processor supports it; fp32 leaves convolutions on CUDA to torch, which takes TF32",
+        "auto",
+        choices=("auto", "bf16", "fp32"),
     )
     device: str = _key("optimisation", "auto, cpu, cuda or cuda:N", "auto", kind="where")
 

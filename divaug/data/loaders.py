@@ -25,6 +25,8 @@ from divaug.base.rng import stream
 from divaug.data.image_files import ImageFiles
 from divaug.data.images import Part
 
+EVALUATED = 500  # images of up to 64 x 64 that are evaluated at once
+
 
 @dataclass(frozen=True)
 class _Request:
@@ -278,7 +280,8 @@ class Loader:
         if got.donors is not None and got.donor_rows is not None:
             images, own = self.normalize(got.donor_rows), got.donors == got.indices
             donors = Donors(images, self.labels_of(got.donors), got.donors, own)
-        return Batch(self.normalize(got.rows), self.labels_of(got.indices), got.indices, got.changed, donors)
+        changed = got.changed.to(self.device, non_blocking=True)  # found on the host where images are streamed
+        return Batch(self.normalize(got.rows), self.labels_of(got.indices), got.indices, changed, donors)
 
     def labels_of(self, indices: np.ndarray | None) -> Int[Tensor, "B"]:
         """Return the labels at positions of the part, on the host."""
@@ -323,8 +326,14 @@ class Loader:
         for start in range(0, len(rows), batch_size):
             yield self.normalize(self.take(rows[start : start + batch_size]))
 
-    def in_order(self, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all images in order, unaugmented, with their labels: for evaluation."""
+    def in_order(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all images in order, unaugmented, with their labels: for evaluation.
+
+        In batches of 500 by default, of fewer where images are large, but not fewer than are trained on at once.
+        """
+        if batch_size is None:
+            height, width = self._images.shape[1:3]
+            batch_size = min(EVALUATED, max(self.batch_size, EVALUATED * 64**2 // (height * width)))
         for start in range(0, len(self.labels), batch_size):
             rows = np.arange(start, min(start + batch_size, len(self.labels)))
             yield self.normalize(self.take(rows)), self.labels_of(rows)

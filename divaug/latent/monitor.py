@@ -21,7 +21,7 @@ class TopKMonitor:
 
     Every row counts towards the class of its largest label weight (ties: the first), with that class's CE; rows made
     of more than one image are kept apart from plain ones. Memory is O(K-list * C * D) whatever the number of
-    images. Training is bit-identical with the monitor on and off.
+    images. On a CPU training is bit-identical with the monitor on and off.
 
     Args:
         num_classes: C.

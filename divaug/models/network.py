@@ -99,5 +99,5 @@ def _seeded(seed: int | None, name: str) -> Iterator[None]:
         yield
         return
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(stream(seed, name)))
+        torch.default_generator.manual_seed(torch_seed(stream(seed, name)))  # not those of the cards
         yield

@@ -41,7 +41,8 @@ def train_and_compare(
     mine = share(request.extra["shard"])
     if not request.configs[mine]:
         raise ConfigError(f"--shard {request.extra['shard']} has no run: there are {len(request.configs)}")
-    jobs = engine_of(request.extra, len(request.configs[mine]), request.configs[0].threads)
+    first = request.configs[0]
+    jobs = engine_of(request.extra, len(request.configs[mine]), first.threads, first.device)
     folders = [RunFolder.of(config) for config in request.configs]
     if request.resume_from is not None:
         if request.extra["results"]:
@@ -86,7 +87,9 @@ def _tuned(request: flags.Request, k: int) -> tuple[flags.Request, list[RunFolde
     from divaug.study.tune import keep
 
     os.environ.setdefault("MPLBACKEND", "Agg")
-    jobs = engine_of(request.extra, k * len(first), first[0].threads)  # there are more trials than runs
+    jobs = engine_of(
+        request.extra, k * len(first), first[0].threads, first[0].device
+    )  # there are more trials than runs
     quiet = {"progress": "none"} if request.quiet else {}
     chosen, trials = tune([replace(config, **quiet) for config in request.configs], k, jobs)
     folders = [RunFolder.of(config) for config in chosen]

@@ -111,7 +111,7 @@ def _study(request: flags.Request, command: str) -> int:
     if gone := [str(path) for path in known if not path.is_file()]:
         raise ConfigError(f"--evidence {gone[0]}: there is no such file")
     beside = [read_verdicts(Path(path)) for path in request.extra["beside"]]  # before anything is trained
-    jobs = jobs_of(request.extra["jobs"], threads=first.threads)
+    jobs = jobs_of(request.extra["jobs"], threads=first.threads, device=first.device)
     make_folder(folder)
     before = _judged(folder / "verdicts.csv")
     table = collect(planned, request.configs, folder / "evidence.csv", known, say=progress.say, jobs=jobs)

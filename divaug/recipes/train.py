@@ -104,7 +104,6 @@ def _train(request: flags.Request) -> int:
     os.environ.setdefault("MPLBACKEND", "Agg")
     from divaug.base.progress import Progress
     from divaug.study.own_images import train_model
-    from divaug.train.build import find_device
 
     progress = Progress("none" if request.quiet else first.progress)
     for method in request.left_out:
@@ -114,10 +113,9 @@ def _train(request: flags.Request) -> int:
         progress.say(f"to be compared: {config.method}" + (f", {told}" if (told := known.get(config.method)) else ""))
     configs = [replace(config, progress="none") for config in request.configs]
     asked = request.extra["jobs"]
-    large = first.model.name.startswith("timm:") or (first.image_size or 0) > LARGE
-    if asked == "auto" and (large or find_device(first.device).type != "cpu"):
+    if asked == "auto" and (first.model.name.startswith("timm:") or (first.image_size or 0) > LARGE):
         asked = "1"  # how many of them memory holds is for the user to say
-    jobs = jobs_of(asked, threads=first.threads)
+    jobs = jobs_of(asked, threads=first.threads, device=first.device)
     train_model(
         configs, folds if folds == "groups" else int(folds), folder, jobs=jobs, trial=request.smoke, say=progress.say
     )

@@ -136,7 +136,7 @@ def _wide(comparison: Comparison) -> Any:
     return pd.DataFrame(rows)
 
 
-def _runs(number: float) -> str:
+def _runs(number: int | float) -> str:
     return "-" if math.isnan(number) else f"{number:,.0f}" if number < MOST else f"{MOST:,} or more"
 
 

@@ -48,7 +48,7 @@ def run(config: Config, folder: RunFolder | None = None, data: Data | None = Non
         Interrupted: A signal came; a checkpoint was written.
         DivaugError: Training failed (a gradient is not finite, a folder cannot be written).
     """
-    ranks, folder = join(), folder or RunFolder.of(config)
+    ranks, folder = join(config.device), folder or RunFolder.of(config)
     check(config, ranks)
     if ranks.rank > 0:
         return _follow(config, folder, data, ranks)

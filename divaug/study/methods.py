@@ -36,7 +36,7 @@ def train_methods(
         DivaugError: A run failed.
     """
     progress = Progress(configs[0].progress)
-    ranks = join()
+    ranks = join(configs[0].device)
     for config in configs:
         check(config, ranks)
     if rows is not None and ranks.rank == 0:
@@ -106,6 +106,6 @@ def _train_one(config: Config, path: Path, rows: Path | None, data: Data | None,
     try:
         return run(config, RunFolder(path), data).path
     except DivergedError as error:
-        if join().size == 1:
+        if join(config.device).size == 1:
             raise
         raise DivaugError(str(error)) from error  # the other ranks need not have seen it, so none goes on

@@ -62,7 +62,11 @@ class _Work:
 
     def __init__(self, ray: Any, tasks: Sequence[Any], cluster: Cluster, say: Any, finished: Any, part: Any) -> None:
         self.ray, self.tasks, self.say, self.finished, self.part = ray, tasks, say, finished, part
-        self.do = ray.remote(_do).options(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=RETRIES)
+        # A process keeps the card that it has used first, so one of a run on cards is not used again. Ray takes
+        # max_calls with the function only, not in .options.
+        once = 1 if cluster.gpus else 0
+        how: Any = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus, "max_retries": RETRIES, "max_calls": once}
+        self.do, self.cards = ray.remote(**how)(_do), bool(cluster.gpus)
         # every task asks it, so it must outlive the machine that it happens to be on
         self.stop = ray.remote(_Stop).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
         self.tries = [0] * len(tasks)
@@ -73,7 +77,7 @@ class _Work:
     def send(self, number: int) -> None:
         self.tries[number] += 1
         packed = pickle.dumps(self.tasks[number].do)
-        self.waiting[self.do.remote(packed, os.getcwd(), user_files.imports(), self.stop)] = number
+        self.waiting[self.do.remote(packed, os.getcwd(), user_files.imports(), self.stop, self.cards)] = number
 
     def through(self) -> None:
         """Do all tasks, or ask those that have begun to stop after a failure or a signal."""
@@ -181,10 +185,15 @@ class _Stop:
         return self.said
 
 
-def _do(packed: bytes, place: str, imports: Sequence[str], stop: Any) -> Any:
-    """Do one task in a worker: in the driver's folder and with its files if they are here too, else with the copies."""
+def _do(packed: bytes, place: str, imports: Sequence[str], stop: Any, cards: bool) -> Any:
+    """Do one task in a worker: in the driver's folder and with its files if they are here too, else with the copies.
+
+    Without ``cards`` it sees none: Ray leaves a task that asked for no GPU all of them, and it would take the first.
+    """
     import ray
 
+    if not cards:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     user_files.keep([
         str(_SENT / Path(item).name) if item.endswith(".py") and not Path(item).is_file() else item for item in imports
     ])  # fmt: skip

@@ -61,7 +61,8 @@ def device_name(device: torch.device) -> str:
 def has_bf16(device: torch.device) -> bool:
     """Return whether bfloat16 is fast on the device, judged by its capabilities; nothing is timed."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):  # or the first card is asked
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

@@ -110,19 +110,28 @@ class Ranks:
 ALONE = Ranks()
 
 
-def join() -> Ranks:
+def join(device: str = "auto") -> Ranks:
     """Meet the other processes that torchrun started, once; alone without it.
 
+    Args:
+        device: The device that was asked for: no card is touched for ``cpu``.
+
     Raises:
-        DivaugError: They cannot be reached.
+        DivaugError: They cannot be reached, or there are more of them than cards here.
     """
     if processes() == 1:
         return ALONE
     if not dist.is_initialized():
+        cards, mine = device != "cpu" and torch.cuda.is_available(), int(os.environ["LOCAL_RANK"])
+        if cards and mine >= torch.cuda.device_count():
+            raise DivaugError(
+                f"process {mine} on this machine has no card of its own, of {torch.cuda.device_count()}: start as many "
+                "processes as cards, or give --device cpu"
+            )
         try:
-            if torch.cuda.is_available():
-                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=WAIT)
+            if cards:
+                torch.cuda.set_device(mine)
+            dist.init_process_group("cpu:gloo,cuda:nccl" if cards else "gloo", timeout=WAIT)
         except (RuntimeError, ValueError) as error:
             raise DivaugError(f"the processes of torchrun cannot meet: {error}") from error
     return Ranks(dist.get_rank(), dist.get_world_size())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from divaug.base.contracts import Batch, Mix, Pixel, WholeMix, WholePixel, complete
 from divaug.base.errors import ConfigError
 from divaug.config.schema import Config
-from divaug.data.loaders import Loader
+from divaug.data.loaders import EVALUATED, Loader
 from divaug.models.network import Network
 
 
@@ -131,8 +131,9 @@ class FeatureLoader(Loader):
             unchanged = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
             yield Batch(self._of(rows), self.labels_of(request.indices), request.indices, unchanged, None)
 
-    def in_order(self, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
+    def in_order(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the features of all images in order, with their labels."""
+        batch_size = batch_size or EVALUATED
         for start in range(0, len(self.labels), batch_size):
             rows = torch.arange(start, min(start + batch_size, len(self.labels)))
             yield self._of(rows), self.labels[rows]

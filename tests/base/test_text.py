@@ -1,5 +1,6 @@
 import pytest
 
+from divaug.base.errors import DivaugError, naming
 from divaug.base.text import one_line, plain_lines, without_password
 
 
@@ -29,3 +30,14 @@ def test_passwords_are_left_out(text, shown):
 def test_control_characters_are_shown_by_their_numbers():
     assert one_line("a\x1b[2Jb\nc") == "a\\x1b[2Jb\\nc"
     assert plain_lines("a\nb\x07\rc") == "a\nb\\x07\\rc"
+
+
+def test_memory_that_runs_out_is_no_fault_of_a_component():
+    class OutOfMemoryError(RuntimeError):
+        """As torch's."""
+
+    with (
+        pytest.raises(DivaugError, match=r"^out of memory \(CUDA out of memory\); lower --batch-size, --image-size or"),
+        naming("the network", object()),
+    ):
+        raise OutOfMemoryError("CUDA out of memory\nmore")

@@ -2,6 +2,7 @@ import os
 import sys
 
 import pytest
+import torch
 
 from divaug.base.errors import ConfigError
 from divaug.config import jobs
@@ -20,6 +21,11 @@ def test_auto_is_one_run_a_processor_as_memory_allows(monkeypatch):
     assert most_jobs(25) == 2
     monkeypatch.setattr(jobs, "free_memory", lambda: 0)
     assert most_jobs(25) == 1
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # what a card holds is for the user to say
+    monkeypatch.setattr(jobs, "free_memory", lambda: 2**40)
+    assert jobs_of("auto", 25) == 1 == engine_of({**PLAIN, "jobs": "auto"}, 25, 0, "cuda:1")
+    assert jobs_of("auto", 25, device="cpu") == 8 == engine_of({**PLAIN, "jobs": "auto"}, 25, 0, "cpu")
+    assert jobs_of("3", device="cuda") == 3
     assert jobs_of("auto", 25, threads=4) == 1 and jobs_of("1", threads=4) == 1 and jobs_of("3") == 3
 
 

@@ -2,6 +2,7 @@ import gc
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,6 +43,17 @@ def epoch(loader, pixel=None, mix=None, **kwargs):
     order = np.random.default_rng(1).permutation(37)
     settings = {"seed": 0, "epoch": 3, **kwargs}
     return list(loader.epoch(order, pixel=pixel or CropFlip(), mix=mix or NoMix(), **settings)), order
+
+
+def test_large_images_are_evaluated_few_at_once_but_not_fewer_than_are_trained_on():
+    sizes = {}
+    for side, size in ((8, 8), (64, 8), (128, 8), (512, 8), (512, 64)):
+        images = Part(np.zeros((600, 1, 1, 1), dtype=np.uint8), np.zeros(600, dtype=np.int64))
+        ours = Loader(images, mean=(0.5,), std=(0.5,), batch_size=size, device=CPU)
+        ours._images = SimpleNamespace(shape=(600, side, side, 1))
+        sizes[side, size] = next(len(labels) for _, labels in ours.in_order())
+    assert sizes == {(8, 8): 500, (64, 8): 500, (128, 8): 125, (512, 8): 8, (512, 64): 64}
+    assert [len(labels) for _, labels in loader().in_order(20)] == [20, 17]
 
 
 def cmo():

@@ -104,8 +104,11 @@ def test_a_file_that_is_not_on_the_workers_machine_is_its_copy(tmp_path, monkeyp
     monkeypatch.setattr(on_ray, "_SENT", tmp_path / "sent")
     monkeypatch.setattr(ray, "get", lambda asked: asked)
     stop = SimpleNamespace(asked=SimpleNamespace(remote=lambda: False))
-    for _ in range(2):  # a worker is used again
-        value, imports = on_ray._do(pickle.dumps(of_user_file), str(tmp_path), ["/gone/mine.py", "numpy"], stop)
+    for cards in (True, False):  # a worker is used again
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+        asked = pickle.dumps(of_user_file), str(tmp_path), ["/gone/mine.py", "numpy"], stop, cards
+        value, imports = on_ray._do(*asked)
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == ("1" if cards else "")  # a run that asked for none takes none
         assert value == 8 and imports == [str(tmp_path / "sent" / "mine.py"), "numpy"]
     assert user_files.here(("/gone/mine.py", "numpy")) == (str(tmp_path / "sent" / "mine.py"), "numpy")
 
@@ -134,10 +137,17 @@ def test_what_every_task_asks_outlives_its_machine_and_is_told_again():
     def refused(handle):
         raise DataError("no such image")
 
+    def remote(of=None, **how):
+        return Remote(of) if of is not None else lambda task: Remote(task).options(**how)
+
     waits = iter([[7], [], [], [8]])  # the first task fails; the other ends later
-    fake = SimpleNamespace(remote=Remote, wait=lambda handles, timeout: (next(waits), []), get=refused)
+    fake = SimpleNamespace(remote=remote, wait=lambda handles, timeout: (next(waits), []), get=refused)
+    work = on_ray._Work(fake, [Task("bad", dict)], Cluster("local", 2.0, 0.5), print, print, print)
+    assert options[0] == (on_ray._do, {"num_cpus": 2.0, "num_gpus": 0.5, "max_retries": on_ray.RETRIES, "max_calls": 1})
+    assert work.cards  # and a process that has used a card is not used again, since it would keep that card
     work = on_ray._Work(fake, [Task("bad", dict)], HERE, print, print, print)
-    assert options[1] == (on_ray._Stop, {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1})
+    assert options[2][1]["max_calls"] == 0 and not work.cards
+    assert options[3] == (on_ray._Stop, {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1})
     work.waiting[8] = 0
     with pytest.raises(DataError):
         work.through()

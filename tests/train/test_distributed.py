@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import divaug
-from divaug.base.errors import ConfigError
+from divaug.base.errors import ConfigError, DivaugError
 from divaug.base.labels import MixedLabels, mixed_loss
 from divaug.config.jobs import processes
 from divaug.losses import CrossEntropy
@@ -126,11 +126,35 @@ def test_a_run_over_processes_with_what_learns_is_refused_before_anything_is_wri
         output_dir=str(tmp_path / "runs"),
     )  # fmt: skip
     for rank in (0, 1):
-        monkeypatch.setattr(loop, "join", lambda rank=rank: Several(rank, 2))
+        monkeypatch.setattr(loop, "join", lambda device, rank=rank: Several(rank, 2))
         monkeypatch.setattr("divaug.train.build.processes", lambda: 2)
         with pytest.raises(ConfigError, match="over 2 processes does not support pixel Cuda, which learns"):
             divaug.run(config)
     assert not list((tmp_path / "runs").rglob("config.toml"))
+
+
+def test_cards_are_only_touched_where_they_are_asked_for_and_there_are_enough(monkeypatch):
+    from divaug.train import distributed
+
+    for name, value in {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2, "MASTER_ADDR": "x", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    joined, chosen = [], []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda backend, timeout: joined.append(backend))
+    monkeypatch.setattr(distributed.dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
+    for cards, device, backend in (
+        (1, "cpu", "gloo"),
+        (2, "auto", "cpu:gloo,cuda:nccl"),
+        (2, "cuda", "cpu:gloo,cuda:nccl"),
+    ):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda cards=cards: cards)
+        assert distributed.join(device).rank == 1 and joined[-1] == backend
+    assert chosen == [1, 1]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(DivaugError, match="process 1 on this machine has no card of its own, of 1: start as many"):
+        distributed.join("auto")
 
 
 def test_other_recipes_and_jobs_are_refused_under_torchrun(monkeypatch, capsys):
