@@ -5,7 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from divaug.base.stats import t_interval
 from divaug.report import guide
+from divaug.report.comparison_page import methods_of
 from divaug.report.document import Document
 from divaug.report.guide import write_guide
 
@@ -82,6 +84,24 @@ def test_two_verdicts_are_said_together(raw, corrected):
     else:
         said = {"better": "better", "within": "within a point of it", "": "no", "worse": "worse"}[corrected]
         assert said in second and ("is shown" in second) == (corrected == "" and raw in ("better", "worse"))
+
+
+def test_cards_and_tables_allow_for_splits_that_overlap(tmp_path):
+    """A fifth of one's own images is carved off anew for every seed: test over training images is a quarter."""
+    rows = rows_of(["erm", "cmo"], test_prior_corrected_bal_acc=0.5, test_acc_tail=0.3, test_frac=0.2)
+    cmo = rows["method"] == "cmo"
+    rows.loc[cmo, "test_bal_acc"] += 0.1 + 0.002 * rows.loc[cmo, "seed"]
+    rows.loc[cmo, "test_acc_tail"] += 0.2 + 0.01 * rows.loc[cmo, "seed"] ** 2
+    rows["test_part"] = rows["seed"].astype(str)
+    text = card(written(rows, tmp_path), "cmo")
+    low, high = t_interval((100 * rows.loc[cmo, "test_bal_acc"]).tolist(), overlap=0.25)
+    assert f"[{low:.1f}, {high:.1f}], with corrected" in text
+    gains = [20.0 + seed**2 for seed in range(4)]
+    low, high = t_interval(gains, confidence=1 - 0.05 / 3, overlap=0.25)
+    assert f"For tail classes: +23.5 [{low:+.1f}, {high:+.1f}] points" in text
+    found = methods_of(rows).set_index(["method", "metric"]).loc["cmo", "tail"]
+    low, high = t_interval([30 + gain for gain in gains], overlap=0.25)
+    assert (found["low"], found["high"]) == pytest.approx((low, high))
 
 
 def test_kinds_are_in_order():
